@@ -1,0 +1,1 @@
+//! How do published checkpoints come in and go out?

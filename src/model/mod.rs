@@ -1,0 +1,5 @@
+//! What is factored into what?
+
+pub mod config;
+
+pub use config::{RopeScaling, TransformerConfig};

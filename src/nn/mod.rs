@@ -1,0 +1,5 @@
+//! What is a model made of?
+
+pub mod params;
+
+pub use params::{Param, Params, Placement};

@@ -1,0 +1,58 @@
+//! What does a training step make smaller?
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+use candle_core::backprop::GradStore;
+use rand_chacha::ChaCha8Rng;
+
+use crate::data::Batch;
+use crate::error::Result;
+use crate::nn::Params;
+
+/// The moment of training an objective is asked at.
+#[derive(Debug)]
+pub struct Moment {
+    /// Steps taken so far.
+    pub step: u64,
+    /// Steps in the whole run.
+    pub steps: u64,
+    /// Randomness of this micro-batch alone: a function of the run's seed, the step and the
+    /// micro-batch, so that resuming changes nothing.
+    pub rng: ChaCha8Rng,
+}
+
+/// What one micro-batch gave.
+#[derive(Debug)]
+pub struct Loss {
+    /// The number that is minimised.
+    pub total: f64,
+    /// Its parts by name, unweighted, for the metrics.
+    pub terms: BTreeMap<String, f64>,
+    /// The gradient of `total` for every trainable parameter it depends on.
+    pub gradients: GradStore,
+}
+
+impl Loss {
+    /// Back-propagates a scalar and records its parts.
+    ///
+    /// # Errors
+    /// An operation in the graph has no gradient.
+    pub fn backward(total: &Tensor, terms: BTreeMap<String, f64>) -> Result<Self> {
+        let gradients = total.backward()?;
+        let value = total.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?;
+        Ok(Self { total: f64::from(value), terms, gradients })
+    }
+}
+
+/// Something to train: pretraining, distillation and all that comes later.
+pub trait Objective {
+    /// The parameters, trainable and frozen.
+    fn params(&self) -> &Params;
+
+    /// Loss and gradients of one micro-batch.
+    ///
+    /// # Errors
+    /// The batch does not fit the model, or the device fails.
+    fn loss(&self, batch: &Batch, moment: &mut Moment) -> Result<Loss>;
+}
