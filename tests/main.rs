@@ -1,5 +1,9 @@
 //! The one integration-test binary: candle links slowly.
-#![allow(clippy::unwrap_used, clippy::pedantic, missing_docs, unreachable_pub)]
 
+// Integration tests are no `cfg(test)`, so what .clippy.toml allows in tests is said again here.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, clippy::pedantic)]
+#![allow(missing_docs, unreachable_pub)]
+
+mod architecture;
 mod gradients;
 mod support;
