@@ -1,1 +1,2 @@
 //! The one integration-test binary: candle links slowly.
+mod data;
