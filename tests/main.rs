@@ -5,5 +5,6 @@
 #![allow(missing_docs, unreachable_pub)]
 
 mod architecture;
+mod data;
 mod gradients;
 mod support;

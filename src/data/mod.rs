@@ -1,5 +1,24 @@
 //! What does a model learn from?
 
 pub mod batch;
+mod cache;
+mod columns;
+pub mod config;
+pub mod corpus;
+pub mod documents;
+pub mod encode;
+mod files;
+mod mapped;
+mod permutation;
+pub mod read;
+mod tokenise;
+mod utf8;
+pub mod windows;
 
 pub use batch::{Batch, Batches};
+pub use config::{DataConfig, Split, SplitConfig};
+pub use corpus::Corpus;
+pub use documents::Documents;
+pub use encode::Encode;
+pub use read::{Document, read_documents};
+pub use windows::{EvaluationWindow, PackedWindows, Spread};
