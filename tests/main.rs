@@ -8,3 +8,4 @@ mod architecture;
 mod data;
 mod gradients;
 mod support;
+mod tokenizer;

@@ -1,7 +1,9 @@
 //! What does a model learn from?
 
 pub mod batch;
+pub mod bpe;
 mod cache;
+mod chat;
 mod columns;
 pub mod config;
 pub mod corpus;
@@ -11,7 +13,9 @@ mod files;
 mod mapped;
 mod permutation;
 pub mod read;
+pub mod special;
 mod tokenise;
+pub mod tokenizer;
 mod utf8;
 pub mod windows;
 
@@ -21,4 +25,6 @@ pub use corpus::Corpus;
 pub use documents::Documents;
 pub use encode::Encode;
 pub use read::{Document, read_documents};
+pub use special::SpecialTokens;
+pub use tokenizer::Tokenizer;
 pub use windows::{EvaluationWindow, PackedWindows, Spread};
