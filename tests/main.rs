@@ -9,3 +9,4 @@ mod data;
 mod gradients;
 mod support;
 mod tokenizer;
+mod training;
