@@ -4,4 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs, unreachable_pub)]
 
+mod hub;
+#[cfg(feature = "hub")]
+mod hub_remote;
+mod support;
 mod tokenizer;

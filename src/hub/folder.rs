@@ -28,8 +28,10 @@ pub fn load(folder: &Path, observer: &dyn Observer, stopped: &Stopped) -> Result
         return Err(no_config(folder));
     }
     let value = read_json(&config_file)?;
-    let described = describe(&value).map_err(|error| error.at(config_file.display()));
-    let (mut config, wanted) = described?;
+    let (mut config, wanted) = describe(&value).map_err(|error| {
+        let hint = "is config.json damaged, or from another kind of model?";
+        error.at(config_file.display()).hint(hint)
+    })?;
     add_generation_tokens(folder, &mut config)?;
     let tokenizer = load_tokenizer(folder, &config)?;
     let stored = stored_tensors(folder)?;

@@ -117,10 +117,16 @@ impl Files<'_> {
             .hint("unset HF_HUB_OFFLINE to fetch it, or name a folder that holds the model");
         }
         let repository = self.client.model(&id.owner, &id.name);
-        match repository.info().revision(&self.revision).send() {
-            Ok(_) => Error::input(format!("{id} holds no `{file}`"))
-                .hint("a model here is config.json with safetensors; for GGUF, fetch the file"),
+        let known = repository.exists().send().and_then(|known| {
+            Ok((known, known && repository.revision_exists().revision(&self.revision).send()?))
+        });
+        match known {
             Err(error) => self.explain(file, &error),
+            Ok((false, _)) => unknown(id, &self.endpoint),
+            Ok((true, false)) => Error::input(format!("{id}: there is no such revision"))
+                .hint("a revision is a branch, a tag or a commit"),
+            Ok((true, true)) => Error::input(format!("{id} holds no `{file}`"))
+                .hint("a model here is config.json with safetensors; for GGUF, fetch the file"),
         }
     }
 
@@ -128,15 +134,10 @@ impl Files<'_> {
         let id = self.id;
         let endpoint = self.endpoint.as_str();
         match error {
-            HFError::RepoNotFound { .. } => unknown(id, endpoint),
             HFError::AuthRequired { context }
                 if says(context.error_code.as_ref(), "RepoNotFound") =>
             {
                 unknown(id, endpoint)
-            }
-            HFError::RevisionNotFound { .. } => {
-                Error::input(format!("{id}: there is no such revision"))
-                    .hint("a revision is a branch, a tag or a commit")
             }
             HFError::AuthRequired { .. } | HFError::Forbidden { .. } => {
                 Error::input(format!("{id} is gated or private: {endpoint} wants to know who asks"))
