@@ -27,7 +27,7 @@ fn a_family_says_when_it_has_no_key_for_something() {
     let copy = Copy::of("qwen2-tied");
     let config = copy.load().unwrap().config;
     let error = Family::named("llama").unwrap().hf_config(&config).unwrap_err();
-    says(&input(error), &["a llama cannot say in its config.json", "bias"]);
+    says(&input(&error), &["a llama cannot say in its config.json", "bias"]);
 }
 
 #[test]
@@ -55,12 +55,12 @@ fn a_source_is_a_folder_a_file_or_a_name() {
     // A folder that exists wins over a name on the Hub.
     assert_eq!(parse("tests/fixtures").unwrap(), Source::Folder("tests/fixtures".into()));
     for nonsense in ["nonsense", "a/b/c", "../up", "a/b@../../x", "", "/no/such", "a/b@"] {
-        says(&input(parse(nonsense).unwrap_err()), &["folder", "gguf", "owner/name[@revision]"]);
+        says(&input(&parse(nonsense).unwrap_err()), &["folder", "gguf", "owner/name[@revision]"]);
     }
-    says(&input(parse("lost.gguf").unwrap_err()), &["there is no file `lost.gguf`"]);
+    says(&input(&parse("lost.gguf").unwrap_err()), &["there is no file `lost.gguf`"]);
     let file = folder.join("model.safetensors");
     says(
-        &input(parse(file.to_str().unwrap()).unwrap_err()),
+        &input(&parse(file.to_str().unwrap()).unwrap_err()),
         &["not a GGUF file", "by their folder"],
     );
 }

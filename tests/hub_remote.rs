@@ -94,7 +94,7 @@ fn a_gated_model_opens_to_a_token() {
     let (hub, cache) = (StandIn::of(&fixture("qwen3")), tempfile::tempdir().unwrap());
     hub.mood(Mood::Gated);
     let config = HubConfig { token: Some("wrong".to_owned()), ..hub.client(cache.path()) };
-    says(&input(get(&config).unwrap_err()), &["owner/model is gated or private", "HF_TOKEN"]);
+    says(&input(&get(&config).unwrap_err()), &["owner/model is gated or private", "HF_TOKEN"]);
     let config = HubConfig { token: Some("secret".to_owned()), ..config };
     get(&config).unwrap();
 }
@@ -109,7 +109,7 @@ fn half_a_download_is_never_taken_for_a_whole_one() {
         says(&text, &[part, "model.safetensors", "nothing half was kept"]);
         assert!(cached_weights(cache.path()).is_empty());
         let offline = HubConfig { offline: true, ..config.clone() };
-        says(&input(get(&offline).unwrap_err()), &["not in the cache"]);
+        says(&input(&get(&offline).unwrap_err()), &["not in the cache"]);
         hub.mood(Mood::Healthy);
         assert_eq!(fingerprint(&get(&config).unwrap()), fingerprint(&fixture("qwen3")));
     }
@@ -125,7 +125,7 @@ fn without_a_network_the_hint_is_to_go_on_without() {
         attempts: Some(1),
         ..HubConfig::default()
     };
-    says(&input(get(&config).unwrap_err()), &["cannot be reached", "folder", "HF_HUB_OFFLINE=1"]);
+    says(&input(&get(&config).unwrap_err()), &["cannot be reached", "folder", "HF_HUB_OFFLINE=1"]);
 }
 
 #[test]

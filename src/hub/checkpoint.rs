@@ -6,13 +6,15 @@ use candle_core::Tensor;
 
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
-use crate::model::TransformerConfig;
+use crate::model::{LoopedConfig, TransformerConfig};
 
 /// A published model in memory.
 #[derive(Debug, Clone)]
 pub struct Checkpoint {
     /// The decoder; for a looped model, the teacher's.
     pub config: TransformerConfig,
+    /// How it is factored, when it is one of our students.
+    pub looped: Option<LoopedConfig>,
     /// Every tensor by its canonical name, f32 on the CPU.
     pub tensors: BTreeMap<String, Tensor>,
     /// Text to tokens and back, when the checkpoint says how.

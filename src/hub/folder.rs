@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
-use crate::model::TransformerConfig;
+use crate::model::{LoopedConfig, TransformerConfig};
 use crate::observe::Observer;
 
 use super::adapter::Family;
@@ -28,31 +28,40 @@ pub fn load(folder: &Path, observer: &dyn Observer, stopped: &Stopped) -> Result
         return Err(no_config(folder));
     }
     let value = read_json(&config_file)?;
-    let (mut config, wanted) = describe(&value).map_err(|error| {
+    let mut description = describe(&value).map_err(|error| {
         let hint = "is config.json damaged, or from another kind of model?";
         error.at(config_file.display()).hint(hint)
     })?;
-    add_generation_tokens(folder, &mut config)?;
+    add_generation_tokens(folder, &mut description.config)?;
+    let Description { config, looped, wanted } = description;
     let tokenizer = load_tokenizer(folder, &config)?;
     let stored = stored_tensors(folder)?;
-    let wanted = wanted.unwrap_or_else(|| {
-        let all = stored.iter().map(|(name, found)| (name.clone(), found.shape.clone()));
-        canonical_tensors(all.collect())
-    });
     let (tensors, hashes) = load_tensors(stored, &wanted, &config_file, observer, stopped)?;
-    let fingerprint = fingerprint(&config, &hashes)?;
+    let fingerprint = fingerprint(&(&config, &looped), &hashes)?;
     let origin = folder.display().to_string();
-    Ok(Checkpoint { config, tensors, tokenizer, origin, fingerprint })
+    Ok(Checkpoint { config, looped, tensors, tokenizer, origin, fingerprint })
 }
 
-/// The decoder and the tensors to read; none: all that are stored.
-fn describe(value: &Value) -> Result<(TransformerConfig, Option<Vec<Wanted>>)> {
+/// What `config.json` says.
+struct Description {
+    config: TransformerConfig,
+    looped: Option<LoopedConfig>,
+    wanted: Vec<Wanted>,
+}
+
+fn describe(value: &Value) -> Result<Description> {
     if let Some(looped) = read_looped(value)? {
-        return Ok((looped.base, looped.tensors.map(canonical_tensors)));
+        let own = looped.tensors().into_iter().map(|(name, shape)| Wanted {
+            canonical: name.clone(),
+            published: name,
+            shape,
+        });
+        let wanted = own.collect();
+        return Ok(Description { config: looped.base.clone(), looped: Some(looped), wanted });
     }
     let (family, config) = read_config(value)?;
     let wanted = published_tensors(family, &config)?;
-    Ok((config, Some(wanted)))
+    Ok(Description { config, looped: None, wanted })
 }
 
 fn published_tensors(family: &Family, config: &TransformerConfig) -> Result<Vec<Wanted>> {
@@ -60,18 +69,9 @@ fn published_tensors(family: &Family, config: &TransformerConfig) -> Result<Vec<
         let published = family.hf_name(&canonical).ok_or_else(|| {
             Error::internal(format!("family {} has no name for `{canonical}`", family.name))
         })?;
-        Ok(Wanted { canonical, published, shape: Some(shape) })
+        Ok(Wanted { canonical, published, shape })
     });
     named.collect()
-}
-
-fn canonical_tensors(tensors: Vec<(String, Vec<usize>)>) -> Vec<Wanted> {
-    let wanted = tensors.into_iter().map(|(name, shape)| Wanted {
-        canonical: name.clone(),
-        published: name,
-        shape: Some(shape),
-    });
-    wanted.collect()
 }
 
 /// Chat models name more tokens that end a text in `generation_config.json`.

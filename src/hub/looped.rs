@@ -3,35 +3,27 @@
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use crate::model::TransformerConfig;
+use crate::model::LoopedConfig;
 
 /// The `model_type` of an exported student.
 pub const MODEL_TYPE: &str = "factorexe-looped";
 
-/// What a student's `config.json` says of its tensors, which already have their canonical names.
-#[derive(Debug, Clone)]
-pub struct Looped {
-    /// The teacher's decoder.
-    pub base: TransformerConfig,
-    /// Every tensor by name, with its shape; none: take what the file holds.
-    pub tensors: Option<Vec<(String, Vec<usize>)>>,
-}
+/// The key of its `config.json` that holds the [`LoopedConfig`].
+pub const KEY: &str = "factorexe";
 
-/// HOOK: reads `factorexe` of a student's `config.json`; none when it is no student.
-/// To wire: parse `LoopedConfig` from `settings`, validate it, and list its tensors.
+/// How a student is factored; none when this `config.json` is of no student.
 ///
 /// # Errors
-/// It says it is a student, but not which.
-pub fn read_looped(config: &Value) -> Result<Option<Looped>> {
+/// It says it is a student, but not a possible one.
+pub fn read_looped(config: &Value) -> Result<Option<LoopedConfig>> {
     if config.get("model_type").and_then(Value::as_str) != Some(MODEL_TYPE) {
         return Ok(None);
     }
-    let settings = config.get("factorexe").unwrap_or(&Value::Null);
-    let base = settings.get("base").unwrap_or(&Value::Null);
-    let base: TransformerConfig = serde_json::from_value(base.clone()).map_err(|error| {
-        Error::input(format!("`factorexe.base` is no decoder: {error}"))
+    let settings = config.get(KEY).unwrap_or(&Value::Null);
+    let looped: LoopedConfig = serde_json::from_value(settings.clone()).map_err(|error| {
+        Error::input(format!("`{KEY}` does not say how this student is factored: {error}"))
             .hint("was this folder written by `factorize export`, and is it complete?")
     })?;
-    base.validate()?;
-    Ok(Some(Looped { base, tensors: None }))
+    looped.validate()?;
+    Ok(Some(looped))
 }

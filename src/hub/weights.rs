@@ -24,8 +24,8 @@ pub struct Wanted {
     pub canonical: String,
     /// Its name in the checkpoint.
     pub published: String,
-    /// Its shape, when the configuration says it.
-    pub shape: Option<Vec<usize>>,
+    /// Its shape, as the configuration says it.
+    pub shape: Vec<usize>,
 }
 
 /// The tensors by canonical name and the hashes of their stored bytes.
@@ -87,8 +87,9 @@ fn missing(wanted: &Wanted, config: &Path) -> Error {
 
 fn check(wanted: &Wanted, found: &Stored, config: &Path) -> Result<()> {
     let name = &wanted.published;
-    if let Some(shape) = wanted.shape.as_ref().filter(|&shape| *shape != found.shape) {
-        let message = format!("tensor `{name}` is {:?}, the config says {shape:?}", found.shape);
+    if found.shape != wanted.shape {
+        let message =
+            format!("tensor `{name}` is {:?}, the config says {:?}", found.shape, wanted.shape);
         return Err(Error::input(message)
             .at(config.display())
             .hint("weights and config.json are from different models: fetch both again"));

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
-use candle_core::backprop::GradStore;
 use rand_chacha::ChaCha8Rng;
 
 use crate::data::Batch;
 use crate::error::Result;
-use crate::nn::Params;
+use crate::nn::{Gradients, Params};
 
 /// The moment of training an objective is asked at.
 #[derive(Debug)]
@@ -30,19 +28,7 @@ pub struct Loss {
     /// Its parts by name, unweighted, for the metrics.
     pub terms: BTreeMap<String, f64>,
     /// The gradient of `total` for every trainable parameter it depends on.
-    pub gradients: GradStore,
-}
-
-impl Loss {
-    /// Back-propagates a scalar and records its parts.
-    ///
-    /// # Errors
-    /// An operation in the graph has no gradient.
-    pub fn backward(total: &Tensor, terms: BTreeMap<String, f64>) -> Result<Self> {
-        let gradients = total.backward()?;
-        let value = total.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?;
-        Ok(Self { total: f64::from(value), terms, gradients })
-    }
+    pub gradients: Gradients,
 }
 
 /// Something to train: pretraining, distillation and all that comes later.
