@@ -69,7 +69,7 @@ fn a_source_is_a_folder_a_file_or_a_name() {
 fn a_folder_without_a_model_says_what_is_expected() {
     let empty = tempfile::tempdir().unwrap();
     let load =
-        || input(Source::Folder(empty.path().to_owned()).load(&Quiet, &|| false).unwrap_err());
+        || input(&Source::Folder(empty.path().to_owned()).load(&Quiet, &|| false).unwrap_err());
     says(&load(), &["there is no config.json", "model.safetensors"]);
     fs::create_dir(empty.path().join("student")).unwrap();
     fs::write(empty.path().join("student/config.json"), "{}").unwrap();
