@@ -7,6 +7,10 @@
 mod architecture;
 mod data;
 mod gradients;
+mod hub;
+#[cfg(feature = "hub")]
+mod hub_remote;
 mod support;
+mod teacher;
 mod tokenizer;
 mod training;
