@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod block;
+pub mod compare_each;
 mod gemm;
 pub mod head;
 mod host;
