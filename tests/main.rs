@@ -6,6 +6,7 @@
 
 mod architecture;
 mod data;
+mod eval;
 mod gradients;
 mod hub;
 #[cfg(feature = "hub")]

@@ -2,6 +2,8 @@
 
 pub mod attention;
 pub mod block;
+mod gemm;
+pub mod compare_each;
 pub(crate) mod gemm;
 pub mod head;
 pub(crate) mod host;
