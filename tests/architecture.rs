@@ -15,6 +15,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("run", 6),
     ("recipe", 5),
     ("distill", 4),
+    ("lm", 4),
     ("hub", 4),
     ("eval", 4),
     ("generate", 4),

@@ -2,7 +2,6 @@
 
 pub mod attention;
 pub mod block;
-mod gemm;
 pub mod compare_each;
 pub(crate) mod gemm;
 pub mod head;
