@@ -12,4 +12,4 @@ mod smoke;
 
 pub use keys::schema;
 pub use read::Source;
-pub use sections::{GenerateConfig, Recipe, TeacherConfig};
+pub use sections::{SamplesConfig, Recipe, TeacherConfig};

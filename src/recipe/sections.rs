@@ -47,7 +47,7 @@ pub struct Recipe {
     /// What is measured at the end, on the test split.
     pub eval: EvalConfig,
     /// What is written at the end.
-    pub generate: GenerateConfig,
+    pub generate: SamplesConfig,
 }
 
 /// The model to distil: `[teacher]`.
@@ -64,14 +64,14 @@ pub struct TeacherConfig {
 /// Text the models continue side by side: `[generate]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct GenerateConfig {
+pub struct SamplesConfig {
     /// Beginnings to continue.
     pub prompts: Vec<String>,
     /// Tokens of a continuation.
     pub max_tokens: usize,
 }
 
-impl Default for GenerateConfig {
+impl Default for SamplesConfig {
     fn default() -> Self {
         Self { prompts: Vec::new(), max_tokens: 40 }
     }
