@@ -1,0 +1,69 @@
+//! How does a model that llama.cpp runs become a teacher?
+
+mod blocks;
+mod config;
+mod cursor;
+mod cuts;
+mod header;
+mod pieces;
+mod tokenizer;
+mod value;
+mod weights;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::Tensor;
+
+pub use blocks::BlockType;
+
+use crate::data::Tokenizer;
+use crate::error::{Error, Result};
+use crate::hub::mapped;
+use crate::model::config::TransformerConfig;
+use crate::observe::Observer;
+
+/// All that a GGUF file holds.
+#[derive(Debug)]
+pub struct GgufModel {
+    /// The shape of the model.
+    pub config: TransformerConfig,
+    /// Canonical names, f32 on the CPU.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Rebuilt from the metadata, where there is any.
+    pub tokenizer: Option<Tokenizer>,
+    /// blake3 of the file.
+    pub fingerprint: String,
+}
+
+/// Reads a GGUF file of version 2 or 3.
+///
+/// # Errors
+/// The file is damaged, of another family, quantised in another way, or inconsistent.
+pub fn load_gguf(path: &Path, observer: &dyn Observer) -> Result<GgufModel> {
+    let file = mapped::map(path)?;
+    read(&file, observer).map_err(|error| error.at(path.display()))
+}
+
+fn read(file: &[u8], observer: &dyn Observer) -> Result<GgufModel> {
+    let header = header::Header::read(file)?;
+    let family = config::family(&header.metadata)?;
+    let mut config = config::read(&header, family)?;
+    if let Some(info) = header.tensors.get(config::ROPE_FREQUENCIES) {
+        let divisors = weights::numbers(file, config::ROPE_FREQUENCIES, info)?;
+        config.rope_scaling = config::llama3(&divisors, &config)?;
+    }
+    let tokenizer = tokenizer::rebuild(&header.metadata, observer)?;
+    if let Some(tokenizer) = &tokenizer
+        && tokenizer.vocabulary() > config.vocabulary
+    {
+        return Err(Error::input(format!(
+            "the tokenizer has {} tokens, but the embedding only {} rows",
+            tokenizer.vocabulary(),
+            config.vocabulary
+        )));
+    }
+    let tensors = weights::load(file, &header, &config, family, observer)?;
+    let fingerprint = blake3::hash(file).to_hex().to_string();
+    Ok(GgufModel { config, tensors, tokenizer, fingerprint })
+}
