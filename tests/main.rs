@@ -4,5 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 #![allow(missing_docs, unreachable_pub)]
 
+mod data;
 mod gguf;
 mod tokenizer;

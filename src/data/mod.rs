@@ -1,11 +1,30 @@
 //! What does a model learn from?
 
 pub mod batch;
-pub mod bpe;
+mod bpe;
+mod cache;
 mod chat;
-pub mod special;
+mod columns;
+pub mod config;
+pub mod corpus;
+pub mod documents;
+pub mod encode;
+mod files;
+mod mapped;
+mod permutation;
+pub mod read;
+mod special;
+mod tokenise;
 pub mod tokenizer;
+mod utf8;
+pub mod windows;
 
 pub use batch::{Batch, Batches};
+pub use config::{DataConfig, Split, SplitConfig};
+pub use corpus::Corpus;
+pub use documents::Documents;
+pub use encode::Encode;
+pub use read::{Document, read_documents};
 pub use special::SpecialTokens;
 pub use tokenizer::Tokenizer;
+pub use windows::{EvaluationWindow, PackedWindows, Spread};

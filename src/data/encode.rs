@@ -1,0 +1,18 @@
+//! What does the corpus need to know of a tokenizer?
+
+use crate::error::Result;
+
+/// Text to tokens, the same tokens for the same text, from any thread.
+pub trait Encode: Send + Sync {
+    /// The tokens of a text, without special tokens around it.
+    ///
+    /// # Errors
+    /// The text has no tokens in this vocabulary.
+    fn encode(&self, text: &str) -> Result<Vec<u32>>;
+    /// Equal for two tokenizers only if they give the same tokens.
+    fn fingerprint(&self) -> String;
+    /// V; every token is below it.
+    fn vocabulary(&self) -> usize;
+    /// The token that says that a text is over.
+    fn document_end(&self) -> Option<u32>;
+}
