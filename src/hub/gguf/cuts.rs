@@ -132,3 +132,37 @@ impl PreTokenizer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokenizers::models::bpe::BPE;
+    use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
+
+    use super::PRE_TOKENIZERS;
+
+    #[test]
+    fn text_is_cut_where_the_published_patterns_cut_it() {
+        let text = "It's 1234567 HELLO we'Ll\r\n  x+y==2 日本e\u{301} ";
+        // From the `tokenizers` package of Python, which has another engine (Oniguruma).
+        let cases = [
+            ("default", "It|'|s| |123|456|7| HELLO| we|'|Ll|\r\n | x|+|y|==|2| 日本e|\u{301}| "),
+            ("gpt-2", "It|'s| 1234567| HELLO| we|'|Ll|\r\n | x|+|y|==|2| 日本e|\u{301}| "),
+            ("smollm", "It|'s| |1|2|3|4|5|6|7| HELLO| we|'|Ll|\r\n | x|+|y|==|2| 日本e|\u{301}| "),
+            ("llama-bpe", "It|'s| |123|456|7| HELLO| we|'Ll|\r\n| | x|+y|==|2| 日本e|\u{301}| "),
+            ("qwen2", "It|'s| |1|2|3|4|5|6|7| HELLO| we|'Ll|\r\n| | x|+y|==|2| 日本e|\u{301}| "),
+            ("tekken", "It|'s| |1|2|3|4|5|6|7| HELLO| we|'Ll|\r\n| | x|+y|==|2| 日本e\u{301}| "),
+        ];
+        assert_eq!(cases.len(), PRE_TOKENIZERS.len());
+        for (name, expected) in cases {
+            let pre = PRE_TOKENIZERS.iter().find(|pre| pre.names.contains(&name)).unwrap();
+            let mut tokenizer = tokenizers::Tokenizer::new(BPE::default());
+            pre.apply(&mut tokenizer).unwrap();
+            let mut cut = PreTokenizedString::from(text);
+            tokenizer.get_pre_tokenizer().unwrap().pre_tokenize(&mut cut).unwrap();
+            let splits = cut.get_splits(OffsetReferential::Original, OffsetType::Byte);
+            let found: Vec<_> =
+                splits.iter().map(|(_, (start, end), _)| &text[*start..*end]).collect();
+            assert_eq!(found.join("|"), expected, "{name}");
+        }
+    }
+}
