@@ -6,9 +6,9 @@
 
 mod architecture;
 mod data;
+mod gguf;
 mod gradients;
 mod hub;
-#[cfg(feature = "hub")]
 mod hub_remote;
 mod support;
 mod teacher;
