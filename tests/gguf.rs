@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use factorexe::hub::Checkpoint;
 use factorexe::hub::gguf::BlockType;
-use factorexe::hub::{GgufModel, load_gguf};
+use factorexe::hub::gguf::load_gguf;
 use factorexe::model::config::RopeScaling;
 use factorexe::observe::Quiet;
 use serde_json::Value;
@@ -29,7 +30,7 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
 }
 
 /// The model, once its tensors are those of the safetensors file beside it.
-fn load(name: &str) -> GgufModel {
+fn load(name: &str) -> Checkpoint {
     let model = load_gguf(&fixture(&format!("{name}.gguf")), &Quiet).unwrap();
     for (tensor, expected) in expected(&format!("{name}.safetensors")) {
         let found = &model.tensors[&tensor];
@@ -44,7 +45,7 @@ fn load(name: &str) -> GgufModel {
 }
 
 /// Ids, and text again, as the reference gives them.
-fn check_texts(name: &str, model: &GgufModel) -> Value {
+fn check_texts(name: &str, model: &Checkpoint) -> Value {
     let text = std::fs::read_to_string(fixture(&format!("{name}.json"))).unwrap();
     let record: Value = serde_json::from_str(&text).unwrap();
     let tokenizer = model.tokenizer.as_ref().unwrap();

@@ -1,1 +1,16 @@
 //! How does a student learn from its teacher?
+
+mod algebra;
+pub mod config;
+mod depth;
+pub mod init;
+pub mod objective;
+mod products;
+pub mod split;
+
+pub use config::{
+    Auto, DepthConfig, DepthLaw, DistillConfig, Every, HiddenConfig, Init, Layers, LoraInit,
+    LossConfig, PhaseConfig, StudentConfig, Weighting,
+};
+pub use init::student_tensors;
+pub use objective::Distillation;

@@ -1,5 +1,13 @@
 //! What is factored into what?
 
+pub mod alignment;
+pub mod causal_lm;
 pub mod config;
+pub mod looped;
+pub mod transformer;
 
+pub use alignment::{Alignment, Depth};
+pub use causal_lm::{CausalLm, Frame, KvCache};
 pub use config::{RopeScaling, TransformerConfig};
+pub use looped::{LoopedConfig, LoopedTransformer, Relaxation};
+pub use transformer::Transformer;

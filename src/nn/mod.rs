@@ -1,5 +1,21 @@
 //! What is a model made of?
 
+pub mod attention;
+pub mod block;
+pub(crate) mod gemm;
+pub mod head;
+pub(crate) mod host;
+pub mod linear;
+pub mod mlp;
+pub mod norm;
 pub mod params;
+mod reference;
+pub mod rope;
+pub mod state_error;
+pub mod tape;
 
-pub use params::{Param, Params, Placement};
+pub use block::{Block, BlockInputs, BlockShape, LayerCache};
+pub use linear::Linear;
+pub use params::{Gradients, Param, Params, Placement, Weight, Weights};
+pub use rope::RopeTable;
+pub use tape::{Tape, Value};

@@ -1,6 +1,7 @@
 //! Which numbers does a model learn, by which names, in which order?
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor, Var};
 
@@ -27,6 +28,82 @@ impl Param {
     }
 }
 
+/// What a model computes with: the current values of a parameter and, when it is trainable, where
+/// its gradient goes. Clones share the values.
+#[derive(Debug, Clone)]
+pub struct Weight {
+    tensor: Tensor,
+    trained: Option<(Arc<str>, Var)>,
+}
+
+impl Weight {
+    /// A weight that never changes.
+    #[must_use]
+    pub fn frozen(tensor: Tensor) -> Self {
+        Self { tensor, trained: None }
+    }
+
+    /// The values, without a graph.
+    #[must_use]
+    pub fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    /// The name its gradient is collected under; none when it is frozen.
+    #[must_use]
+    pub fn trained_name(&self) -> Option<&Arc<str>> {
+        self.trained.as_ref().map(|(name, _)| name)
+    }
+
+    /// The variable behind a trainable weight.
+    #[must_use]
+    pub fn var(&self) -> Option<&Var> {
+        self.trained.as_ref().map(|(_, var)| var)
+    }
+}
+
+/// Where a model finds its weights by name: trainable ones, or tensors as they were loaded.
+pub trait Weights {
+    /// The weight called `name`.
+    ///
+    /// # Errors
+    /// There is none.
+    fn weight(&self, name: &str) -> Result<Weight>;
+
+    /// Whether there is one called `name`.
+    fn has(&self, name: &str) -> bool;
+}
+
+impl Weights for Params {
+    fn weight(&self, name: &str) -> Result<Weight> {
+        let param = self.entries.get(name).ok_or_else(|| missing(name))?;
+        let trained = param.trainable.then(|| (Arc::from(name), param.var.clone()));
+        Ok(Weight { tensor: param.var.as_detached_tensor(), trained })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+}
+
+impl Weights for BTreeMap<String, Tensor> {
+    fn weight(&self, name: &str) -> Result<Weight> {
+        self.get(name).map(|tensor| Weight::frozen(tensor.clone())).ok_or_else(|| missing(name))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.contains_key(name)
+    }
+}
+
+fn missing(name: &str) -> Error {
+    Error::input(format!("tensor `{name}` is missing"))
+        .hint("was the checkpoint written by another version, or for another configuration?")
+}
+
+/// The gradient of a loss for each trainable parameter it depends on, by name.
+pub type Gradients = BTreeMap<Arc<str>, Tensor>;
+
 /// All parameters of a model by name. Ordered, so that sums over gradients do not depend on a hash.
 #[derive(Debug, Clone, Default)]
 pub struct Params {
@@ -40,19 +117,17 @@ impl Params {
         Self::default()
     }
 
-    /// Adds `values` under `name` and gives the tensor a model computes with: it records a graph
-    /// when trainable and none when frozen, and always shows the current values.
+    /// Adds `values` under `name` and gives the handle a model computes with.
     ///
     /// # Errors
     /// The name is taken.
-    pub fn insert(&mut self, name: &str, values: &Tensor, trainable: bool) -> Result<Tensor> {
+    pub fn insert(&mut self, name: &str, values: &Tensor, trainable: bool) -> Result<Weight> {
         if self.entries.contains_key(name) {
             return Err(Error::internal(format!("parameter `{name}` is added twice")));
         }
         let var = Var::from_tensor(&values.contiguous()?)?;
-        let tensor = if trainable { var.as_tensor().clone() } else { var.as_detached_tensor() };
         self.entries.insert(name.to_owned(), Param { var, trainable });
-        Ok(tensor)
+        self.weight(name)
     }
 
     /// The parameter called `name`.

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::Tensor;
-use candle_core::backprop::GradStore;
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::data::Batch;
 use crate::error::Result;
-use crate::nn::Params;
+use crate::nn::{Gradients, Params};
 
 /// The moment of training an objective is asked at.
 #[derive(Debug)]
@@ -22,6 +21,18 @@ pub struct Moment {
     pub rng: ChaCha8Rng,
 }
 
+impl Moment {
+    /// The moment of micro-batch `micro` of step `step` in a run of `steps` steps from `seed`.
+    #[must_use]
+    pub fn new(seed: u64, step: u64, steps: u64, micro: u64) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("factorexe train moment 1");
+        for part in [seed, step, micro] {
+            hasher.update(&part.to_le_bytes());
+        }
+        Self { step, steps, rng: ChaCha8Rng::from_seed(*hasher.finalize().as_bytes()) }
+    }
+}
+
 /// What one micro-batch gave.
 #[derive(Debug)]
 pub struct Loss {
@@ -29,20 +40,9 @@ pub struct Loss {
     pub total: f64,
     /// Its parts by name, unweighted, for the metrics.
     pub terms: BTreeMap<String, f64>,
-    /// The gradient of `total` for every trainable parameter it depends on.
-    pub gradients: GradStore,
-}
-
-impl Loss {
-    /// Back-propagates a scalar and records its parts.
-    ///
-    /// # Errors
-    /// An operation in the graph has no gradient.
-    pub fn backward(total: &Tensor, terms: BTreeMap<String, f64>) -> Result<Self> {
-        let gradients = total.backward()?;
-        let value = total.to_dtype(candle_core::DType::F32)?.to_scalar::<f32>()?;
-        Ok(Self { total: f64::from(value), terms, gradients })
-    }
+    /// The gradient of `total` for every trainable parameter it depends on; may be empty when
+    /// `total` is not finite, for then the trainer skips the step.
+    pub gradients: Gradients,
 }
 
 /// Something to train: pretraining, distillation and all that comes later.
@@ -50,7 +50,8 @@ pub trait Objective {
     /// The parameters, trainable and frozen.
     fn params(&self) -> &Params;
 
-    /// Loss and gradients of one micro-batch.
+    /// Loss and gradients of one micro-batch. A trainable parameter without a gradient is left
+    /// alone in that step: a phase may train a part of the model.
     ///
     /// # Errors
     /// The batch does not fit the model, or the device fails.

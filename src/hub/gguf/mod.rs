@@ -10,42 +10,26 @@ mod tokenizer;
 mod value;
 mod weights;
 
-use std::collections::BTreeMap;
 use std::path::Path;
-
-use candle_core::Tensor;
 
 pub use blocks::BlockType;
 
-use crate::data::Tokenizer;
+use super::checkpoint::{Checkpoint, fingerprint};
+use super::mapped;
 use crate::error::{Error, Result};
-use crate::hub::mapped;
-use crate::model::config::TransformerConfig;
 use crate::observe::Observer;
-
-/// All that a GGUF file holds.
-#[derive(Debug)]
-pub struct GgufModel {
-    /// The shape of the model.
-    pub config: TransformerConfig,
-    /// Canonical names, f32 on the CPU.
-    pub tensors: BTreeMap<String, Tensor>,
-    /// Rebuilt from the metadata, where there is any.
-    pub tokenizer: Option<Tokenizer>,
-    /// blake3 of the file.
-    pub fingerprint: String,
-}
 
 /// Reads a GGUF file of version 2 or 3.
 ///
 /// # Errors
 /// The file is damaged, of another family, quantised in another way, or inconsistent.
-pub fn load_gguf(path: &Path, observer: &dyn Observer) -> Result<GgufModel> {
+pub fn load_gguf(path: &Path, observer: &dyn Observer) -> Result<Checkpoint> {
     let file = mapped::map(path)?;
-    read(&file, observer).map_err(|error| error.at(path.display()))
+    let checkpoint = read(&file, observer).map_err(|error| error.at(path.display()))?;
+    Ok(Checkpoint { origin: path.display().to_string(), ..checkpoint })
 }
 
-fn read(file: &[u8], observer: &dyn Observer) -> Result<GgufModel> {
+fn read(file: &[u8], observer: &dyn Observer) -> Result<Checkpoint> {
     let header = header::Header::read(file)?;
     let family = config::family(&header.metadata)?;
     let mut config = config::read(&header, family)?;
@@ -63,7 +47,8 @@ fn read(file: &[u8], observer: &dyn Observer) -> Result<GgufModel> {
             config.vocabulary
         )));
     }
-    let tensors = weights::load(file, &header, &config, family, observer)?;
-    let fingerprint = blake3::hash(file).to_hex().to_string();
-    Ok(GgufModel { config, tensors, tokenizer, fingerprint })
+    let (tensors, hashes) = weights::load(file, &header, &config, family, observer)?;
+    let fingerprint = fingerprint(&config, &hashes)?;
+    let origin = String::new();
+    Ok(Checkpoint { config, looped: None, tensors, tokenizer, origin, fingerprint })
 }

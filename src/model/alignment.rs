@@ -1,0 +1,76 @@
+//! Which of the teacher's layers does each application of the core imitate?
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::looped::LoopedConfig;
+
+/// The rule that pairs states of the core with states of the teacher.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Alignment {
+    /// Equal steps through the teacher's middle, rounded to a layer.
+    Uniform,
+    /// Equal steps; between two layers their states are blended.
+    #[default]
+    Interpolated,
+    /// The cheapest pairing that never goes back, found on a calibration batch.
+    Monotone,
+}
+
+/// A depth in the teacher: its state `lower`, blended with the next one by `fraction`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Depth {
+    /// Index into the teacher's states, 0 for the embedding.
+    pub lower: usize,
+    /// Weight of state `lower + 1`, in 0..1.
+    pub fraction: f64,
+}
+
+/// The depth that each of `count` equally spaced states of the core stands for: the last one for
+/// the end of the teacher's middle.
+#[must_use]
+pub fn equal_steps(config: &LoopedConfig, count: usize, alignment: Alignment) -> Vec<Depth> {
+    let middle = config.middle();
+    (1..=count)
+        .map(|step| {
+            let depth = step as f64 * middle.len() as f64 / count as f64;
+            let depth = if alignment == Alignment::Interpolated { depth } else { depth.round() };
+            // The epsilon keeps 3 * (1/3) from landing just below a layer.
+            let whole = (depth + 1e-9).floor();
+            let fraction = (depth - whole).max(0.0);
+            let fraction = if fraction < 1e-6 { 0.0 } else { fraction };
+            Depth { lower: middle.start + whole as usize, fraction }
+        })
+        .collect()
+}
+
+/// The cheapest non-decreasing pairing: `costs[i][j]` is the distance of the core's state `i` from
+/// the state after the first `j` layers of the middle; the last state is paired with the last.
+/// Dynamic programming, O(rows x columns).
+#[must_use]
+pub fn monotone(config: &LoopedConfig, costs: &[Vec<f64>]) -> Vec<Depth> {
+    let columns = costs.first().map_or(0, Vec::len);
+    let mut best: Vec<Vec<f64>> = Vec::with_capacity(costs.len());
+    let mut from: Vec<Vec<usize>> = Vec::with_capacity(costs.len());
+    for (row, cost) in costs.iter().enumerate() {
+        let (mut totals, mut origins) = (vec![0.0; columns], vec![0; columns]);
+        let mut cheapest = 0;
+        for column in 0..columns {
+            if row > 0 && best[row - 1][column] < best[row - 1][cheapest] {
+                cheapest = column;
+            }
+            origins[column] = cheapest;
+            totals[column] = cost[column] + if row > 0 { best[row - 1][cheapest] } else { 0.0 };
+        }
+        best.push(totals);
+        from.push(origins);
+    }
+    let mut column = columns.saturating_sub(1);
+    let mut depths = vec![Depth { lower: 0, fraction: 0.0 }; costs.len()];
+    for row in (0..costs.len()).rev() {
+        depths[row].lower = config.middle().start + column;
+        column = from[row][column];
+    }
+    depths
+}

@@ -1,0 +1,181 @@
+//! What is one layer?
+
+use candle_core::Tensor;
+
+use super::attention::{AttentionShape, attention};
+use super::linear::{Linear, vector};
+use super::mlp::{add, swiglu};
+use super::norm::rms_norm;
+use super::params::{Weight, Weights};
+use super::rope::{RopeTable, rope};
+use super::tape::{Tape, Value};
+use crate::error::Result;
+
+/// Sizes of a block that its weights do not tell.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct BlockShape {
+    /// Width of one head.
+    pub head_width: usize,
+    /// Added to the mean square in every norm.
+    pub norm_eps: f64,
+    /// A query sees this many tokens; none: all before it.
+    pub window: Option<usize>,
+}
+
+/// What the matrices of a block are applied to, each (B, T, width of the input).
+#[derive(Debug, Clone)]
+pub struct BlockInputs {
+    /// Input of q, k and v.
+    pub attention: Tensor,
+    /// Input of o.
+    pub mixed: Tensor,
+    /// Input of gate and up.
+    pub mlp: Tensor,
+    /// Input of down.
+    pub inner: Tensor,
+}
+
+/// Keys and values of the tokens read so far, each (B, tokens, kv heads, head width).
+pub type LayerCache = Option<(Tensor, Tensor)>;
+
+/// Attention, then a gated mlp, each on a normed residual stream.
+#[derive(Debug, Clone)]
+pub struct Block {
+    attention_norm: Weight,
+    q: Linear,
+    k: Linear,
+    v: Linear,
+    o: Linear,
+    q_norm: Option<Weight>,
+    k_norm: Option<Weight>,
+    mlp_norm: Weight,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+    shape: BlockShape,
+}
+
+impl Block {
+    /// The block whose weights start with `prefix`; `repetition` picks its own low-rank parts,
+    /// norms and biases where there are any.
+    ///
+    /// # Errors
+    /// A weight is missing.
+    pub fn new(
+        weights: &dyn Weights,
+        prefix: &str,
+        shape: BlockShape,
+        repetition: Option<usize>,
+    ) -> Result<Self> {
+        let linear = |part: &str| Linear::new(weights, &format!("{prefix}.{part}"), repetition);
+        let optional =
+            |part: &str| vector(weights, &format!("{prefix}.{part}"), "weight", repetition);
+        let norm = |part: &str| {
+            let found = optional(part)?;
+            found.map_or_else(|| weights.weight(&format!("{prefix}.{part}.weight")), Ok)
+        };
+        Ok(Self {
+            attention_norm: norm("attention_norm")?,
+            q: linear("attention.q")?,
+            k: linear("attention.k")?,
+            v: linear("attention.v")?,
+            o: linear("attention.o")?,
+            q_norm: optional("attention.q_norm")?,
+            k_norm: optional("attention.k_norm")?,
+            mlp_norm: norm("mlp_norm")?,
+            gate: linear("mlp.gate")?,
+            up: linear("mlp.up")?,
+            down: linear("mlp.down")?,
+            shape,
+        })
+    }
+
+    /// (B, T, D) to (B, T, D), with what `cache` holds before it.
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn forward(
+        &self,
+        tape: &Tape,
+        x: &Value,
+        table: &RopeTable,
+        cache: Option<&mut LayerCache>,
+    ) -> Result<Value> {
+        let (x, _) = self.attend(tape, x, table, cache)?;
+        Ok(self.think(tape, &x)?.0)
+    }
+
+    /// The output, (B, T, D), and what its matrices were applied to; records nothing.
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn trace(&self, x: &Tensor, table: &RopeTable) -> Result<(Tensor, BlockInputs)> {
+        let tape = Tape::off();
+        let (x, [attention, mixed]) =
+            self.attend(&tape, &Value::constant(x.clone()), table, None)?;
+        let (output, [mlp, inner]) = self.think(&tape, &x)?;
+        let tensor = |value: Value| value.tensor().clone();
+        let inputs = BlockInputs {
+            attention: tensor(attention),
+            mixed: tensor(mixed),
+            mlp: tensor(mlp),
+            inner: tensor(inner),
+        };
+        Ok((tensor(output), inputs))
+    }
+
+    /// Attention on the residual stream; also the inputs of q and of o.
+    fn attend(
+        &self,
+        tape: &Tape,
+        x: &Value,
+        table: &RopeTable,
+        cache: Option<&mut LayerCache>,
+    ) -> Result<(Value, [Value; 2])> {
+        let normed = rms_norm(tape, x, &self.attention_norm, self.shape.norm_eps)?;
+        let q = self.heads(tape, &self.q, self.q_norm.as_ref(), &normed)?;
+        let k = self.heads(tape, &self.k, self.k_norm.as_ref(), &normed)?;
+        let mut v = self.heads(tape, &self.v, None, &normed)?;
+        let (q, mut k) = (rope(tape, &q, table)?, rope(tape, &k, table)?);
+        let mut start = 0;
+        if let Some(cache) = cache {
+            if let Some((keys, values)) = cache.take() {
+                start = keys.dim(1)?;
+                k = Value::constant(Tensor::cat(&[&keys, k.tensor()], 1)?);
+                v = Value::constant(Tensor::cat(&[&values, v.tensor()], 1)?);
+            }
+            *cache = Some((k.tensor().clone(), v.tensor().clone()));
+        }
+        let shape = AttentionShape { start, window: self.shape.window };
+        let mixed = attention(tape, &q, &k, &v, shape)?;
+        let (batch, tokens, heads, width) = mixed.tensor().dims4()?;
+        let mixed = mixed.reshaped((batch, tokens, heads * width))?;
+        let x = add(tape, x, &self.o.forward(tape, &mixed)?)?;
+        Ok((x, [normed, mixed]))
+    }
+
+    /// The mlp on the residual stream; also the inputs of gate and of down.
+    fn think(&self, tape: &Tape, x: &Value) -> Result<(Value, [Value; 2])> {
+        let normed = rms_norm(tape, x, &self.mlp_norm, self.shape.norm_eps)?;
+        let gate = self.gate.forward(tape, &normed)?;
+        let up = self.up.forward(tape, &normed)?;
+        let inner = swiglu(tape, &gate, &up)?;
+        let output = add(tape, x, &self.down.forward(tape, &inner)?)?;
+        Ok((output, [normed, inner]))
+    }
+
+    /// (B, T, D) to (B, T, heads, head width).
+    fn heads(
+        &self,
+        tape: &Tape,
+        linear: &Linear,
+        norm: Option<&Weight>,
+        x: &Value,
+    ) -> Result<Value> {
+        let y = linear.forward(tape, x)?;
+        let (batch, tokens, width) = y.tensor().dims3()?;
+        let head = self.shape.head_width;
+        let y = y.reshaped((batch, tokens, width / head, head))?;
+        norm.map_or(Ok(y.clone()), |norm| rms_norm(tape, &y, norm, self.shape.norm_eps))
+    }
+}

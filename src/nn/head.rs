@@ -1,0 +1,268 @@
+//! How far is a distribution over the vocabulary from the next token, and from the teacher's?
+//!
+//! Logits exist for a few tokens at a time only: each chunk is multiplied, compared, and turned
+//! into its gradient before the next one is touched.
+
+use candle_core::{DType, Device, Tensor};
+use rayon::prelude::*;
+
+use super::gemm::{Into, Matrix, Threads, product};
+use super::host::{self, Host};
+use super::params::Weight;
+use super::tape::{Tape, Value};
+use crate::error::{Error, Result};
+
+/// Tokens whose logits are alive at once.
+const CHUNK: usize = 128;
+
+/// The teacher's side: what its logits are made of.
+#[derive(Debug, Clone)]
+pub struct TeacherHead {
+    /// Normed last state, (B, T, D of the teacher).
+    pub hidden: Tensor,
+    /// Head, (V, D of the teacher).
+    pub weight: Tensor,
+}
+
+/// How the two comparisons are weighed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct HeadWeights {
+    /// Of the cross entropy with the next token.
+    pub cross_entropy: f32,
+    /// Of KL(teacher || student), multiplied by the squared temperature. Hinton et al. 2015.
+    pub kl: f32,
+    /// Divides both sides' logits in the KL.
+    pub temperature: f32,
+}
+
+/// What was found, token by token, in the order of the targets.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HeadTerms {
+    /// -log p of the next token, in nats.
+    pub cross_entropy: Vec<f32>,
+    /// KL(teacher || student) at the temperature, in nats; empty without a teacher.
+    pub kl: Vec<f32>,
+    /// Whether both prefer the same token; empty without a teacher.
+    pub agree: Vec<bool>,
+}
+
+/// The mean of a list.
+#[must_use]
+pub fn mean(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64
+}
+
+struct Row {
+    cross_entropy: f32,
+    kl: f32,
+    agree: bool,
+}
+
+/// Compares softmax(hidden head^T) with the next tokens and the teacher, and records the gradient
+/// of `weights.cross_entropy * mean CE + weights.kl * temperature^2 * mean KL`.
+/// `hidden` is normed, (B, T, D); `head` (V, D); `targets` B T of them.
+///
+/// # Errors
+/// A target is past the vocabulary, or the shapes do not fit.
+pub fn compare(
+    tape: &Tape,
+    hidden: &Value,
+    head: &Weight,
+    teacher: Option<&TeacherHead>,
+    targets: &[u32],
+    weights: HeadWeights,
+) -> Result<HeadTerms> {
+    let (vocabulary, width) = head.tensor().dims2()?;
+    if let Some(target) = targets.iter().find(|&&target| target as usize >= vocabulary) {
+        return Err(Error::input(format!("token {target} is past the vocabulary of {vocabulary}"))
+            .hint("is the tokenizer the one this model was trained with?"));
+    }
+    let needs = tape.needs(&[hidden], &[head]);
+    let mut job = Job {
+        targets,
+        weights,
+        vocabulary,
+        d_hidden: vec![0.0; if needs { targets.len() * width } else { 0 }],
+        d_head: vec![
+            0.0;
+            if needs && head.trained_name().is_some() { vocabulary * width } else { 0 }
+        ],
+        terms: HeadTerms::default(),
+    };
+    let device = hidden.tensor().device().clone();
+    let flat = on_host(&hidden.tensor().reshape(((), width))?)?;
+    let head_host = on_host(head.tensor())?;
+    let teacher_host = teacher
+        .map(|teacher| {
+            let width = teacher.weight.dim(1)?;
+            Ok::<_, Error>((
+                on_host(&teacher.hidden.reshape(((), width))?)?,
+                on_host(&teacher.weight)?,
+            ))
+        })
+        .transpose()?;
+    for start in (0..targets.len()).step_by(CHUNK) {
+        let rows = start..(start + CHUNK).min(targets.len());
+        let mut logits = logits_of(&flat, &head_host, &rows)?;
+        let teacher = match &teacher_host {
+            Some((hidden, weight)) => logits_of(hidden, weight, &rows)?,
+            None => Vec::new(),
+        };
+        job.compare_rows(rows.clone(), &mut logits, &teacher);
+        if needs {
+            job.back(rows, &logits, &flat, &head_host)?;
+        }
+    }
+    if needs {
+        let shape = hidden.tensor().shape();
+        tape.push_loss(hidden, to_device(job.d_hidden, shape, &device, hidden.tensor().dtype())?);
+        if !job.d_head.is_empty() {
+            let shape = head.tensor().shape();
+            let gradient = to_device(job.d_head, shape, &device, head.tensor().dtype())?;
+            tape.push_weight_loss(head, gradient);
+        }
+    }
+    Ok(job.terms)
+}
+
+fn on_host(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?)
+}
+
+fn to_device(
+    values: Vec<f32>,
+    shape: &candle_core::Shape,
+    device: &Device,
+    dtype: DType,
+) -> Result<Tensor> {
+    Ok(host::tensor(values, shape)?.to_device(device)?.to_dtype(dtype)?)
+}
+
+/// Logits of some rows of `hidden` (tokens, D) under `head` (V, D).
+fn logits_of(hidden: &Tensor, head: &Tensor, rows: &std::ops::Range<usize>) -> Result<Vec<f32>> {
+    let (vocabulary, width) = head.dims2()?;
+    let (hidden, head) = (Host::new(hidden)?, Host::new(head)?);
+    let mut logits = vec![0.0; rows.len() * vocabulary];
+    let x = Matrix::new(&hidden[rows.start * width..rows.end * width], rows.len(), width);
+    let head = Matrix::new(&head, vocabulary, width).transposed();
+    product(&mut logits, Into::Replace, 1.0, x, head, Threads::All);
+    Ok(logits)
+}
+
+struct Job<'a> {
+    targets: &'a [u32],
+    weights: HeadWeights,
+    vocabulary: usize,
+    d_hidden: Vec<f32>,
+    d_head: Vec<f32>,
+    terms: HeadTerms,
+}
+
+impl Job<'_> {
+    /// Turns each row of logits into its gradient and notes what was found.
+    fn compare_rows(&mut self, rows: std::ops::Range<usize>, logits: &mut [f32], teacher: &[f32]) {
+        let scale = 1.0 / self.targets.len() as f32;
+        let (weights, vocabulary) = (self.weights, self.vocabulary);
+        let found: Vec<Row> = logits
+            .par_chunks_exact_mut(vocabulary)
+            .zip(&self.targets[rows])
+            .enumerate()
+            .map(|(index, (logits, &target))| {
+                let teacher = teacher.get(index * vocabulary..(index + 1) * vocabulary);
+                host::vectorised(|| compare_row(logits, teacher, target as usize, weights, scale))
+            })
+            .collect();
+        let with_teacher = !teacher.is_empty();
+        for row in found {
+            self.terms.cross_entropy.push(row.cross_entropy);
+            if with_teacher {
+                self.terms.kl.push(row.kl);
+                self.terms.agree.push(row.agree);
+            }
+        }
+    }
+
+    /// Gradients of logits to gradients of states and head.
+    fn back(
+        &mut self,
+        rows: std::ops::Range<usize>,
+        d_logits: &[f32],
+        hidden: &Tensor,
+        head: &Tensor,
+    ) -> Result<()> {
+        let (vocabulary, width) = head.dims2()?;
+        let (hidden, head) = (Host::new(hidden)?, Host::new(head)?);
+        let d_logits = Matrix::new(d_logits, rows.len(), vocabulary);
+        let d_hidden = &mut self.d_hidden[rows.start * width..rows.end * width];
+        let head = Matrix::new(&head, vocabulary, width);
+        product(d_hidden, Into::Replace, 1.0, d_logits, head, Threads::All);
+        if !self.d_head.is_empty() {
+            let x = Matrix::new(&hidden[rows.start * width..rows.end * width], rows.len(), width);
+            product(&mut self.d_head, Into::Add, 1.0, d_logits.transposed(), x, Threads::All);
+        }
+        Ok(())
+    }
+}
+
+/// The highest value, its place, and the log of the sum of exponentials at a temperature.
+#[inline]
+fn log_sum_exp(values: &[f32], temperature: f32) -> (f32, f32) {
+    let highest = values.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let inverse = 1.0 / temperature;
+    let mut sums = [0.0_f32; 16];
+    let chunks = values.chunks_exact(16);
+    let tail: f32 =
+        chunks.remainder().iter().map(|&value| host::exp((value - highest) * inverse)).sum();
+    for chunk in chunks {
+        for lane in 0..16 {
+            sums[lane] += host::exp((chunk[lane] - highest) * inverse);
+        }
+    }
+    (highest, highest * inverse + (sums.iter().sum::<f32>() + tail).ln())
+}
+
+#[inline]
+fn compare_row(
+    logits: &mut [f32],
+    teacher: Option<&[f32]>,
+    target: usize,
+    weights: HeadWeights,
+    scale: f32,
+) -> Row {
+    let (highest, log_sum) = log_sum_exp(logits, 1.0);
+    let cross_entropy = log_sum - logits[target];
+    let ce = weights.cross_entropy * scale;
+    let Some(teacher) = teacher else {
+        for logit in logits.iter_mut() {
+            *logit = ce * host::exp(*logit - log_sum);
+        }
+        logits[target] -= ce;
+        return Row { cross_entropy, kl: 0.0, agree: false };
+    };
+    let temperature = weights.temperature;
+    let inverse = 1.0 / temperature;
+    let (_, log_sum_cold) = if (temperature - 1.0).abs() < f32::EPSILON {
+        (highest, log_sum)
+    } else {
+        log_sum_exp(logits, temperature)
+    };
+    let (teacher_highest, teacher_log_sum) = log_sum_exp(teacher, temperature);
+    let agree = first_at(logits, highest) == first_at(teacher, teacher_highest);
+    // d/dz tau^2 KL(p_t || p_s) = tau (p_s - p_t)
+    let kl_scale = weights.kl * scale * temperature;
+    let mut sums = [0.0_f32; 16];
+    for (index, (logit, teacher)) in logits.iter_mut().zip(teacher).enumerate() {
+        let (student_log, teacher_log) =
+            (*logit * inverse - log_sum_cold, teacher * inverse - teacher_log_sum);
+        let teacher_p = host::exp(teacher_log);
+        sums[index % 16] += teacher_p * (teacher_log - student_log);
+        *logit = ce * host::exp(*logit - log_sum) + kl_scale * (host::exp(student_log) - teacher_p);
+    }
+    logits[target] -= ce;
+    Row { cross_entropy, kl: sums.iter().sum::<f32>().max(0.0), agree }
+}
+
+#[inline]
+fn first_at(values: &[f32], highest: f32) -> usize {
+    values.iter().position(|&value| value >= highest).unwrap_or(0)
+}

@@ -1,0 +1,201 @@
+//! How do kernels reach numbers that live on the CPU?
+
+use std::ops::{Deref, Range};
+
+use candle_core::{DType, Device, Shape, Storage, StorageRef, Tensor};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+
+/// Loops shorter than this many numbers run on one thread: waking another costs more.
+const WORTH_SPLITTING: usize = 1 << 15;
+
+/// A read lock on the numbers of a contiguous f32 tensor.
+pub(crate) struct Host<'a> {
+    guard: StorageRef<'a>,
+    range: Range<usize>,
+}
+
+impl<'a> Host<'a> {
+    /// Locks `tensor` for reading.
+    pub(crate) fn new(tensor: &'a Tensor) -> Result<Self> {
+        let (guard, layout) = tensor.storage_and_layout();
+        let (start, end) = layout
+            .contiguous_offsets()
+            .ok_or_else(|| Error::internal("a kernel was given a strided tensor"))?;
+        match &*guard {
+            Storage::Cpu(_) if tensor.dtype() == DType::F32 => {
+                Ok(Self { guard, range: start..end })
+            }
+            _ => Err(Error::internal("a CPU kernel was given a tensor that is not f32 on the CPU")),
+        }
+    }
+}
+
+impl Deref for Host<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.guard {
+            Storage::Cpu(storage) => match storage.as_slice::<f32>() {
+                Ok(values) => &values[self.range.clone()],
+                Err(_) => &[],
+            },
+            _ => &[],
+        }
+    }
+}
+
+/// Whether the kernels of this room can work on `tensor`.
+pub(crate) fn is_host(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
+}
+
+/// A CPU tensor from its numbers, without a copy.
+pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
+    Ok(Tensor::from_vec(values, shape.into(), &Device::Cpu)?)
+}
+
+/// Runs `work` with the widest vector instructions this processor has.
+#[inline]
+pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
+/// How many rows one task takes, so that each thread has a few tasks or everything is one.
+fn rows_per_task(rows: usize, width: usize) -> usize {
+    if rows * width < WORTH_SPLITTING {
+        rows.max(1)
+    } else {
+        rows.div_ceil(4 * rayon::current_num_threads()).max(1)
+    }
+}
+
+/// Fills `output` row by row, in parallel: `fill(row, numbers of that row)`.
+pub(crate) fn fill_rows(output: &mut [f32], width: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
+    let chunk = rows_per_task(output.len() / width, width);
+    let run = |(task, rows): (usize, &mut [f32])| {
+        vectorised(|| {
+            for (row, values) in rows.chunks_exact_mut(width).enumerate() {
+                fill(task * chunk + row, values);
+            }
+        });
+    };
+    if chunk * width >= output.len() {
+        run((0, output));
+    } else {
+        output.par_chunks_mut(chunk * width).enumerate().for_each(run);
+    }
+}
+
+/// Element by element over `count` numbers in parallel: `fill(range, numbers of that range)`.
+pub(crate) fn fill_ranges(output: &mut [f32], fill: impl Fn(Range<usize>, &mut [f32]) + Sync) {
+    let count = output.len();
+    let chunk = if count < WORTH_SPLITTING {
+        count.max(1)
+    } else {
+        count.div_ceil(4 * rayon::current_num_threads())
+    };
+    let run = |(task, values): (usize, &mut [f32])| {
+        let start = task * chunk;
+        vectorised(|| fill(start..start + values.len(), values));
+    };
+    if chunk >= count {
+        run((0, output));
+    } else {
+        output.par_chunks_mut(chunk).enumerate().for_each(run);
+    }
+}
+
+/// Sums, over fixed blocks of rows, what `block` adds into a buffer of `width` numbers. The blocks
+/// do not depend on the number of threads, so neither do the sums.
+pub(crate) fn sum_over_rows(
+    rows: usize,
+    width: usize,
+    block: impl Fn(Range<usize>, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    const BLOCK: usize = 64;
+    let partial: Vec<Vec<f32>> = (0..rows.div_ceil(BLOCK))
+        .into_par_iter()
+        .with_min_len((WORTH_SPLITTING / (BLOCK * width)).max(1))
+        .map(|index| {
+            let mut sums = vec![0.0; width];
+            let range = index * BLOCK..((index + 1) * BLOCK).min(rows);
+            vectorised(|| block(range, &mut sums));
+            sums
+        })
+        .collect();
+    let mut total = vec![0.0; width];
+    for sums in &partial {
+        for (sum, value) in total.iter_mut().zip(sums) {
+            *sum += value;
+        }
+    }
+    total
+}
+
+/// `e^x`, within 2 units in the last place for finite results, in a form that compilers vectorise.
+// Cephes expf: x = n ln 2 + r, e^r by a polynomial, 2^n by the exponent bits.
+#[inline]
+pub(crate) fn exp(x: f32) -> f32 {
+    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves the nearest integer in the low bits.
+    let x = x.clamp(-87.0, 88.0);
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 0.5;
+    let power = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
+    (p * r * r + r + 1.0) * f32::from_bits(power)
+}
+
+/// The dot product, in eight running sums so that it vectorises; the order is fixed.
+#[inline]
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0_f32; LANES];
+    let (a_rows, b_rows) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let tail: f32 = a_rows.remainder().iter().zip(b_rows.remainder()).map(|(x, y)| x * y).sum();
+    for (x, y) in a_rows.zip(b_rows) {
+        for lane in 0..LANES {
+            sums[lane] += x[lane] * y[lane];
+        }
+    }
+    sums.iter().sum::<f32>() + tail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_agrees_with_the_standard_library() {
+        for step in -8600..8700 {
+            let x = step as f32 * 0.01;
+            let error = (exp(x) - x.exp()).abs() / x.exp();
+            assert!(error < 2.5e-7, "exp({x}) is off by {error}");
+        }
+        assert!(exp(f32::NAN).is_nan());
+        assert!(exp(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_the_number_of_threads() {
+        let values: Vec<f32> = (0..1000 * 64).map(|i| (i as f32 * 0.37).sin()).collect();
+        let sum = || {
+            sum_over_rows(1000, 64, |rows, sums| {
+                for row in rows {
+                    for (sum, value) in sums.iter_mut().zip(&values[row * 64..]) {
+                        *sum += value;
+                    }
+                }
+            })
+        };
+        let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert_eq!(pool(1).install(sum), pool(3).install(sum));
+    }
+}

@@ -1,0 +1,188 @@
+//! How is a vector mapped by a matrix, perhaps with a low-rank correction?
+
+use candle_core::Tensor;
+
+use super::gemm::{Into, Matrix, Threads, product};
+use super::host::{self, Host};
+use super::params::{Weight, Weights};
+use super::reference;
+use super::tape::{Backward, Tape, Value};
+use crate::error::Result;
+
+/// A correction of a matrix by two thin ones: W + B A. Hu et al. 2021.
+#[derive(Debug, Clone)]
+pub struct LowRank {
+    /// A, (rank, in).
+    pub a: Weight,
+    /// B, (out, rank).
+    pub b: Weight,
+}
+
+/// y = x (W + B A)^T + bias.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    /// W, (out, in).
+    pub weight: Weight,
+    /// Added to every row, (out).
+    pub bias: Option<Weight>,
+    /// B A.
+    pub low_rank: Option<LowRank>,
+}
+
+impl Linear {
+    /// Takes `name.weight`, and `name.bias` and the low-rank correction of `repetition` where there
+    /// are any.
+    ///
+    /// # Errors
+    /// The weight, or one half of the correction, is missing.
+    pub fn new(weights: &dyn Weights, name: &str, repetition: Option<usize>) -> Result<Self> {
+        let part = |part: &str| repetition.map(|r| format!("{name}.lora.{r}.{part}"));
+        let low_rank = match (part("a").filter(|a| weights.has(a)), part("b")) {
+            (Some(a), Some(b)) => Some(LowRank { a: weights.weight(&a)?, b: weights.weight(&b)? }),
+            _ => None,
+        };
+        Ok(Self {
+            weight: weights.weight(&format!("{name}.weight"))?,
+            bias: vector(weights, name, "bias", repetition)?,
+            low_rank,
+        })
+    }
+
+    /// (.., in) to (.., out).
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
+        if !tape.fuses(x.tensor()) {
+            return tape.composed(&[x], &self.weights(), |x, weights| {
+                reference::linear(&x[0], weights, self.bias.is_some(), self.low_rank.is_some())
+            });
+        }
+        let input = x.tensor().contiguous()?;
+        let (output, middle) = self.compute(&input)?;
+        if !tape.needs(&[x], &self.weights()) {
+            return Ok(Value::constant(output));
+        }
+        let (linear, slot) = (self.clone(), x.slot());
+        Ok(tape.push(output, move |gradient, backward| {
+            linear.backward(&input, slot, middle.as_deref(), &gradient, backward)
+        }))
+    }
+
+    fn weights(&self) -> Vec<&Weight> {
+        let low_rank = self.low_rank.iter().flat_map(|low_rank| [&low_rank.a, &low_rank.b]);
+        std::iter::once(&self.weight).chain(&self.bias).chain(low_rank).collect()
+    }
+
+    /// The output, and x A^T of the low-rank part.
+    fn compute(&self, input: &Tensor) -> Result<(Tensor, Option<Vec<f32>>)> {
+        let (out, inner) = self.weight.tensor().dims2()?;
+        let x = Host::new(input)?;
+        let rows = x.len() / inner;
+        let x = Matrix::new(&x, rows, inner);
+        let mut y = vec![0.0; rows * out];
+        let weight = Host::new(self.weight.tensor())?;
+        let weight = Matrix::new(&weight, out, inner).transposed();
+        product(&mut y, Into::Replace, 1.0, x, weight, Threads::All);
+        let middle = match &self.low_rank {
+            None => None,
+            Some(low_rank) => {
+                let (a, b) = (Host::new(low_rank.a.tensor())?, Host::new(low_rank.b.tensor())?);
+                let rank = a.len() / inner;
+                let mut middle = vec![0.0; rows * rank];
+                let a = Matrix::new(&a, rank, inner).transposed();
+                product(&mut middle, Into::Replace, 1.0, x, a, Threads::All);
+                let b = Matrix::new(&b, out, rank).transposed();
+                product(&mut y, Into::Add, 1.0, Matrix::new(&middle, rows, rank), b, Threads::All);
+                Some(middle)
+            }
+        };
+        if let Some(bias) = &self.bias {
+            let bias = Host::new(bias.tensor())?;
+            host::fill_rows(&mut y, out, |_, row| {
+                for (value, bias) in row.iter_mut().zip(&*bias) {
+                    *value += bias;
+                }
+            });
+        }
+        let mut shape = input.dims().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = out;
+        }
+        Ok((host::tensor(y, shape)?, middle))
+    }
+
+    fn backward(
+        &self,
+        input: &Tensor,
+        slot: Option<usize>,
+        middle: Option<&[f32]>,
+        gradient: &Tensor,
+        backward: &mut Backward,
+    ) -> Result<()> {
+        let (out, inner) = self.weight.tensor().dims2()?;
+        let (x, dy) = (Host::new(input)?, Host::new(gradient)?);
+        let rows = x.len() / inner;
+        let (x, dy_rows) = (Matrix::new(&x, rows, inner), Matrix::new(&dy, rows, out));
+        let mut dx = vec![0.0; if slot.is_some() { rows * inner } else { 0 }];
+        if slot.is_some() {
+            let weight = Host::new(self.weight.tensor())?;
+            let weight = Matrix::new(&weight, out, inner);
+            product(&mut dx, Into::Replace, 1.0, dy_rows, weight, Threads::All);
+        }
+        backward.sum_weight(&self.weight, |sum| {
+            product(sum, Into::Add, 1.0, dy_rows.transposed(), x, Threads::All);
+        });
+        if let Some(bias) = &self.bias {
+            backward.sum_weight(bias, |sum| add_rows(sum, &dy));
+        }
+        if let (Some(low_rank), Some(middle)) = (&self.low_rank, middle) {
+            let (a, b) = (Host::new(low_rank.a.tensor())?, Host::new(low_rank.b.tensor())?);
+            let rank = a.len() / inner;
+            let mut dm = vec![0.0; rows * rank];
+            product(&mut dm, Into::Replace, 1.0, dy_rows, Matrix::new(&b, out, rank), Threads::All);
+            let dm = Matrix::new(&dm, rows, rank);
+            if slot.is_some() {
+                product(&mut dx, Into::Add, 1.0, dm, Matrix::new(&a, rank, inner), Threads::All);
+            }
+            backward.sum_weight(&low_rank.a, |sum| {
+                product(sum, Into::Add, 1.0, dm.transposed(), x, Threads::All);
+            });
+            let middle = Matrix::new(middle, rows, rank);
+            backward.sum_weight(&low_rank.b, |sum| {
+                product(sum, Into::Add, 1.0, dy_rows.transposed(), middle, Threads::All);
+            });
+        }
+        if slot.is_some() {
+            backward.add(slot, host::tensor(dx, input.shape())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Adds all rows of `values` to `sum`.
+pub(super) fn add_rows(sum: &mut [f32], values: &[f32]) {
+    let width = sum.len();
+    let total = host::sum_over_rows(values.len() / width, width, |rows, sums| {
+        for row in values[rows.start * width..rows.end * width].chunks_exact(width) {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+    });
+    for (sum, value) in sum.iter_mut().zip(&total) {
+        *sum += value;
+    }
+}
+
+/// The vector `name.kind`, that of `repetition` before the shared one; none when there is neither.
+pub(super) fn vector(
+    weights: &dyn Weights,
+    name: &str,
+    kind: &str,
+    repetition: Option<usize>,
+) -> Result<Option<Weight>> {
+    let own = repetition.map(|r| format!("{name}.repetition.{r}.{kind}"));
+    let names = own.into_iter().chain([format!("{name}.{kind}")]);
+    names.into_iter().find(|name| weights.has(name)).map(|name| weights.weight(&name)).transpose()
+}

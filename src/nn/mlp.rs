@@ -1,0 +1,132 @@
+//! What are the pointwise steps of a block?
+
+use candle_core::Tensor;
+
+use super::host::{self, Host};
+use super::params::Weight;
+use super::reference;
+use super::tape::{Tape, Value};
+use crate::error::{Error, Result};
+
+/// silu(gate) * up, element by element. Shazeer 2020.
+///
+/// # Errors
+/// The shapes differ.
+pub fn swiglu(tape: &Tape, gate: &Value, up: &Value) -> Result<Value> {
+    if !tape.fuses(gate.tensor()) {
+        return tape.composed(&[gate, up], &[], |x, _| reference::swiglu(&x[0], &x[1]));
+    }
+    let (gate_tensor, up_tensor) = (gate.tensor().clone(), up.tensor().clone());
+    let output = {
+        let (gate, up) = (Host::new(&gate_tensor)?, Host::new(&up_tensor)?);
+        let mut y = vec![0.0; gate.len()];
+        host::fill_ranges(&mut y, |range, y| {
+            let inputs = gate[range.clone()].iter().zip(&up[range]);
+            for (y, (gate, up)) in y.iter_mut().zip(inputs) {
+                *y = gate / (1.0 + host::exp(-gate)) * up;
+            }
+        });
+        host::tensor(y, gate_tensor.shape())?
+    };
+    if !tape.needs(&[gate, up], &[]) {
+        return Ok(Value::constant(output));
+    }
+    let (gate_slot, up_slot) = (gate.slot(), up.slot());
+    Ok(tape.push(output, move |gradient, backward| {
+        let (gate, up, dy) =
+            (Host::new(&gate_tensor)?, Host::new(&up_tensor)?, Host::new(&gradient)?);
+        let mut d_gate = vec![0.0; gate.len()];
+        let mut d_up = vec![0.0; gate.len()];
+        host::fill_ranges(&mut d_gate, |range, d_gate| {
+            let inputs = gate[range.clone()].iter().zip(&up[range.clone()]).zip(&dy[range]);
+            for (d_gate, ((gate, up), dy)) in d_gate.iter_mut().zip(inputs) {
+                let sigmoid = 1.0 / (1.0 + host::exp(-gate));
+                *d_gate = dy * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
+            }
+        });
+        host::fill_ranges(&mut d_up, |range, d_up| {
+            let inputs = gate[range.clone()].iter().zip(&dy[range]);
+            for (d_up, (gate, dy)) in d_up.iter_mut().zip(inputs) {
+                *d_up = dy * gate / (1.0 + host::exp(-gate));
+            }
+        });
+        backward.add(gate_slot, host::tensor(d_gate, gradient.shape())?)?;
+        backward.add(up_slot, host::tensor(d_up, gradient.shape())?)
+    }))
+}
+
+/// a + b, of one shape.
+///
+/// # Errors
+/// The shapes differ.
+pub fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
+    if a.tensor().dims() != b.tensor().dims() {
+        return Err(Error::internal(format!(
+            "a sum of {:?} and {:?}",
+            a.tensor().dims(),
+            b.tensor().dims()
+        )));
+    }
+    if !tape.fuses(a.tensor()) {
+        return tape.composed(&[a, b], &[], |x, _| Ok((&x[0] + &x[1])?));
+    }
+    let output = sum(a.tensor(), b.tensor())?;
+    if !tape.needs(&[a, b], &[]) {
+        return Ok(Value::constant(output));
+    }
+    let (a_slot, b_slot) = (a.slot(), b.slot());
+    Ok(tape.push(output, move |gradient, backward| {
+        backward.add(a_slot, gradient.clone())?;
+        backward.add(b_slot, gradient)
+    }))
+}
+
+/// The sum of two CPU tensors of one shape.
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (x, y) = (Host::new(a)?, Host::new(b)?);
+    let mut sum = vec![0.0; x.len()];
+    host::fill_ranges(&mut sum, |range, values| {
+        let both = x[range.clone()].iter().zip(&y[range]);
+        for (value, (x, y)) in values.iter_mut().zip(both) {
+            *value = x + y;
+        }
+    });
+    host::tensor(sum, a.shape())
+}
+
+/// Rows of `weight` (V, D) picked by `ids` (B, T) u32: (B, T, D).
+///
+/// # Errors
+/// An id is past the vocabulary.
+pub fn embedding(tape: &Tape, weight: &Weight, ids: &Tensor) -> Result<Value> {
+    let (batch, tokens) = ids.dims2()?;
+    let (vocabulary, width) = weight.tensor().dims2()?;
+    let flat = ids.flatten_all()?;
+    if let Some(id) = flat.to_vec1::<u32>()?.into_iter().find(|&id| id as usize >= vocabulary) {
+        return Err(Error::input(format!("token {id} is past the vocabulary of {vocabulary}"))
+            .hint("is the tokenizer the one this model was trained with?"));
+    }
+    let shape = (batch, tokens, width);
+    if !tape.fuses(weight.tensor()) {
+        return tape.composed(&[], &[weight], |_, weights| {
+            Ok(weights[0].index_select(&flat, 0)?.reshape(shape)?)
+        });
+    }
+    let output = weight.tensor().index_select(&flat, 0)?.reshape(shape)?;
+    if !tape.needs(&[], &[weight]) {
+        return Ok(Value::constant(output));
+    }
+    let (weight, rows) = (weight.clone(), flat.to_vec1::<u32>()?);
+    Ok(tape.push(output, move |gradient, backward| {
+        let gradient = Host::new(&gradient)?;
+        backward.sum_weight(&weight, |sum| {
+            for (row, values) in rows.iter().zip(gradient.chunks_exact(width)) {
+                let start = *row as usize * width;
+                for (sum, value) in sum[start..start + width].iter_mut().zip(values) {
+                    *sum += value;
+                }
+            }
+        });
+        Ok(())
+    }))
+}

@@ -1,0 +1,75 @@
+//! What should every kernel compute? The same operations composed of candle's.
+//!
+//! This is the path of devices without a kernel, and the yardstick the kernels are tested against.
+
+use candle_core::{D, DType, Tensor};
+
+use super::attention::AttentionShape;
+use crate::error::Result;
+
+/// x (W + B A)^T + bias; `weights` is W, then the bias, then A and B, where they are.
+pub(crate) fn linear(x: &Tensor, weights: &[Tensor], bias: bool, low_rank: bool) -> Result<Tensor> {
+    let mut shape = x.dims().to_vec();
+    let inner = shape.pop().unwrap_or(1);
+    shape.push(weights[0].dim(0)?);
+    let flat = x.contiguous()?.reshape(((), inner))?;
+    let mut y = flat.matmul(&weights[0].t()?)?;
+    if low_rank {
+        let first = 1 + usize::from(bias);
+        y = (y + flat.matmul(&weights[first].t()?)?.matmul(&weights[first + 1].t()?)?)?;
+    }
+    if bias {
+        y = y.broadcast_add(&weights[1])?;
+    }
+    Ok(y.reshape(shape)?)
+}
+
+pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let wide = x.to_dtype(DType::F32)?;
+    let mean = wide.sqr()?.mean_keepdim(D::Minus1)?;
+    let unit = wide.broadcast_div(&(mean + eps)?.sqrt()?)?.to_dtype(x.dtype())?;
+    Ok(unit.broadcast_mul(weight)?)
+}
+
+/// x (B, T, H, head width); cos and sin (T, head width / 2).
+pub(crate) fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
+    let half = cos.dim(1)?;
+    let table = |t: &Tensor| Ok::<_, crate::Error>(t.to_dtype(x.dtype())?.unsqueeze(1)?);
+    let (cos, sin) = (table(cos)?, table(sin)?);
+    let (low, high) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
+    let turned_low = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
+    let turned_high = (high.broadcast_mul(&cos)? + low.broadcast_mul(&sin)?)?;
+    Ok(Tensor::cat(&[turned_low, turned_high], 3)?)
+}
+
+pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    Ok((gate.silu()? * up)?)
+}
+
+/// q (B, T, H, head width); k, v (B, keys, kv heads, head width).
+pub(crate) fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    shape: &AttentionShape,
+) -> Result<Tensor> {
+    let (batch, queries, heads, width) = q.dims4()?;
+    let (_, keys, kv_heads, _) = k.dims4()?;
+    let group = heads / kv_heads;
+    let spread = |x: &Tensor| -> Result<Tensor> {
+        let x = x.transpose(1, 2)?.unsqueeze(2)?;
+        let x = x.broadcast_as((batch, kv_heads, group, keys, width))?;
+        Ok(x.contiguous()?.reshape((batch, heads, keys, width))?)
+    };
+    let q = q.transpose(1, 2)?.contiguous()?;
+    let scores = (q.matmul(&spread(k)?.t()?)? / (width as f64).sqrt())?.to_dtype(DType::F32)?;
+    let mask: Vec<f32> = (0..queries)
+        .flat_map(|query| {
+            (0..keys).map(move |key| if shape.sees(query, key) { 0.0 } else { f32::NEG_INFINITY })
+        })
+        .collect();
+    let mask = Tensor::from_vec(mask, (queries, keys), q.device())?;
+    let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
+    let mixed = weights.to_dtype(v.dtype())?.matmul(&spread(v)?)?;
+    Ok(mixed.transpose(1, 2)?.contiguous()?)
+}

@@ -1,0 +1,157 @@
+//! How far is one hidden state from another?
+
+use candle_core::Tensor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::head::mean;
+use super::host::{self, Host};
+use super::tape::{Tape, Value};
+use crate::error::{Error, Result};
+
+/// How the width of a state is scaled before states are compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateScale {
+    /// Not at all: a few huge dimensions decide.
+    Raw,
+    /// Every dimension by the root mean square of the target in it: all dimensions count alike.
+    #[default]
+    Dimension,
+}
+
+/// How two states are compared.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StateComparison {
+    /// Weight of the relative squared error, sum |h - t|^2 / sum |t|^2.
+    pub squared: f32,
+    /// Weight of 1 - cosine.
+    pub cosine: f32,
+    /// Scaling of the width.
+    pub scale: StateScale,
+    /// Tokens at the start of every row that are not compared: many models park huge numbers there.
+    pub skip_tokens: usize,
+}
+
+/// What was found, averaged over the compared tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct StateTerms {
+    /// Mean over tokens of |h - t|^2 / |t|^2.
+    pub squared: f64,
+    /// Mean over tokens of the cosine.
+    pub cosine: f64,
+}
+
+/// Compares `state` (B, T, D) with `target` (B, T, D), token by token, and records the gradient of
+/// `weight * (squared * relative error + cosine * (1 - cos))`, the mean over tokens.
+///
+/// # Errors
+/// The shapes differ.
+pub fn compare_states(
+    tape: &Tape,
+    state: &Value,
+    target: &Tensor,
+    how: &StateComparison,
+    weight: f32,
+) -> Result<StateTerms> {
+    let (batch, tokens, width) = state.tensor().dims3()?;
+    if target.dims() != state.tensor().dims() {
+        return Err(Error::internal(format!(
+            "a state of {:?} is compared with one of {:?}",
+            state.tensor().dims(),
+            target.dims()
+        )));
+    }
+    let cpu = |x: &Tensor| {
+        x.to_device(&candle_core::Device::Cpu)?.to_dtype(candle_core::DType::F32)?.contiguous()
+    };
+    let (state_host, target_host) = (cpu(state.tensor())?, cpu(target)?);
+    let (h, t) = (Host::new(&state_host)?, Host::new(&target_host)?);
+    let skip = how.skip_tokens.min(tokens.saturating_sub(1));
+    let scales = dimension_scales(&t, width, tokens, skip, how.scale);
+    let per_token = 1.0 / (batch * (tokens - skip)).max(1) as f32;
+    // Gradient of each row, then squared error and cosine in two more numbers at its end.
+    let mut rows = vec![0.0; batch * tokens * (width + 2)];
+    host::fill_rows(&mut rows, width + 2, |row, output| {
+        if row % tokens < skip {
+            return;
+        }
+        let span = row * width..(row + 1) * width;
+        compare_row(&h[span.clone()], &t[span], &scales, output, how, weight * per_token);
+    });
+    let found = |index: usize| -> Vec<f32> {
+        let compared = (0..batch * tokens).filter(|row| row % tokens >= skip);
+        compared.map(|row| rows[row * (width + 2) + width + index]).collect()
+    };
+    let terms = StateTerms { squared: mean(&found(0)), cosine: mean(&found(1)) };
+    if state.slot().is_some() && weight != 0.0 {
+        let mut gradient = vec![0.0; batch * tokens * width];
+        host::fill_rows(&mut gradient, width, |row, values| {
+            values.copy_from_slice(&rows[row * (width + 2)..][..width]);
+        });
+        let gradient = host::tensor(gradient, (batch, tokens, width))?;
+        let gradient =
+            gradient.to_device(state.tensor().device())?.to_dtype(state.tensor().dtype())?;
+        tape.push_loss(state, gradient);
+    }
+    Ok(terms)
+}
+
+/// 1 / mean square of each dimension of the target over the compared tokens.
+fn dimension_scales(
+    target: &[f32],
+    width: usize,
+    tokens: usize,
+    skip: usize,
+    scale: StateScale,
+) -> Vec<f32> {
+    if scale == StateScale::Raw {
+        return vec![1.0; width];
+    }
+    let rows = target.len() / width;
+    let squares = host::sum_over_rows(rows, width, |rows, sums| {
+        for row in rows.filter(|row| row % tokens >= skip) {
+            for (sum, value) in sums.iter_mut().zip(&target[row * width..(row + 1) * width]) {
+                *sum += value * value;
+            }
+        }
+    });
+    let compared = (0..rows).filter(|row| row % tokens >= skip).count().max(1) as f32;
+    let typical = squares.iter().sum::<f32>() / (compared * width as f32);
+    // The floor keeps a dead dimension from deciding.
+    squares.iter().map(|&sum| 1.0 / (sum / compared).max(typical * 1e-4).max(1e-20)).collect()
+}
+
+/// One token: the gradient for `h`, then the relative squared error and the cosine.
+#[inline]
+fn compare_row(
+    h: &[f32],
+    t: &[f32],
+    scales: &[f32],
+    output: &mut [f32],
+    how: &StateComparison,
+    weight: f32,
+) {
+    let width = h.len();
+    let (mut hh, mut ht, mut tt, mut dd) = ([0.0_f32; 16], [0.0; 16], [0.0; 16], [0.0; 16]);
+    for i in 0..width {
+        let lane = i % 16;
+        hh[lane] += scales[i] * h[i] * h[i];
+        ht[lane] += scales[i] * h[i] * t[i];
+        tt[lane] += scales[i] * t[i] * t[i];
+        dd[lane] += scales[i] * (h[i] - t[i]) * (h[i] - t[i]);
+    }
+    let sum = |lanes: [f32; 16]| lanes.iter().sum::<f32>();
+    let (hh, ht, tt) = (sum(hh).max(1e-20), sum(ht), sum(tt).max(1e-20));
+    let norms = (hh * tt).sqrt();
+    let cosine = ht / norms;
+    // d|h-t|^2/tt = 2 s (h - t) / tt;  d(1 - cos) = -s (t / norms - h cos / hh)
+    let squared = weight * how.squared * 2.0 / tt;
+    let turn = weight * how.cosine;
+    for i in 0..width {
+        let towards = turn * (t[i] / norms - h[i] * cosine / hh);
+        output[i] = scales[i] * (squared * (h[i] - t[i]) - towards);
+    }
+    output[width] = sum(dd) / tt;
+    output[width + 1] = cosine;
+}

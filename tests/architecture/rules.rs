@@ -1,0 +1,165 @@
+//! What may a source file not do?
+//!
+//! Each rule is a function from sources to complaints, so that it can be seen to fail on a small
+//! made-up tree before it is believed about the real one.
+
+use super::{
+    FLOORS, GRADIENT_CUTTERS, GRADIENT_CUTTING_METHODS, LINT_EXCEPTIONS, LONGEST, source::Source,
+};
+
+fn floor(room: &str) -> Option<u8> {
+    FLOORS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor)
+}
+
+/// `src/nn/ops.rs` is in `nn`, `src/error.rs` in `error`; `lib.rs` and `main.rs` are in none.
+fn room_of(path: &str) -> Option<&str> {
+    let inside = path.strip_prefix("src/")?;
+    let room = inside.split('/').next()?.trim_end_matches(".rs");
+    (!["lib", "main"].contains(&room)).then_some(room)
+}
+
+/// What `crate::name` leads to: a room, or the room that `lib.rs` re-exports the name from.
+fn room_named<'a>(name: &'a str, lib: Option<&Source>) -> Option<&'a str> {
+    if floor(name).is_some() {
+        return Some(name);
+    }
+    let exports = |room: &str| {
+        lib.is_some_and(|lib| {
+            lib.mentions(room).iter().any(|m| m.path.last().is_some_and(|last| last == name))
+        })
+    };
+    FLOORS.iter().find(|(room, _)| exports(room)).map(|(room, _)| *room)
+}
+
+/// The names that `source` takes from the root of the crate, through `crate` or through `super`.
+fn names_from_the_root(source: &Source) -> Vec<(usize, String)> {
+    let named = |path: &[String]| path.first().cloned().unwrap_or_default();
+    let mut names: Vec<_> =
+        source.mentions("crate").iter().map(|m| (m.line, named(&m.path))).collect();
+    let inside = source.path.trim_start_matches("src/").trim_end_matches("/mod.rs");
+    let levels = inside.split('/').count();
+    for mention in source.mentions("super") {
+        let climbed = 1 + mention.path.iter().take_while(|step| *step == "super").count();
+        let name = named(&mention.path[climbed - 1..]);
+        if climbed >= levels && floor(&name).is_some() {
+            names.push((mention.line, name));
+        }
+    }
+    names
+}
+
+/// Imports that do not fall: upward, sideways, or past all rooms.
+pub fn rising_imports(sources: &[Source]) -> Vec<String> {
+    let lib = sources.iter().find(|source| source.path == "src/lib.rs");
+    let mut complaints = Vec::new();
+    for source in sources {
+        let Some(room) = room_of(&source.path) else { continue };
+        let Some(from) = floor(room) else {
+            complaints.push(format!("{}: the room `{room}` has no floor", source.path));
+            continue;
+        };
+        for (line, name) in names_from_the_root(source) {
+            let place = format!("{}:{line}", source.path);
+            match room_named(&name, lib).and_then(|target| Some((target, floor(target)?))) {
+                None => complaints.push(format!("{place}: `crate::{name}` is in no room")),
+                Some((target, to)) if target != room && to >= from => complaints
+                    .push(format!("{place}: `{room}` (floor {from}) uses `{target}` (floor {to})")),
+                Some(_) => {}
+            }
+        }
+    }
+    complaints
+}
+
+/// The floors as drawn in the documentation of the crate: lines such as `//! 4  distill  hub`.
+pub fn drawn_floors(lib: &str) -> Vec<(&str, u8)> {
+    lib.lines()
+        .filter_map(|line| line.strip_prefix("//! ")?.split_once("  "))
+        .filter_map(|(floor, rooms)| Some((floor.parse::<u8>().ok()?, rooms)))
+        .flat_map(|(floor, rooms)| rooms.split_whitespace().map(move |room| (room, floor)))
+        .collect()
+}
+
+pub fn too_long(sources: &[Source]) -> Vec<String> {
+    let lines = |source: &Source| source.text.lines().count();
+    sources
+        .iter()
+        .filter(|source| lines(source) > LONGEST)
+        .map(|source| format!("{}: {} lines, at most {LONGEST}", source.path, lines(source)))
+        .collect()
+}
+
+/// Gradient-cutting kernels, or modules that hold them, named outside `nn/ops`.
+pub fn cut_gradients(sources: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources.iter().filter(|source| !source.path.starts_with("src/nn/ops")) {
+        for root in ["candle_nn", "candle_transformers"] {
+            for mention in source.mentions(root) {
+                let path = [vec![root.to_owned()], mention.path].concat();
+                // A module that holds a cutter is as good as the cutter: `use candle_nn::ops;`.
+                let meets =
+                    |cutter: &&&str| cutter.split("::").zip(&path).all(|(a, b)| a == b || b == "*");
+                if let Some(cutter) = GRADIENT_CUTTERS.iter().find(meets) {
+                    let (place, path) =
+                        (format!("{}:{}", source.path, mention.line), path.join("::"));
+                    complaints.push(format!(
+                        "{place}: `{path}` gives `{cutter}`, which cuts the gradient"
+                    ));
+                }
+            }
+        }
+        for method in GRADIENT_CUTTING_METHODS {
+            let lines = source.lines_with(method).into_iter();
+            complaints.extend(
+                lines.map(|line| format!("{}:{line}: `{method}` cuts the gradient", source.path)),
+            );
+        }
+    }
+    complaints
+}
+
+/// `unsafe` in a file that is not listed, and listed files that have none.
+pub fn unlisted_unsafe(sources: &[Source], listed: &[&str]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for source in sources {
+        let lines = source.lines_with("unsafe");
+        match (lines.first(), listed.contains(&source.path.as_str())) {
+            (Some(line), false) => {
+                complaints.push(format!("{}:{line}: unsafe, unlisted", source.path));
+            }
+            (None, true) => complaints.push(format!("{}: listed, but has no unsafe", source.path)),
+            _ => {}
+        }
+    }
+    complaints
+}
+
+pub fn misplaced_exceptions(sources: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (lint, place) in LINT_EXCEPTIONS {
+        for source in sources.iter().filter(|source| !source.path.starts_with(place)) {
+            let lines = source.lines_with(lint).into_iter();
+            complaints.extend(
+                lines.map(|line| format!("{}:{line}: {lint} belongs to {place}", source.path)),
+            );
+        }
+    }
+    complaints
+}
+
+/// Recipes whose first comment does not tell purpose, cost and result.
+pub fn silent_recipes(recipes: &[Source]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for recipe in recipes {
+        let head: Vec<_> = recipe.text.lines().take_while(|line| line.starts_with('#')).collect();
+        if head.first().is_none_or(|line| line.len() < 12 || line.contains("Cost:")) {
+            complaints.push(format!("{}:1: the first line tells no purpose", recipe.path));
+        }
+        for word in ["Cost:", "Result:"] {
+            if !head.iter().any(|line| line.contains(word)) {
+                complaints.push(format!("{}:1: the head tells no `{word}`", recipe.path));
+            }
+        }
+    }
+    complaints
+}

@@ -1,0 +1,267 @@
+//! Does every operation compute what candle's composed operations compute, forward and back?
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use factorexe::model::{CausalLm, LoopedTransformer, Relaxation, Transformer};
+use factorexe::nn::attention::{AttentionShape, attention};
+use factorexe::nn::head::{HeadWeights, TeacherHead, compare, mean};
+use factorexe::nn::linear::{Linear, LowRank};
+use factorexe::nn::mlp::{embedding, swiglu};
+use factorexe::nn::norm::rms_norm;
+use factorexe::nn::rope::{RopeTable, rope};
+use factorexe::nn::state_error::{StateComparison, StateScale, compare_states};
+use factorexe::nn::{Params, Tape, Value};
+use proptest::prelude::*;
+
+use crate::support::{difference, random, random_params, tiny_config, tiny_looped};
+
+/// Rounding of sums of f32 in two orders.
+const F32_SUMS: f32 = 2e-5;
+/// Central differences in f32 of a loss near 1: half the digits are lost.
+const F32_DIFFERENCES: f64 = 2e-2;
+
+type Operation<'a> = &'a dyn Fn(&Tape, &[Value], &Params) -> factorexe::Result<Value>;
+
+/// The output, and the gradients of all inputs and parameters under a random output gradient.
+fn run(tape: Tape, inputs: &[Tensor], params: &Params, operation: Operation) -> Vec<Tensor> {
+    let leaves: Vec<Value> = inputs.iter().map(|x| tape.leaf(x.clone())).collect();
+    let output = operation(&tape, &leaves, params).unwrap();
+    let gradient = random(99, output.tensor().dims());
+    let wanted: Vec<&Value> = leaves.iter().collect();
+    let (weights, inputs) = tape.backward_to(&[(&output, gradient)], &wanted).unwrap();
+    let mut results = vec![output.tensor().clone()];
+    results.extend(inputs.into_iter().map(|gradient| gradient.expect("an input has no gradient")));
+    for (name, _) in params.trainable() {
+        results.push(weights.get(name).unwrap_or_else(|| panic!("{name} has no gradient")).clone());
+    }
+    results
+}
+
+fn agrees(inputs: &[Tensor], params: &Params, operation: Operation) {
+    let fused = run(Tape::recording(), inputs, params, operation);
+    let composed = run(Tape::recording().with_reference(), inputs, params, operation);
+    for (index, (fused, composed)) in fused.iter().zip(&composed).enumerate() {
+        let error = difference(fused, &composed.reshape(fused.dims()).unwrap());
+        assert!(error < F32_SUMS, "result {index} is off by {error}");
+    }
+}
+
+fn params(list: &[(&str, Tensor)]) -> Params {
+    let mut params = Params::new();
+    for (name, values) in list {
+        params.insert(name, values, true).unwrap();
+    }
+    params
+}
+
+fn weight(params: &Params, name: &str) -> factorexe::nn::Weight {
+    use factorexe::nn::Weights;
+    params.weight(name).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn linear_agrees(seed in 0..1000_u64, rows in 1..70_usize, inner in 1..40_usize, out in 1..40_usize, rank in 1..5_usize) {
+        let p = params(&[
+            ("w", random(seed, &[out, inner])),
+            ("b", random(seed + 1, &[out])),
+            ("la", random(seed + 2, &[rank, inner])),
+            ("lb", random(seed + 3, &[out, rank])),
+        ]);
+        agrees(&[random(seed + 4, &[1, rows, inner])], &p, &|tape, x, p| {
+            let low_rank = Some(LowRank { a: weight(p, "la"), b: weight(p, "lb") });
+            Linear { weight: weight(p, "w"), bias: Some(weight(p, "b")), low_rank }.forward(tape, &x[0])
+        });
+    }
+
+    #[test]
+    fn rms_norm_agrees(seed in 0..1000_u64, rows in 1..200_usize, width in 1..80_usize) {
+        let p = params(&[("w", random(seed, &[width]))]);
+        agrees(&[random(seed + 1, &[rows, width])], &p, &|tape, x, p| rms_norm(tape, &x[0], &weight(p, "w"), 1e-5));
+    }
+
+    #[test]
+    fn rope_agrees(seed in 0..1000_u64, batch in 1..3_usize, tokens in 1..30_usize, heads in 1..4_usize, half in 1..20_usize, start in 0..9_usize) {
+        let frequencies: Vec<f32> = (0..half).map(|i| 0.5_f32.powi(i as i32)).collect();
+        let table = RopeTable::new(&frequencies, start, tokens);
+        agrees(&[random(seed, &[batch, tokens, heads, 2 * half])], &Params::new(), &|tape, x, _| rope(tape, &x[0], &table));
+    }
+
+    #[test]
+    fn swiglu_agrees(seed in 0..1000_u64, rows in 1..50_usize, width in 1..2000_usize) {
+        let inputs = [(random(seed, &[rows, width]) * 6.0).unwrap(), random(seed + 1, &[rows, width])];
+        agrees(&inputs, &Params::new(), &|tape, x, _| swiglu(tape, &x[0], &x[1]));
+    }
+
+    #[test]
+    fn attention_agrees(
+        seed in 0..1000_u64, batch in 1..3_usize, tokens in 1..150_usize, kv_heads in 1..3_usize,
+        group in 1..4_usize, width in 1..20_usize, start in 0..3_usize, window in proptest::option::of(1..90_usize),
+    ) {
+        let heads = kv_heads * group;
+        let inputs = [
+            random(seed, &[batch, tokens, heads, width]),
+            random(seed + 1, &[batch, tokens + start, kv_heads, width]),
+            random(seed + 2, &[batch, tokens + start, kv_heads, width]),
+        ];
+        let shape = AttentionShape { start, window };
+        agrees(&inputs, &Params::new(), &|tape, x, _| attention(tape, &x[0], &x[1], &x[2], shape));
+    }
+
+    #[test]
+    fn embedding_agrees(seed in 0..1000_u64, vocabulary in 1..20_usize, width in 1..30_usize) {
+        let p = params(&[("w", random(seed, &[vocabulary, width]))]);
+        let ids: Vec<u32> = (0..12).map(|i| (i * 7 + seed as u32) % vocabulary as u32).collect();
+        let ids = Tensor::from_vec(ids, (2, 6), &Device::Cpu).unwrap();
+        agrees(&[], &p, &|tape, _, p| embedding(tape, &weight(p, "w"), &ids));
+    }
+}
+
+/// Central differences of `loss` along a random direction of each parameter, against its gradient.
+fn check_differences(params: &Params, loss: &dyn Fn(&Tape) -> f64) {
+    let tape = Tape::recording();
+    loss(&tape);
+    let gradients = tape.backward().unwrap();
+    for (index, (name, var)) in params.trainable().enumerate() {
+        let gradient: &Tensor =
+            gradients.get(name).unwrap_or_else(|| panic!("{name} has no gradient"));
+        let norm = gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+        assert!(norm.is_finite() && norm > 0.0, "the gradient of {name} is {norm}");
+        let direction = random(700 + index as u64, var.dims());
+        let slope = (gradient * &direction).unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+        let before = var.as_tensor().copy().unwrap();
+        let at = |step: f64| {
+            var.set(&(&before + &(&direction * step).unwrap()).unwrap()).unwrap();
+            loss(&Tape::off())
+        };
+        let step = 2e-3;
+        let numeric = (at(step) - at(-step)) / (2.0 * step);
+        var.set(&before).unwrap();
+        let error = (numeric - f64::from(slope)).abs();
+        let allowed = F32_DIFFERENCES * (f64::from(slope).abs() + 0.05);
+        assert!(error < allowed, "{name}: slope {slope}, differences {numeric}");
+    }
+}
+
+fn ids(rows: usize, columns: usize, vocabulary: usize) -> Tensor {
+    let ids: Vec<u32> =
+        (0..rows * columns).map(|i| (i * i * 5 + i) as u32 % vocabulary as u32).collect();
+    Tensor::from_vec(ids, (rows, columns), &Device::Cpu).unwrap()
+}
+
+#[test]
+fn every_parameter_of_a_student_has_the_gradient_of_finite_differences() {
+    for relaxation in [Relaxation::None, Relaxation::Lora { rank: 2 }, Relaxation::Norms] {
+        let config = tiny_looped(relaxation);
+        let params = random_params(&config.tensors());
+        let ids = ids(2, 7, 37);
+        let targets: Vec<u32> = (0..14).map(|i| (i * 11) % 37).collect();
+        let teacher = TeacherHead { hidden: random(5, &[2, 7, 10]), weight: random(6, &[37, 10]) };
+        let weights = HeadWeights { cross_entropy: 0.7, kl: 0.4, temperature: 2.0 };
+        let how = StateComparison {
+            squared: 1.0,
+            cosine: 0.5,
+            scale: StateScale::Dimension,
+            skip_tokens: 1,
+        };
+        let target = random(8, &[2, 7, 16]);
+        let loss = |tape: &Tape| {
+            let model = LoopedTransformer::new(&config, &params).unwrap();
+            let states = model.states(tape, &ids, 2).unwrap();
+            let terms = compare_states(tape, &states[3], &target, &how, 0.3).unwrap();
+            let hidden = model.frame().normed(tape, states.last().unwrap()).unwrap();
+            let found =
+                compare(tape, &hidden, model.frame().head(), Some(&teacher), &targets, weights)
+                    .unwrap();
+            0.7 * mean(&found.cross_entropy)
+                + 0.4 * 4.0 * mean(&found.kl)
+                + 0.3 * (terms.squared + 0.5 * (1.0 - terms.cosine))
+        };
+        check_differences(&params, &loss);
+    }
+}
+
+#[test]
+fn a_tied_head_sums_both_of_its_gradients() {
+    let mut config = tiny_config(1);
+    config.tied_head = true;
+    let params = random_params(&config.tensors());
+    let ids = ids(1, 6, 37);
+    let targets = [3, 9, 1, 30, 2, 8];
+    let weights = HeadWeights { cross_entropy: 1.0, kl: 0.0, temperature: 1.0 };
+    check_differences(&params, &|tape| {
+        let model = Transformer::new(&config, &params).unwrap();
+        let states = model.states(tape, &ids, 1).unwrap();
+        let hidden = model.frame().normed(tape, states.last().unwrap()).unwrap();
+        let found = compare(tape, &hidden, model.frame().head(), None, &targets, weights).unwrap();
+        mean(&found.cross_entropy)
+    });
+}
+
+#[test]
+fn a_frozen_model_records_nothing_and_a_recording_one_agrees_with_the_composed_graph() {
+    let config = tiny_config(3);
+    let params = random_params(&config.tensors());
+    let frozen: BTreeMap<String, Tensor> = params.tensors();
+    let ids = ids(2, 9, 37);
+    let teacher = Transformer::new(&config, &frozen).unwrap();
+    let tape = Tape::recording();
+    let states = teacher.states(&tape, &ids, 1).unwrap();
+    assert!(tape.backward().unwrap().is_empty());
+    let trained = Transformer::new(&config, &params).unwrap();
+    let tape = Tape::recording().with_reference();
+    let reference = trained.states(&tape, &ids, 1).unwrap();
+    for (state, reference) in states.iter().zip(&reference) {
+        assert!(difference(state.tensor(), reference.tensor()) < F32_SUMS);
+    }
+}
+
+#[test]
+fn gradients_are_the_same_to_the_bit_with_one_thread_and_with_two() {
+    let config = tiny_looped(Relaxation::Lora { rank: 3 });
+    let params = random_params(&config.tensors());
+    let ids = ids(3, 40, 37);
+    let gradients = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let model = LoopedTransformer::new(&config, &params).unwrap();
+            let tape = Tape::recording();
+            let states = model.states(&tape, &ids, 3).unwrap();
+            let how = StateComparison {
+                squared: 1.0,
+                cosine: 1.0,
+                scale: StateScale::Raw,
+                skip_tokens: 0,
+            };
+            let target = random(3, &[3, 40, 16]);
+            compare_states(&tape, states.last().unwrap(), &target, &how, 1.0).unwrap();
+            tape.backward().unwrap()
+        })
+    };
+    let (one, two) = (gradients(1), gradients(2));
+    assert_eq!(one.len(), two.len());
+    for (name, one) in &one {
+        let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(flat(one), flat(&two[name]), "{name}");
+    }
+}
+
+#[test]
+fn decoding_with_a_cache_gives_the_states_of_the_full_forward() {
+    let config = tiny_looped(Relaxation::Norms);
+    let params = random_params(&config.tensors());
+    let model = LoopedTransformer::new(&config, &params).unwrap();
+    let ids = ids(2, 11, 37);
+    let full = model.states(&Tape::off(), &ids, 3).unwrap();
+    let full = full.last().unwrap().tensor();
+    let mut cache = model.new_cache(3);
+    for (start, len) in [(0, 4), (4, 1), (5, 1), (6, 5)] {
+        let part = ids.narrow(1, start, len).unwrap();
+        let state = model.forward_cached(&part, &mut cache, 3).unwrap();
+        let expected = full.narrow(1, start, len).unwrap();
+        assert!(difference(&state, &expected) < F32_SUMS);
+    }
+}
