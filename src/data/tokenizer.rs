@@ -5,7 +5,6 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::data::encode::Encode;
 use crate::data::special::{self, SpecialTokens};
 use crate::data::{bpe, chat};
 use crate::error::{Error, Result};
@@ -154,24 +153,6 @@ impl Tokenizer {
         let token = |id: Option<u32>| id.and_then(|id| self.token(id)).unwrap_or_default();
         let (bos, eos) = (token(self.special.bos), token(self.special.eos.first().copied()));
         chat::render(template, messages, &bos, &eos)
-    }
-}
-
-impl Encode for Tokenizer {
-    fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        Tokenizer::encode(self, text)
-    }
-
-    fn fingerprint(&self) -> String {
-        Tokenizer::fingerprint(self)
-    }
-
-    fn vocabulary(&self) -> usize {
-        Tokenizer::vocabulary(self)
-    }
-
-    fn document_end(&self) -> Option<u32> {
-        self.special.eos.first().copied()
     }
 }
 

@@ -124,7 +124,7 @@ fn an_alignment_is_a_power_of_two() {
 #[test]
 fn a_model_that_does_not_fit_is_refused_with_the_reason() {
     let family = with_text("qwen2.gguf", b"\x05\0\0\0\0\0\0\0qwen2", b"\x05\0\0\0\0\0\0\0gemma");
-    refused(&family, &["`gemma`", "llama, qwen2, qwen3"]);
+    refused(&family, &["`gemma`", "llama, mistral, qwen2, qwen3"]);
     refused(&with_number("llama.gguf", "llama.block_count", 1_000_000), &["layers is 1000000"]);
     refused(&with_number("llama.gguf", "llama.block_count", 3), &["`blk.2.", "3 layers"]);
     refused(&with_number("llama.gguf", "llama.block_count", 1), &["`blk.1.", "no place"]);

@@ -5,21 +5,8 @@ use std::f64::consts::TAU;
 use super::header::Header;
 use super::value::Metadata;
 use crate::error::{Error, Result};
+use crate::hub::adapter::Family;
 use crate::model::config::{RopeScaling, TransformerConfig};
-
-/// A family as GGUF names it.
-pub(super) struct Family {
-    name: &'static str,
-    /// The rows of query and key are stored as interleaved rotary pairs.
-    pub(super) interleaved: bool,
-}
-
-/// Mistral files call themselves `llama`.
-const FAMILIES: [Family; 3] = [
-    Family { name: "llama", interleaved: true },
-    Family { name: "qwen2", interleaved: false },
-    Family { name: "qwen3", interleaved: false },
-];
 
 /// Per-frequency divisors of Llama 3.1 and later.
 pub(super) const ROPE_FREQUENCIES: &str = "rope_freqs.weight";
@@ -34,11 +21,7 @@ const F32_ROUNDING: f64 = 1e-5;
 pub(super) fn family(metadata: &Metadata) -> Result<&'static Family> {
     let name = metadata.text("general.architecture")?;
     let name = name.ok_or_else(|| Error::input("the metadata has no `general.architecture`"))?;
-    FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| {
-        let known: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
-        Error::input(format!("the family `{name}` does not fit: expected {}", known.join(", ")))
-            .hint("take a GGUF of a Llama, Mistral, SmolLM2, Qwen2 or Qwen3 model")
-    })
+    Family::of_gguf(name)
 }
 
 /// The shape of the model, from the metadata and from which tensors there are.
@@ -46,7 +29,7 @@ pub(super) fn family(metadata: &Metadata) -> Result<&'static Family> {
 /// # Errors
 /// A key is missing or out of range, or the model does something that is not supported.
 pub(super) fn read(header: &Header, family: &Family) -> Result<TransformerConfig> {
-    let keys = Keys { metadata: &header.metadata, family: family.name };
+    let keys = Keys { metadata: &header.metadata, family: family.gguf.architecture };
     keys.refuse_unsupported()?;
     let has = |name: &str| header.tensors.contains_key(name);
     let (width, heads) = (keys.need("embedding_length")?, keys.need("attention.head_count")?);
@@ -62,6 +45,7 @@ pub(super) fn read(header: &Header, family: &Family) -> Result<TransformerConfig
     let max_positions = keys.need("context_length")?;
     let sliding_window = keys.size("attention.sliding_window")?.filter(|&window| window > 0);
     let mut config = TransformerConfig {
+        // Both call themselves `llama`; a window is what sets them apart.
         family: if sliding_window.is_some() { "mistral" } else { family.name }.to_owned(),
         layers: keys.need("block_count")?,
         width,

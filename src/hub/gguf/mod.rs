@@ -14,9 +14,9 @@ use std::path::Path;
 
 pub use blocks::BlockType;
 
+use super::checkpoint::{Checkpoint, fingerprint};
+use super::mapped;
 use crate::error::{Error, Result};
-use crate::hub::checkpoint::Checkpoint;
-use crate::hub::mapped;
 use crate::observe::Observer;
 
 /// Reads a GGUF file of version 2 or 3.
@@ -25,9 +25,8 @@ use crate::observe::Observer;
 /// The file is damaged, of another family, quantised in another way, or inconsistent.
 pub fn load_gguf(path: &Path, observer: &dyn Observer) -> Result<Checkpoint> {
     let file = mapped::map(path)?;
-    let mut checkpoint = read(&file, observer).map_err(|error| error.at(path.display()))?;
-    checkpoint.origin = path.display().to_string();
-    Ok(checkpoint)
+    let checkpoint = read(&file, observer).map_err(|error| error.at(path.display()))?;
+    Ok(Checkpoint { origin: path.display().to_string(), ..checkpoint })
 }
 
 fn read(file: &[u8], observer: &dyn Observer) -> Result<Checkpoint> {
@@ -48,7 +47,8 @@ fn read(file: &[u8], observer: &dyn Observer) -> Result<Checkpoint> {
             config.vocabulary
         )));
     }
-    let tensors = weights::load(file, &header, &config, family, observer)?;
-    let fingerprint = blake3::hash(file).to_hex().to_string();
-    Ok(Checkpoint { config, looped: None, tensors, tokenizer, origin: String::new(), fingerprint })
+    let (tensors, hashes) = weights::load(file, &header, &config, family, observer)?;
+    let fingerprint = fingerprint(&config, &hashes)?;
+    let origin = String::new();
+    Ok(Checkpoint { config, looped: None, tensors, tokenizer, origin, fingerprint })
 }

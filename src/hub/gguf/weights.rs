@@ -5,54 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{Device, Tensor};
 use rayon::prelude::*;
 
-use super::config::{Family, ROPE_FREQUENCIES};
+use super::config::ROPE_FREQUENCIES;
 use super::header::{Header, TensorInfo};
 use crate::error::{Error, Result};
+use crate::hub::adapter::Family;
+use crate::hub::weights::Loaded;
 use crate::model::config::TransformerConfig;
 use crate::observe::Observer;
 
-/// Ours, theirs: outside the layers.
-const OUTER: [(&str, &str); 3] = [
-    ("embed.weight", "token_embd.weight"),
-    ("norm.weight", "output_norm.weight"),
-    ("head.weight", "output.weight"),
-];
-
-/// Ours, theirs: within layer i, where theirs begin with `blk.{i}.`.
-const LAYER: [(&str, &str); 18] = [
-    ("attention_norm.weight", "attn_norm.weight"),
-    ("attention.q.weight", "attn_q.weight"),
-    ("attention.k.weight", "attn_k.weight"),
-    ("attention.v.weight", "attn_v.weight"),
-    ("attention.o.weight", "attn_output.weight"),
-    ("attention.q.bias", "attn_q.bias"),
-    ("attention.k.bias", "attn_k.bias"),
-    ("attention.v.bias", "attn_v.bias"),
-    ("attention.o.bias", "attn_output.bias"),
-    ("attention.q_norm.weight", "attn_q_norm.weight"),
-    ("attention.k_norm.weight", "attn_k_norm.weight"),
-    ("mlp_norm.weight", "ffn_norm.weight"),
-    ("mlp.gate.weight", "ffn_gate.weight"),
-    ("mlp.up.weight", "ffn_up.weight"),
-    ("mlp.down.weight", "ffn_down.weight"),
-    ("mlp.gate.bias", "ffn_gate.bias"),
-    ("mlp.up.bias", "ffn_up.bias"),
-    ("mlp.down.bias", "ffn_down.bias"),
-];
-
-/// Their name of our tensor.
-fn their_name(ours: &str) -> Option<String> {
-    let find = |table: &[(&str, &'static str)], ours: &str| {
-        table.iter().find(|(name, _)| *name == ours).map(|(_, theirs)| *theirs)
-    };
-    if let Some(rest) = ours.strip_prefix("layers.") {
-        let (layer, name) = rest.split_once('.')?;
-        return find(&LAYER, name).map(|theirs| format!("blk.{layer}.{theirs}"));
-    }
-    find(&OUTER, ours).map(str::to_owned)
-}
-
-/// All weights by our names, f32 on the CPU, with query and key rows in the usual order.
+/// All weights by our names, f32 on the CPU, with query and key rows in the usual order, and the
+/// hashes of their stored bytes.
 ///
 /// # Errors
 /// A tensor is missing, superfluous, of another shape, or not finite.
@@ -62,13 +24,16 @@ pub(super) fn load(
     config: &TransformerConfig,
     family: &Family,
     observer: &dyn Observer,
-) -> Result<BTreeMap<String, Tensor>> {
-    let infos = match_tensors(header, config)?;
+) -> Result<Loaded> {
+    let infos = match_tensors(header, config, family)?;
     observer.begin("unpack", infos.len() as u64, "tensors");
-    let mut tensors = BTreeMap::new();
+    let (mut tensors, mut hashes) = (BTreeMap::new(), BTreeMap::new());
     for (name, shape, info) in infos {
+        hashes.insert(name.clone(), blake3::hash(&file[info.bytes.clone()]));
         let mut values = numbers(file, &name, info)?;
-        if family.interleaved && (name.contains("attention.q.") || name.contains("attention.k.")) {
+        if family.gguf.permuted_qk
+            && (name.contains("attention.q.") || name.contains("attention.k."))
+        {
             values = halve(&values, config.head_width, values.len() / shape[0]);
         }
         let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
@@ -76,7 +41,7 @@ pub(super) fn load(
         observer.advance(tensors.len() as u64, "");
     }
     observer.end();
-    Ok(tensors)
+    Ok((tensors, hashes))
 }
 
 /// The unpacked numbers of a tensor.
@@ -99,6 +64,7 @@ pub(super) fn numbers(file: &[u8], name: &str, info: &TensorInfo) -> Result<Vec<
 fn match_tensors<'a>(
     header: &'a Header,
     config: &TransformerConfig,
+    family: &Family,
 ) -> Result<Vec<(String, Vec<usize>, &'a TensorInfo)>> {
     let mut left: BTreeSet<&str> = header.tensors.keys().copied().collect();
     left.remove(ROPE_FREQUENCIES);
@@ -110,7 +76,8 @@ fn match_tensors<'a>(
     });
     let outer = config.outer_tensors().into_iter().map(|(name, shape)| (name.to_owned(), shape));
     for (name, shape) in outer.chain(layers) {
-        let theirs = their_name(&name)
+        let theirs = family
+            .gguf_name(&name)
             .ok_or_else(|| Error::internal(format!("`{name}` has no name in GGUF")))?;
         let info = header.tensors.get(theirs.as_str()).ok_or_else(|| {
             Error::input(format!("the file has no tensor `{theirs}`"))
