@@ -8,5 +8,10 @@ mod architecture;
 mod data;
 mod eval;
 mod gradients;
+mod hub;
+#[cfg(feature = "hub")]
+mod hub_remote;
 mod support;
+mod teacher;
 mod tokenizer;
+mod training;

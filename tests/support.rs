@@ -1,5 +1,9 @@
 //! What several tests need.
 
+pub mod checkpoints;
+#[cfg(feature = "hub")]
+pub mod stand_in;
+
 use candle_core::{Device, Tensor};
 use factorexe::model::{LoopedConfig, Relaxation, RopeScaling, TransformerConfig};
 use factorexe::nn::Params;

@@ -16,12 +16,12 @@ pub enum Relaxation {
     /// Nothing.
     #[default]
     None,
-    /// Every matrix has a correction of this rank. Bae et al. 2024.
+    /// Every matrix has a correction of this rank, and the vectors are its own. Bae et al. 2024.
     Lora {
         /// Rank of the correction.
         rank: usize,
     },
-    /// The norms before attention and mlp.
+    /// The vectors: norms and biases.
     Norms,
 }
 
@@ -87,15 +87,6 @@ impl LoopedConfig {
         self.prelude_layers + self.core_layers * repetitions + self.coda_layers
     }
 
-    /// The place in the published stack that each application of a layer takes, in order.
-    #[must_use]
-    pub fn applied_layers(&self, repetitions: usize) -> Vec<usize> {
-        let core = self.prelude_layers..self.prelude_layers + self.core_layers;
-        let coda = self.base.layers - self.coda_layers..self.base.layers;
-        let core = std::iter::repeat_n(core, repetitions).flatten();
-        (0..self.prelude_layers).chain(core).chain(coda).collect()
-    }
-
     /// Every tensor by name, with its shape.
     #[must_use]
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {
@@ -110,39 +101,45 @@ impl LoopedConfig {
         for (part, layers) in parts {
             for layer in 0..layers {
                 for (name, shape) in self.base.layer_tensors() {
-                    let own = format!("{part}.{layer}.{name}");
+                    let name = format!("{part}.{layer}.{name}");
                     if part == "core" {
-                        tensors.extend(self.relaxed(&own, &shape));
+                        tensors.extend(self.relaxed(&name, &shape));
+                    } else {
+                        tensors.push((name, shape));
                     }
-                    tensors.push((own, shape));
                 }
             }
         }
         tensors
     }
 
-    /// The tensors each repetition adds to the core's tensor `name`.
+    /// What stands for the core's tensor `name`: the tensor itself, and what each repetition adds;
+    /// or, of a vector that is not shared, each repetition's own.
     fn relaxed(&self, name: &str, shape: &[usize]) -> Vec<(String, Vec<usize>)> {
-        let stem = name.strip_suffix(".weight").unwrap_or(name);
+        let (stem, kind) = name.rsplit_once('.').unwrap_or((name, "weight"));
         let repetitions = 0..self.repetitions;
         match (self.relaxation, shape) {
+            (Relaxation::Lora { .. } | Relaxation::Norms, &[width]) => repetitions
+                .map(|r| (format!("{stem}.repetition.{r}.{kind}"), vec![width]))
+                .collect(),
             (Relaxation::Lora { rank }, &[out, inner]) => repetitions
                 .flat_map(|r| {
                     let part = |part: &str| format!("{stem}.lora.{r}.{part}");
                     [(part("a"), vec![rank, inner]), (part("b"), vec![out, rank])]
                 })
+                .chain([(name.to_owned(), shape.to_vec())])
                 .collect(),
-            (Relaxation::Norms, _) if is_block_norm(name) => repetitions
-                .map(|r| (format!("{stem}.repetition.{r}.weight"), shape.to_vec()))
-                .collect(),
-            _ => Vec::new(),
+            _ => vec![(name.to_owned(), shape.to_vec())],
         }
     }
-}
 
-/// Whether a tensor of the core is the norm before its attention or mlp.
-fn is_block_norm(name: &str) -> bool {
-    name.ends_with(".attention_norm.weight") || name.ends_with(".mlp_norm.weight")
+    /// The layer of the teacher that core layer `layer` stands for at `repetition`.
+    #[must_use]
+    pub fn stands_for(&self, repetition: usize, layer: usize) -> usize {
+        let (middle, count) = (self.middle(), self.core_layers * self.repetitions);
+        let application = repetition.min(self.repetitions - 1) * self.core_layers + layer;
+        middle.start + (2 * application + 1) * middle.len() / (2 * count)
+    }
 }
 
 /// A decoder of a prelude, a core of K layers applied N times, and a coda.

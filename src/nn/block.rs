@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::attention::{AttentionShape, attention};
-use super::linear::Linear;
+use super::linear::{Linear, vector};
 use super::mlp::{add, swiglu};
 use super::norm::rms_norm;
 use super::params::{Weight, Weights};
@@ -20,6 +20,19 @@ pub struct BlockShape {
     pub norm_eps: f64,
     /// A query sees this many tokens; none: all before it.
     pub window: Option<usize>,
+}
+
+/// What the matrices of a block are applied to, each (B, T, width of the input).
+#[derive(Debug, Clone)]
+pub struct BlockInputs {
+    /// Input of q, k and v.
+    pub attention: Tensor,
+    /// Input of o.
+    pub mixed: Tensor,
+    /// Input of gate and up.
+    pub mlp: Tensor,
+    /// Input of down.
+    pub inner: Tensor,
 }
 
 /// Keys and values of the tokens read so far, each (B, tokens, kv heads, head width).
@@ -43,8 +56,8 @@ pub struct Block {
 }
 
 impl Block {
-    /// The block whose weights start with `prefix`; `repetition` picks its own low-rank parts and
-    /// norms where there are any.
+    /// The block whose weights start with `prefix`; `repetition` picks its own low-rank parts,
+    /// norms and biases where there are any.
     ///
     /// # Errors
     /// A weight is missing.
@@ -54,24 +67,12 @@ impl Block {
         shape: BlockShape,
         repetition: Option<usize>,
     ) -> Result<Self> {
-        let linear = |part: &str| {
-            let name = format!("{prefix}.{part}");
-            let linear = Linear::new(weights, &name)?;
-            match repetition {
-                Some(repetition) => linear.with_low_rank(weights, &name, repetition),
-                None => Ok(linear),
-            }
-        };
+        let linear = |part: &str| Linear::new(weights, &format!("{prefix}.{part}"), repetition);
+        let optional =
+            |part: &str| vector(weights, &format!("{prefix}.{part}"), "weight", repetition);
         let norm = |part: &str| {
-            let own = repetition.map(|r| format!("{prefix}.{part}.repetition.{r}.weight"));
-            match own.filter(|name| weights.has(name)) {
-                Some(own) => weights.weight(&own),
-                None => weights.weight(&format!("{prefix}.{part}.weight")),
-            }
-        };
-        let optional = |part: &str| {
-            let name = format!("{prefix}.{part}.weight");
-            weights.has(&name).then(|| weights.weight(&name)).transpose()
+            let found = optional(part)?;
+            found.map_or_else(|| weights.weight(&format!("{prefix}.{part}.weight")), Ok)
         };
         Ok(Self {
             attention_norm: norm("attention_norm")?,
@@ -100,12 +101,42 @@ impl Block {
         table: &RopeTable,
         cache: Option<&mut LayerCache>,
     ) -> Result<Value> {
+        let (x, _) = self.attend(tape, x, table, cache)?;
+        Ok(self.think(tape, &x)?.0)
+    }
+
+    /// The output, (B, T, D), and what its matrices were applied to; records nothing.
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn trace(&self, x: &Tensor, table: &RopeTable) -> Result<(Tensor, BlockInputs)> {
+        let tape = Tape::off();
+        let (x, [attention, mixed]) =
+            self.attend(&tape, &Value::constant(x.clone()), table, None)?;
+        let (output, [mlp, inner]) = self.think(&tape, &x)?;
+        let tensor = |value: Value| value.tensor().clone();
+        let inputs = BlockInputs {
+            attention: tensor(attention),
+            mixed: tensor(mixed),
+            mlp: tensor(mlp),
+            inner: tensor(inner),
+        };
+        Ok((tensor(output), inputs))
+    }
+
+    /// Attention on the residual stream; also the inputs of q and of o.
+    fn attend(
+        &self,
+        tape: &Tape,
+        x: &Value,
+        table: &RopeTable,
+        cache: Option<&mut LayerCache>,
+    ) -> Result<(Value, [Value; 2])> {
         let normed = rms_norm(tape, x, &self.attention_norm, self.shape.norm_eps)?;
         let q = self.heads(tape, &self.q, self.q_norm.as_ref(), &normed)?;
         let k = self.heads(tape, &self.k, self.k_norm.as_ref(), &normed)?;
-        let v = self.heads(tape, &self.v, None, &normed)?;
+        let mut v = self.heads(tape, &self.v, None, &normed)?;
         let (q, mut k) = (rope(tape, &q, table)?, rope(tape, &k, table)?);
-        let mut v = v;
         let mut start = 0;
         if let Some(cache) = cache {
             if let Some((keys, values)) = cache.take() {
@@ -118,13 +149,19 @@ impl Block {
         let shape = AttentionShape { start, window: self.shape.window };
         let mixed = attention(tape, &q, &k, &v, shape)?;
         let (batch, tokens, heads, width) = mixed.tensor().dims4()?;
-        let mixed = self.o.forward(tape, &mixed.reshaped((batch, tokens, heads * width))?)?;
-        let x = add(tape, x, &mixed)?;
-        let normed = rms_norm(tape, &x, &self.mlp_norm, self.shape.norm_eps)?;
+        let mixed = mixed.reshaped((batch, tokens, heads * width))?;
+        let x = add(tape, x, &self.o.forward(tape, &mixed)?)?;
+        Ok((x, [normed, mixed]))
+    }
+
+    /// The mlp on the residual stream; also the inputs of gate and of down.
+    fn think(&self, tape: &Tape, x: &Value) -> Result<(Value, [Value; 2])> {
+        let normed = rms_norm(tape, x, &self.mlp_norm, self.shape.norm_eps)?;
         let gate = self.gate.forward(tape, &normed)?;
         let up = self.up.forward(tape, &normed)?;
         let inner = swiglu(tape, &gate, &up)?;
-        add(tape, &x, &self.down.forward(tape, &inner)?)
+        let output = add(tape, x, &self.down.forward(tape, &inner)?)?;
+        Ok((output, [normed, inner]))
     }
 
     /// (B, T, D) to (B, T, heads, head width).

@@ -245,8 +245,11 @@ pub(super) fn compare_row(
     };
     let temperature = weights.temperature;
     let inverse = 1.0 / temperature;
-    let (_, log_sum_cold) =
-        if temperature == 1.0 { (highest, log_sum) } else { log_sum_exp(logits, temperature) };
+    let (_, log_sum_cold) = if (temperature - 1.0).abs() < f32::EPSILON {
+        (highest, log_sum)
+    } else {
+        log_sum_exp(logits, temperature)
+    };
     let (teacher_highest, teacher_log_sum) = log_sum_exp(teacher, temperature);
     let agree = first_at(logits, highest) == first_at(teacher, teacher_highest);
     // d/dz tau^2 KL(p_t || p_s) = tau (p_s - p_t)

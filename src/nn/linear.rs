@@ -30,35 +30,22 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Takes `name.weight`, and `name.bias` where there is one.
+    /// Takes `name.weight`, and `name.bias` and the low-rank correction of `repetition` where there
+    /// are any.
     ///
     /// # Errors
-    /// The weight is missing.
-    pub fn new(weights: &dyn Weights, name: &str) -> Result<Self> {
-        let bias = format!("{name}.bias");
+    /// The weight, or one half of the correction, is missing.
+    pub fn new(weights: &dyn Weights, name: &str, repetition: Option<usize>) -> Result<Self> {
+        let part = |part: &str| repetition.map(|r| format!("{name}.lora.{r}.{part}"));
+        let low_rank = match (part("a").filter(|a| weights.has(a)), part("b")) {
+            (Some(a), Some(b)) => Some(LowRank { a: weights.weight(&a)?, b: weights.weight(&b)? }),
+            _ => None,
+        };
         Ok(Self {
             weight: weights.weight(&format!("{name}.weight"))?,
-            bias: weights.has(&bias).then(|| weights.weight(&bias)).transpose()?,
-            low_rank: None,
+            bias: vector(weights, name, "bias", repetition)?,
+            low_rank,
         })
-    }
-
-    /// With the low-rank correction of `repetition`, where there is one.
-    ///
-    /// # Errors
-    /// One of the two thin matrices is missing.
-    pub fn with_low_rank(
-        mut self,
-        weights: &dyn Weights,
-        name: &str,
-        repetition: usize,
-    ) -> Result<Self> {
-        let a = format!("{name}.lora.{repetition}.a");
-        if weights.has(&a) {
-            let b = weights.weight(&format!("{name}.lora.{repetition}.b"))?;
-            self.low_rank = Some(LowRank { a: weights.weight(&a)?, b });
-        }
-        Ok(self)
     }
 
     /// (.., in) to (.., out).
@@ -186,4 +173,16 @@ pub(super) fn add_rows(sum: &mut [f32], values: &[f32]) {
     for (sum, value) in sum.iter_mut().zip(&total) {
         *sum += value;
     }
+}
+
+/// The vector `name.kind`, that of `repetition` before the shared one; none when there is neither.
+pub(super) fn vector(
+    weights: &dyn Weights,
+    name: &str,
+    kind: &str,
+    repetition: Option<usize>,
+) -> Result<Option<Weight>> {
+    let own = repetition.map(|r| format!("{name}.repetition.{r}.{kind}"));
+    let names = own.into_iter().chain([format!("{name}.{kind}")]);
+    names.into_iter().find(|name| weights.has(name)).map(|name| weights.weight(&name)).transpose()
 }

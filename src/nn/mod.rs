@@ -3,9 +3,9 @@
 pub mod attention;
 pub mod block;
 pub mod compare_each;
-mod gemm;
+pub(crate) mod gemm;
 pub mod head;
-mod host;
+pub(crate) mod host;
 pub mod linear;
 pub mod mlp;
 pub mod norm;
@@ -15,7 +15,7 @@ pub mod rope;
 pub mod state_error;
 pub mod tape;
 
-pub use block::{Block, BlockShape, LayerCache};
+pub use block::{Block, BlockInputs, BlockShape, LayerCache};
 pub use linear::Linear;
 pub use params::{Gradients, Param, Params, Placement, Weight, Weights};
 pub use rope::RopeTable;

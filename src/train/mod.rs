@@ -1,5 +1,31 @@
 //! How is anything trained?
 
+pub mod checkpoint;
+pub mod config;
+pub mod ema;
+pub mod gradients;
+pub mod interrupt;
+mod kernels;
+pub mod lock;
+pub mod metrics;
 pub mod objective;
+pub mod optimizer;
+mod resume;
+mod run;
+pub mod schedule;
+mod state;
+mod store;
+pub mod tensorboard;
+pub mod trainer;
 
+pub use checkpoint::{Checkpoints, Weights, restore_parameters};
+pub use config::TrainConfig;
+pub use ema::Ema;
+pub use gradients::GradientSum;
+pub use interrupt::{Interrupt, on_large_stack};
+pub use lock::RunLock;
+pub use metrics::{StepMetrics, read_steps};
 pub use objective::{Loss, Moment, Objective};
+pub use optimizer::{GroupConfig, Optimizer, OptimizerConfig};
+pub use schedule::{Schedule, ScheduleKind};
+pub use trainer::{Resume, Summary, Trainer, Validate};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::data::Batch;
@@ -20,6 +21,18 @@ pub struct Moment {
     pub rng: ChaCha8Rng,
 }
 
+impl Moment {
+    /// The moment of micro-batch `micro` of step `step` in a run of `steps` steps from `seed`.
+    #[must_use]
+    pub fn new(seed: u64, step: u64, steps: u64, micro: u64) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("factorexe train moment 1");
+        for part in [seed, step, micro] {
+            hasher.update(&part.to_le_bytes());
+        }
+        Self { step, steps, rng: ChaCha8Rng::from_seed(*hasher.finalize().as_bytes()) }
+    }
+}
+
 /// What one micro-batch gave.
 #[derive(Debug)]
 pub struct Loss {
@@ -27,7 +40,8 @@ pub struct Loss {
     pub total: f64,
     /// Its parts by name, unweighted, for the metrics.
     pub terms: BTreeMap<String, f64>,
-    /// The gradient of `total` for every trainable parameter it depends on.
+    /// The gradient of `total` for every trainable parameter it depends on; may be empty when
+    /// `total` is not finite, for then the trainer skips the step.
     pub gradients: Gradients,
 }
 
@@ -36,7 +50,8 @@ pub trait Objective {
     /// The parameters, trainable and frozen.
     fn params(&self) -> &Params;
 
-    /// Loss and gradients of one micro-batch.
+    /// Loss and gradients of one micro-batch. A trainable parameter without a gradient is left
+    /// alone in that step: a phase may train a part of the model.
     ///
     /// # Errors
     /// The batch does not fit the model, or the device fails.

@@ -1,0 +1,334 @@
+//! What does a recipe say of student, losses, phases and depth?
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::model::{Alignment, Relaxation};
+use crate::nn::state_error::StateScale;
+
+/// A number of layers, or the word `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Layers {
+    /// So many.
+    Count(usize),
+    /// Found where the angular distance of consecutive layers has its knee.
+    Found(Auto),
+}
+
+/// The word `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auto {
+    /// `auto`.
+    Auto,
+}
+
+/// What the core starts as. The layers around it, the embedding and the head start as the
+/// teacher's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Init {
+    /// Normal numbers of the teacher's own spread.
+    Random,
+    /// The first layers of the teacher's middle.
+    First,
+    /// Layers of the teacher's middle at equal intervals, the first and the last among them.
+    EveryNth,
+    /// The mean of the layers each core layer stands for.
+    Average,
+    /// The matrices that reproduce the teacher's own products best, in the least-squares sense, on
+    /// a calibration batch: W = sum W_r C_r (sum C_r)^-1 with C_r = X_r^T X_r.
+    #[default]
+    LeastSquares,
+}
+
+/// What the low-rank part of each repetition starts as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum LoraInit {
+    /// B is zero: every repetition starts as the shared core.
+    Zero,
+    /// The truncated singular value decomposition of what sharing loses; with least squares, in
+    /// the metric of the teacher's states. Bae et al. 2024.
+    #[default]
+    Svd,
+}
+
+/// The student: `[student]` of a recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StudentConfig {
+    /// Layers before the core that are not shared: a number or `auto`.
+    pub prelude_layers: Layers,
+    /// K, layers of the core.
+    pub core_layers: usize,
+    /// N, how often the core is applied.
+    pub repetitions: usize,
+    /// Layers after the core that are not shared: a number or `auto`.
+    pub coda_layers: Layers,
+    /// What differs between repetitions.
+    pub relaxation: Relaxation,
+    /// What the core starts as.
+    pub init: Init,
+    /// What the low-rank parts start as.
+    pub lora_init: LoraInit,
+    /// Tokens of training text that least squares and `auto` look at.
+    pub calibration_tokens: usize,
+    /// Parameters that stay as they start, by name; `*` stands for anything.
+    pub frozen: Vec<String>,
+}
+
+impl Default for StudentConfig {
+    fn default() -> Self {
+        Self {
+            prelude_layers: Layers::Found(Auto::Auto),
+            core_layers: 1,
+            repetitions: 4,
+            coda_layers: Layers::Found(Auto::Auto),
+            relaxation: Relaxation::None,
+            init: Init::default(),
+            lora_init: LoraInit::default(),
+            calibration_tokens: 4096,
+            frozen: vec!["embed.*".into(), "head.*".into()],
+        }
+    }
+}
+
+/// A weight that may move in a straight line while training goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Weighting {
+    /// Always the same.
+    Constant(f64),
+    /// From one value to another between two fractions of the run.
+    Ramp {
+        /// At `begin` and before.
+        from: f64,
+        /// At `end` and after.
+        to: f64,
+        /// Fraction of the run, 0 to 1.
+        #[serde(default)]
+        begin: f64,
+        /// Fraction of the run, 0 to 1.
+        #[serde(default = "one")]
+        end: f64,
+    },
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Weighting {
+    /// The weight at `progress`, 0 to 1.
+    #[must_use]
+    pub fn at(self, progress: f64) -> f64 {
+        match self {
+            Self::Constant(weight) => weight,
+            Self::Ramp { from, to, begin, end } => {
+                let way = ((progress - begin) / (end - begin).max(1e-12)).clamp(0.0, 1.0);
+                from + (to - from) * way
+            }
+        }
+    }
+
+    fn is_valid(self) -> bool {
+        match self {
+            Self::Constant(weight) => weight.is_finite() && weight >= 0.0,
+            Self::Ramp { from, to, begin, end } => {
+                let weights = [from, to].iter().all(|w| w.is_finite() && *w >= 0.0);
+                weights && begin >= 0.0 && begin <= end && end <= 1.0
+            }
+        }
+    }
+}
+
+/// Where hidden states are compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Every {
+    /// After every layer of the core.
+    #[default]
+    Layer,
+    /// After every repetition.
+    Repetition,
+}
+
+/// Matching of hidden states: `[loss.hidden]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HiddenConfig {
+    /// Of the mean over all compared states.
+    pub weight: Weighting,
+    /// Share of the relative squared error.
+    pub squared: f64,
+    /// Share of 1 - cosine.
+    pub cosine: f64,
+    /// How the width is scaled before comparing.
+    pub scale: StateScale,
+    /// Which of the teacher's layers each state imitates.
+    pub alignment: Alignment,
+    /// Where states are compared.
+    pub every: Every,
+    /// Tokens at the start of a window that are not compared.
+    pub skip_tokens: usize,
+}
+
+impl Default for HiddenConfig {
+    fn default() -> Self {
+        Self {
+            weight: Weighting::Constant(1.0),
+            squared: 1.0,
+            cosine: 0.0,
+            scale: StateScale::default(),
+            alignment: Alignment::default(),
+            every: Every::default(),
+            skip_tokens: 1,
+        }
+    }
+}
+
+/// What is made smaller: `[loss]` of a recipe.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LossConfig {
+    /// Weight of the cross entropy with the text.
+    pub cross_entropy: Weighting,
+    /// Weight of KL(teacher || student).
+    pub kl: Weighting,
+    /// Divides both logits in the KL.
+    pub temperature: f64,
+    /// Matching of hidden states.
+    pub hidden: HiddenConfig,
+    /// Weight of the pull of each of the last repetitions' states towards the last one: without it
+    /// matching layers removes the convergence that early exit needs.
+    pub settle: Weighting,
+}
+
+impl Default for LossConfig {
+    fn default() -> Self {
+        Self {
+            cross_entropy: Weighting::Constant(0.0),
+            kl: Weighting::Constant(1.0),
+            temperature: 1.0,
+            hidden: HiddenConfig::default(),
+            settle: Weighting::Constant(0.0),
+        }
+    }
+}
+
+/// When the student stands on its own states: `[phases]` of a recipe, in fractions of the run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PhaseConfig {
+    /// Until here every repetition starts from the teacher's own state.
+    pub teacher_forced: f64,
+    /// From there until here a repetition starts from the teacher's state with a probability that
+    /// falls from 1 to 0; afterwards the loop is closed.
+    pub mixed_until: f64,
+    /// What starts from the teacher's state: each layer or each repetition.
+    pub force: Every,
+}
+
+impl Default for PhaseConfig {
+    fn default() -> Self {
+        Self { teacher_forced: 0.2, mixed_until: 0.3, force: Every::Layer }
+    }
+}
+
+/// How the number of repetitions of a training step is drawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DepthLaw {
+    /// Always N.
+    #[default]
+    Fixed,
+    /// Any number in a range, each as often.
+    Uniform {
+        /// Fewest.
+        least: usize,
+        /// Most.
+        most: usize,
+    },
+    /// Poisson with a log-normal rate of mean N, at least 1. Geiping et al. 2025.
+    PoissonLognormal {
+        /// Spread of the logarithm of the rate.
+        sigma: f64,
+        /// Most.
+        most: usize,
+    },
+}
+
+/// Depth while training: `[depth]` of a recipe.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DepthConfig {
+    /// How repetitions are drawn.
+    pub law: DepthLaw,
+    /// Fraction of the run over which the drawn number grows from 1 to what the law says.
+    pub ramp: f64,
+    /// Gradients flow through so many of the last repetitions; 0: through all.
+    pub backprop_repetitions: usize,
+}
+
+/// Losses, phases and depth together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DistillConfig {
+    /// What is made smaller.
+    pub loss: LossConfig,
+    /// When the student stands on its own states.
+    pub phases: PhaseConfig,
+    /// How many repetitions a step takes.
+    pub depth: DepthConfig,
+}
+
+impl DistillConfig {
+    /// Refuses weights, fractions and ranges that mean nothing.
+    ///
+    /// # Errors
+    /// The first key out of its range.
+    pub fn validate(&self) -> Result<()> {
+        let weights = [
+            ("loss.cross_entropy", self.loss.cross_entropy),
+            ("loss.kl", self.loss.kl),
+            ("loss.hidden.weight", self.loss.hidden.weight),
+            ("loss.settle", self.loss.settle),
+        ];
+        for (key, weight) in weights {
+            if !weight.is_valid() {
+                return Err(Error::input(format!(
+                    "{key} is {weight:?}: expected weights of 0 or more, over fractions of the run \
+                     that begin before they end"
+                )));
+            }
+        }
+        if !(self.loss.temperature.is_finite() && self.loss.temperature > 0.0) {
+            return Err(Error::input("loss.temperature must be above 0"));
+        }
+        let phases = self.phases;
+        let ordered = (0.0..=1.0).contains(&phases.teacher_forced)
+            && phases.mixed_until >= phases.teacher_forced
+            && phases.mixed_until <= 1.0;
+        if !ordered {
+            return Err(Error::input(format!(
+                "phases.teacher_forced {} and phases.mixed_until {} must rise within 0 to 1",
+                phases.teacher_forced, phases.mixed_until
+            )));
+        }
+        match self.depth.law {
+            DepthLaw::Uniform { least, most } if least == 0 || least > most => Err(Error::input(
+                format!("depth.law draws from {least} to {most}: expected 1 or more, rising"),
+            )),
+            DepthLaw::PoissonLognormal { sigma, most } if sigma <= 0.0 || most == 0 => {
+                Err(Error::input("depth.law needs a sigma above 0 and a most of 1 or more"))
+            }
+            _ if !(0.0..=1.0).contains(&self.depth.ramp) => {
+                Err(Error::input("depth.ramp is a fraction of the run, 0 to 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

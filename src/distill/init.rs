@@ -1,0 +1,234 @@
+//! What does a student start as?
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+use rayon::prelude::*;
+
+use super::algebra::{self, Thin, times, times_inverse};
+use super::config::{Init, LoraInit, StudentConfig};
+use super::products::Products;
+use crate::error::{Error, Result};
+use crate::model::{LoopedConfig, Relaxation, Transformer};
+use crate::nn::gemm::Matrix;
+use crate::nn::host::Host;
+use crate::observe::Observer;
+
+/// Pulls the least-squares matrices towards the plain mean where the calibration text says little;
+/// relative to the mean square of the inputs.
+const RIDGE: f32 = 1e-2;
+
+/// Everything an initialisation looks at.
+struct Source<'a> {
+    tensors: &'a BTreeMap<String, Tensor>,
+    config: &'a LoopedConfig,
+    student: &'a StudentConfig,
+    products: Option<Products>,
+}
+
+/// The tensors of [`LoopedConfig::tensors`] for a student of `teacher`, whose own are `tensors`;
+/// least squares and its low-rank parts look at the `calibration` tokens, each (B, T).
+///
+/// # Errors
+/// The factorization does not fit the teacher, or a decomposition fails.
+pub fn student_tensors(
+    teacher: &Transformer,
+    tensors: &BTreeMap<String, Tensor>,
+    config: &LoopedConfig,
+    student: &StudentConfig,
+    calibration: &[Tensor],
+    seed: u64,
+    observer: &dyn Observer,
+) -> Result<BTreeMap<String, Tensor>> {
+    config.validate()?;
+    let products = (student.init == Init::LeastSquares)
+        .then(|| Products::measure(teacher, config.middle(), calibration, observer))
+        .transpose()?;
+    let source = Source { tensors, config, student, products };
+    let mut made = BTreeMap::new();
+    for (name, _) in config.base.outer_tensors() {
+        made.insert(name.to_owned(), source.teacher(name)?);
+    }
+    let last = config.base.layers - config.coda_layers;
+    for (part, layers, first) in
+        [("prelude", config.prelude_layers, 0), ("coda", config.coda_layers, last)]
+    {
+        for layer in 0..layers {
+            for (name, _) in config.base.layer_tensors() {
+                let from = source.layer(first + layer, name)?;
+                made.insert(format!("{part}.{layer}.{name}"), from);
+            }
+        }
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let jobs: Vec<(usize, &str, Vec<usize>)> = (0..config.core_layers)
+        .flat_map(|layer| {
+            config.base.layer_tensors().into_iter().map(move |(name, shape)| (layer, name, shape))
+        })
+        .collect();
+    let noise = jobs
+        .iter()
+        .map(|(layer, name, shape)| source.noise(*layer, name, shape, &mut rng))
+        .collect::<Result<Vec<_>>>()?;
+    observer.begin("initialise the core", jobs.len() as u64, "matrices");
+    let cores = jobs
+        .par_iter()
+        .zip(noise)
+        .map(|((layer, name, shape), noise)| source.core(*layer, name, shape, noise))
+        .collect::<Result<Vec<_>>>()?;
+    observer.end();
+    made.extend(cores.into_iter().flatten());
+    Ok(made)
+}
+
+impl Source<'_> {
+    fn teacher(&self, name: &str) -> Result<Tensor> {
+        let tensor = self.tensors.get(name);
+        let missing = || Error::internal(format!("the teacher has no tensor `{name}`"));
+        Ok(tensor.ok_or_else(missing)?.to_device(&Device::Cpu)?.contiguous()?)
+    }
+
+    fn layer(&self, layer: usize, name: &str) -> Result<Tensor> {
+        self.teacher(&format!("layers.{layer}.{name}"))
+    }
+
+    /// The teacher's layers that core layer `layer` stands for, one for each repetition.
+    fn stands_for(&self, layer: usize) -> Vec<usize> {
+        (0..self.config.repetitions).map(|r| self.config.stands_for(r, layer)).collect()
+    }
+
+    /// Normal numbers with the spread of the teacher's own matrix, where they are asked for.
+    fn noise(
+        &self,
+        layer: usize,
+        name: &str,
+        shape: &[usize],
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Option<Tensor>> {
+        if self.student.init != Init::Random || shape.len() < 2 {
+            return Ok(None);
+        }
+        let like = self.layer(self.stands_for(layer)[0], name)?;
+        let spread = like.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
+        let normal = Normal::new(0.0, spread)
+            .map_err(|_| Error::input(format!("the teacher's `{name}` holds no finite spread")))?;
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| normal.sample(rng)).collect();
+        Ok(Some(Tensor::from_vec(values, shape, &Device::Cpu)?))
+    }
+
+    /// A tensor of one core layer, and what each repetition adds to it or has instead.
+    fn core(
+        &self,
+        layer: usize,
+        name: &str,
+        shape: &[usize],
+        noise: Option<Tensor>,
+    ) -> Result<Vec<(String, Tensor)>> {
+        let own = format!("core.{layer}.{name}");
+        let (stem, kind) = own.rsplit_once('.').unwrap_or((&own, "weight"));
+        let layers = self.stands_for(layer);
+        if shape.len() == 1 && self.config.relaxation != Relaxation::None {
+            let vector = |(r, layer): (usize, &usize)| {
+                Ok((format!("{stem}.repetition.{r}.{kind}"), self.layer(*layer, name)?))
+            };
+            return layers.iter().enumerate().map(vector).collect();
+        }
+        let shared = match noise {
+            Some(noise) => noise,
+            None => self.shared(layer, name, shape, &layers)?,
+        };
+        let mut made = vec![(own.clone(), shared.clone())];
+        if let (Relaxation::Lora { rank }, &[out, inner]) = (self.config.relaxation, shape) {
+            for (repetition, from) in layers.into_iter().enumerate() {
+                let thin = match self.student.lora_init {
+                    LoraInit::Svd => self.residual(from, name, &shared, rank)?,
+                    LoraInit::Zero => self.empty(from, name, (out, inner), rank)?,
+                };
+                let part = |part: &str| format!("{stem}.lora.{repetition}.{part}");
+                let a = Tensor::from_vec(thin.a, (rank, inner), &Device::Cpu)?;
+                made.push((part("a"), a));
+                made.push((part("b"), Tensor::from_vec(thin.b, (out, rank), &Device::Cpu)?));
+            }
+        }
+        Ok(made)
+    }
+
+    /// The matrix or vector that all repetitions share.
+    fn shared(
+        &self,
+        layer: usize,
+        name: &str,
+        shape: &[usize],
+        layers: &[usize],
+    ) -> Result<Tensor> {
+        let (middle, cores) = (self.config.middle(), self.config.core_layers);
+        match self.student.init {
+            Init::First => self.layer(middle.start + layer, name),
+            Init::EveryNth => {
+                let step = layer * (middle.len() - 1) / (cores - 1).max(1);
+                self.layer(middle.start + step, name)
+            }
+            Init::LeastSquares if shape.len() == 2 => self.least_squares(name, layers),
+            Init::Random | Init::Average | Init::LeastSquares => self.mean(name, layers),
+        }
+    }
+
+    fn mean(&self, name: &str, layers: &[usize]) -> Result<Tensor> {
+        let all =
+            layers.iter().map(|&layer| self.layer(layer, name)).collect::<Result<Vec<_>>>()?;
+        let sum = Tensor::stack(&all, 0)?.mean(0)?;
+        Ok(sum.contiguous()?)
+    }
+
+    /// (sum W_r C_r + ridge mean W) (sum C_r + ridge I)^-1. Jin et al. 2022, for merging models.
+    fn least_squares(&self, name: &str, layers: &[usize]) -> Result<Tensor> {
+        let products = self.products.as_ref().ok_or_else(|| Error::internal("no products"))?;
+        let mean = self.mean(name, layers)?;
+        let (out, inner) = mean.dims2()?;
+        let mut total = vec![0.0; inner * inner];
+        let mut right = vec![0.0; out * inner];
+        for &layer in layers {
+            let c = products.of(layer, name)?;
+            let weight = self.layer(layer, name)?;
+            let weight = Host::new(&weight)?;
+            let both =
+                times(Matrix::new(&weight, out, inner), Matrix::new(c, inner, inner), out, inner);
+            right.iter_mut().zip(&both).for_each(|(sum, x)| *sum += x);
+            total.iter_mut().zip(c).for_each(|(sum, x)| *sum += x);
+        }
+        let typical = (0..inner).map(|i| total[i * inner + i]).sum::<f32>() / inner as f32;
+        let ridge = RIDGE * typical.max(1e-12);
+        (0..inner).for_each(|i| total[i * inner + i] += ridge);
+        let mean = Host::new(&mean)?;
+        right.iter_mut().zip(&*mean).for_each(|(sum, x)| *sum += ridge * x);
+        let solved = times_inverse(&right, &total, inner)?;
+        Ok(Tensor::from_vec(solved, (out, inner), &Device::Cpu)?)
+    }
+
+    /// What sharing loses of the teacher's matrix, truncated to `rank`.
+    fn residual(&self, layer: usize, name: &str, shared: &Tensor, rank: usize) -> Result<Thin> {
+        let delta = (self.layer(layer, name)? - shared)?;
+        let shape = delta.dims2()?;
+        let metric = match &self.products {
+            Some(products) => Some(products.of(layer, name)?),
+            None => None,
+        };
+        algebra::truncated(&Host::new(&delta)?, shape, rank, metric)
+    }
+
+    /// B = 0, and A that reads the directions the teacher's matrix reads most.
+    fn empty(
+        &self,
+        layer: usize,
+        name: &str,
+        (out, inner): (usize, usize),
+        rank: usize,
+    ) -> Result<Thin> {
+        let weight = self.layer(layer, name)?;
+        let a = algebra::truncated(&Host::new(&weight)?, (out, inner), rank, None)?.a;
+        Ok(Thin { b: vec![0.0; out * rank], a })
+    }
+}

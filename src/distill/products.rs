@@ -1,0 +1,87 @@
+//! What do the teacher's matrices see on a calibration text?
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use candle_core::Tensor;
+
+use crate::error::{Error, Result};
+use crate::model::{CausalLm, Transformer};
+use crate::nn::Tape;
+use crate::nn::gemm::{Into, Matrix, Threads, product};
+use crate::nn::host::Host;
+use crate::observe::Observer;
+
+/// C = X^T X of the inputs of every matrix in some layers, divided by the number of tokens.
+pub(super) struct Products {
+    /// By layer and input: q, k and v share theirs, and so do gate and up.
+    sums: BTreeMap<(usize, &'static str), Vec<f32>>,
+}
+
+/// The input that the matrix `name` of a layer is applied to.
+fn input_of(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "attention.q.weight" | "attention.k.weight" | "attention.v.weight" => "attention",
+        "attention.o.weight" => "mixed",
+        "mlp.gate.weight" | "mlp.up.weight" => "mlp",
+        "mlp.down.weight" => "inner",
+        _ => return None,
+    })
+}
+
+impl Products {
+    /// Runs the teacher over `calibration`, batches of (B, T) tokens, and sums over `layers`.
+    pub(super) fn measure(
+        teacher: &Transformer,
+        layers: Range<usize>,
+        calibration: &[Tensor],
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        let mut sums: BTreeMap<(usize, &'static str), Vec<f32>> = BTreeMap::new();
+        let mut tokens = 0;
+        observer.begin("watch the teacher", calibration.len() as u64, "batches");
+        for (index, ids) in calibration.iter().enumerate() {
+            tokens += ids.elem_count();
+            let table = teacher.frame().rope(0, ids.dim(1)?);
+            let mut state = teacher.frame().embed(&Tape::off(), ids)?.tensor().clone();
+            for layer in 0..layers.end {
+                let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;
+                let (output, inputs) = block.trace(&state, &table)?;
+                if layers.contains(&layer) {
+                    add(sums.entry((layer, "attention")).or_default(), &inputs.attention)?;
+                    add(sums.entry((layer, "mixed")).or_default(), &inputs.mixed)?;
+                    add(sums.entry((layer, "mlp")).or_default(), &inputs.mlp)?;
+                    add(sums.entry((layer, "inner")).or_default(), &inputs.inner)?;
+                }
+                state = output;
+            }
+            observer.advance(index as u64 + 1, "");
+        }
+        observer.end();
+        if tokens == 0 {
+            return Err(Error::input("there is no calibration text to initialise from")
+                .hint("raise student.calibration_tokens, or choose another student.init"));
+        }
+        let share = 1.0 / tokens as f32;
+        sums.values_mut().for_each(|sum| sum.iter_mut().for_each(|x| *x *= share));
+        Ok(Self { sums })
+    }
+
+    /// C of the input of matrix `name` in `layer`, (inner, inner).
+    pub(super) fn of(&self, layer: usize, name: &str) -> Result<&[f32]> {
+        let found = input_of(name).and_then(|input| self.sums.get(&(layer, input)));
+        found
+            .map(Vec::as_slice)
+            .ok_or_else(|| Error::internal(format!("no products of `{name}` in layer {layer}")))
+    }
+}
+
+fn add(sum: &mut Vec<f32>, input: &Tensor) -> Result<()> {
+    let input = input.to_device(&candle_core::Device::Cpu)?.contiguous()?;
+    let width = input.dim(candle_core::D::Minus1)?;
+    sum.resize(width * width, 0.0);
+    let x = Host::new(&input)?;
+    let x = Matrix::new(&x, x.len() / width, width);
+    product(sum, Into::Add, 1.0, x.transposed(), x, Threads::All);
+    Ok(())
+}

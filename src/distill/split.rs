@@ -1,0 +1,110 @@
+//! Where does the core begin and end?
+
+use candle_core::Tensor;
+
+use super::config::{Layers, StudentConfig};
+use crate::error::{Error, Result};
+use crate::model::{CausalLm, LoopedConfig, Transformer};
+use crate::nn::Tape;
+use crate::nn::host::Host;
+
+/// Mean angle between the states before and after each layer, in half turns, 0 to 1: (L).
+/// Koishekenov et al. 2025, after Gromov et al. 2024.
+///
+/// # Errors
+/// There is no calibration text.
+pub fn angular_distances(teacher: &Transformer, calibration: &[Tensor]) -> Result<Vec<f64>> {
+    let mut sums = vec![0.0; teacher.base().layers];
+    let mut tokens = 0;
+    for ids in calibration {
+        let states = teacher.states(&Tape::off(), ids, 1)?;
+        for (layer, pair) in states.windows(2).enumerate() {
+            let cpu = |x: &Tensor| x.to_device(&candle_core::Device::Cpu)?.contiguous();
+            let (before, after) = (cpu(pair[0].tensor())?, cpu(pair[1].tensor())?);
+            let width = before.dim(2)?;
+            let (before, after) = (Host::new(&before)?, Host::new(&after)?);
+            let rows = before.chunks_exact(width).zip(after.chunks_exact(width));
+            sums[layer] += rows.map(|(a, b)| angle(a, b)).sum::<f64>();
+        }
+        tokens += ids.elem_count();
+    }
+    if tokens == 0 {
+        return Err(Error::input("there is no calibration text to find the core with")
+            .hint("raise student.calibration_tokens, or give prelude_layers and coda_layers"));
+    }
+    Ok(sums.into_iter().map(|sum| sum / tokens as f64).collect())
+}
+
+fn angle(a: &[f32], b: &[f32]) -> f64 {
+    let dot = |x: &[f32], y: &[f32]| -> f64 {
+        x.iter().zip(y).map(|(x, y)| f64::from(*x) * f64::from(*y)).sum()
+    };
+    let cosine = dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(1e-30);
+    cosine.clamp(-1.0, 1.0).acos() / std::f64::consts::PI
+}
+
+/// Layers to keep at the bottom and at the top: up to the knee of the falling distances, the point
+/// farthest below the line from the end to the smallest. Satopaa et al. 2011.
+#[must_use]
+pub fn knees(distances: &[f64]) -> (usize, usize) {
+    let lowest =
+        (0..distances.len()).min_by(|&a, &b| distances[a].total_cmp(&distances[b])).unwrap_or(0);
+    let knee = |falling: &[f64]| -> usize {
+        let last = falling.len().saturating_sub(1).max(1);
+        let (high, low) = (falling[0], falling[falling.len() - 1]);
+        let below = |i: usize| high + (low - high) * i as f64 / last as f64 - falling[i];
+        (0..falling.len())
+            .max_by(|&a, &b| below(a).total_cmp(&below(b)).then(b.cmp(&a)))
+            .unwrap_or(0)
+    };
+    let falling: Vec<f64> = distances[lowest..].iter().rev().copied().collect();
+    (knee(&distances[..=lowest]), knee(&falling))
+}
+
+/// The factorization a recipe asks for, with prelude and coda found where it says `auto`.
+///
+/// # Errors
+/// It does not fit the teacher.
+pub fn find(
+    teacher: &Transformer,
+    student: &StudentConfig,
+    calibration: &[Tensor],
+) -> Result<LoopedConfig> {
+    let (prelude_layers, coda_layers) = match (student.prelude_layers, student.coda_layers) {
+        (Layers::Count(prelude), Layers::Count(coda)) => (prelude, coda),
+        (prelude, coda) => {
+            let (bottom, top) = knees(&angular_distances(teacher, calibration)?);
+            let kept = |layers: Layers, found: usize| match layers {
+                Layers::Count(count) => count,
+                Layers::Found(_) => found,
+            };
+            (kept(prelude, bottom), kept(coda, top))
+        }
+    };
+    let config = LoopedConfig {
+        base: teacher.base().clone(),
+        prelude_layers,
+        core_layers: student.core_layers,
+        repetitions: student.repetitions,
+        coda_layers,
+        relaxation: student.relaxation,
+    };
+    config.validate()?;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::knees;
+
+    #[test]
+    fn a_flat_middle_between_steep_ends_is_the_core() {
+        let distances = [0.5, 0.3, 0.05, 0.04, 0.04, 0.03, 0.04, 0.05, 0.2];
+        assert_eq!(knees(&distances), (2, 1));
+    }
+
+    #[test]
+    fn distances_that_only_fall_leave_no_coda() {
+        assert_eq!(knees(&[0.9, 0.2, 0.1]).1, 0);
+    }
+}

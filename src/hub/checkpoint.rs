@@ -1,0 +1,46 @@
+//! What is a checkpoint, once it is read?
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use crate::data::Tokenizer;
+use crate::error::{Error, Result};
+use crate::model::{LoopedConfig, TransformerConfig};
+
+/// A published model in memory.
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// The decoder; for a looped model, the teacher's.
+    pub config: TransformerConfig,
+    /// How it is factored, when it is one of our students.
+    pub looped: Option<LoopedConfig>,
+    /// Every tensor by its canonical name, f32 on the CPU.
+    pub tensors: BTreeMap<String, Tensor>,
+    /// Text to tokens and back, when the checkpoint says how.
+    pub tokenizer: Option<Tokenizer>,
+    /// What the user called it.
+    pub origin: String,
+    /// blake3 of the configuration and of every tensor's name and bytes.
+    pub fingerprint: String,
+}
+
+/// One hash of the configuration and the hashes of the tensors' stored bytes, in order of name:
+/// the same model in one file or in ten has one fingerprint.
+///
+/// # Errors
+/// The configuration cannot be written as JSON.
+pub fn fingerprint(
+    config: &impl serde::Serialize,
+    tensors: &BTreeMap<String, blake3::Hash>,
+) -> Result<String> {
+    let config = serde_json::to_vec(config)
+        .map_err(|error| Error::internal(format!("writing a configuration: {error}")))?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&config);
+    for (name, hash) in tensors {
+        hasher.update(name.as_bytes());
+        hasher.update(hash.as_bytes());
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}

@@ -1,0 +1,89 @@
+//! What do the micro-batches of one step say together?
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+
+use super::kernels;
+use crate::error::{Error, Result};
+use crate::nn::{Gradients, Params};
+
+/// The sum of the gradients of some micro-batches by parameter name, in f32.
+#[derive(Debug, Default)]
+pub struct GradientSum {
+    sums: BTreeMap<String, Tensor>,
+    micro_batches: u64,
+}
+
+impl GradientSum {
+    /// Of no micro-batch yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one micro-batch: the gradient of every trainable parameter that has one.
+    ///
+    /// # Errors
+    /// A gradient has another shape than its parameter, or the device fails.
+    pub fn add(&mut self, params: &Params, gradients: &mut Gradients) -> Result<()> {
+        for (name, var) in params.trainable() {
+            let Some(gradient) = gradients.remove(name) else { continue };
+            if gradient.dims() != var.dims() {
+                return Err(Error::internal(format!(
+                    "the gradient of `{name}` is {:?}, the parameter {:?}",
+                    gradient.dims(),
+                    var.dims()
+                )));
+            }
+            let gradient = gradient.to_dtype(DType::F32)?;
+            let sum = match self.sums.remove(name) {
+                Some(sum) => (sum + gradient)?,
+                None => gradient.contiguous()?,
+            };
+            self.sums.insert(name.to_owned(), sum);
+        }
+        self.micro_batches += 1;
+        Ok(())
+    }
+
+    /// The sum over micro-batches for one parameter.
+    #[must_use]
+    pub fn sum(&self, name: &str) -> Option<&Tensor> {
+        self.sums.get(name)
+    }
+
+    /// What turns the sums into means.
+    #[must_use]
+    pub fn mean_factor(&self) -> f64 {
+        1.0 / self.micro_batches.max(1) as f64
+    }
+
+    /// The trainable parameters that have no gradient.
+    #[must_use]
+    pub fn missing<'a>(&self, params: &'a Params) -> Vec<&'a str> {
+        params.trainable().map(|(name, _)| name).filter(|n| !self.sums.contains_key(*n)).collect()
+    }
+
+    /// The Euclidean norm of the mean gradient over all parameters, summed in the order of names.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn norm(&self) -> Result<f64> {
+        let mut host = 0.0;
+        let mut device = Vec::new();
+        for gradient in self.sums.values() {
+            if gradient.device().is_cpu() {
+                host += kernels::with_host(gradient, kernels::sum_of_squares)?;
+            } else {
+                device.push(gradient.sqr()?.sum_all()?);
+            }
+        }
+        if !device.is_empty() {
+            // One transfer for all parameters.
+            let squares: Vec<f32> = Tensor::stack(&device, 0)?.to_vec1()?;
+            host += squares.into_iter().map(f64::from).sum::<f64>();
+        }
+        Ok(host.sqrt() * self.mean_factor())
+    }
+}

@@ -1,0 +1,130 @@
+//! What is written down about each step?
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::tensorboard::EventFile;
+use crate::error::{Error, Result};
+
+/// One line of `metrics.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepMetrics {
+    /// The step, counted from 1: after step 100 the checkpoint of 100 is written.
+    pub step: u64,
+    /// Mean loss of the micro-batches; none if it was not finite.
+    pub loss: Option<f64>,
+    /// Its parts by name, unweighted, those that are finite.
+    pub terms: BTreeMap<String, f64>,
+    /// The learning rate of the step.
+    pub lr: f64,
+    /// Norm of the gradient before clipping; none if it was not finite.
+    pub grad_norm: Option<f64>,
+    /// Tokens seen in the run so far.
+    pub tokens: u64,
+    /// Speed of this step.
+    pub tokens_per_s: f64,
+    /// Time trained so far, without the pauses between runs.
+    pub elapsed_s: f64,
+    /// Steps of the run skipped so far because loss or gradient were not finite.
+    pub skipped: u64,
+    /// Trainable parameters that got no gradient in this step.
+    pub params_without_gradient: usize,
+}
+
+/// What `validate` found after a step, a line of `metrics.jsonl` too.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Validation<'a> {
+    step: u64,
+    validation: std::borrow::Cow<'a, BTreeMap<String, f64>>,
+}
+
+/// Writes `metrics.jsonl` and `tensorboard/` of a run folder.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    lines: File,
+    path: PathBuf,
+    events: EventFile,
+}
+
+impl Recorder {
+    /// Goes on after `step`: what was written about later steps is dropped, they come again.
+    pub(super) fn open(folder: &Path, step: u64) -> Result<Self> {
+        let path = folder.join("metrics.jsonl");
+        let mut lines = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&path)
+            .map_err(|error| Error::io("opening the metrics", &path, &error))?;
+        let text = std::fs::read(&path)
+            .map_err(|error| Error::io("reading the metrics", &path, &error))?;
+        let keep = length_up_to(&text, step);
+        lines
+            .set_len(keep)
+            .and_then(|()| lines.seek(SeekFrom::End(0)))
+            .map_err(|error| Error::io("shortening the metrics", &path, &error))?;
+        let events = EventFile::create(&folder.join("tensorboard"), step + 1)?;
+        Ok(Self { lines, path, events })
+    }
+
+    pub(super) fn step(&mut self, metrics: &StepMetrics) -> Result<()> {
+        self.line(metrics)?;
+        let terms = metrics.terms.iter().map(|(name, value)| (format!("train/{name}"), *value));
+        let fixed = [
+            ("train/loss", metrics.loss),
+            ("train/grad_norm", metrics.grad_norm),
+            ("train/lr", Some(metrics.lr)),
+            ("train/tokens_per_s", Some(metrics.tokens_per_s)),
+        ];
+        let fixed = fixed.into_iter().filter_map(|(tag, value)| Some((tag.to_owned(), value?)));
+        let scalars: BTreeMap<String, f64> = terms.chain(fixed).collect();
+        self.events.scalars(metrics.step, scalars.iter().map(|(tag, value)| (tag.as_str(), *value)))
+    }
+
+    pub(super) fn validation(&mut self, step: u64, found: &BTreeMap<String, f64>) -> Result<()> {
+        self.line(&Validation { step, validation: std::borrow::Cow::Borrowed(found) })?;
+        let tags: Vec<String> = found.keys().map(|name| format!("validation/{name}")).collect();
+        self.events.scalars(step, tags.iter().map(String::as_str).zip(found.values().copied()))
+    }
+
+    fn line(&mut self, value: &impl Serialize) -> Result<()> {
+        let mut line = serde_json::to_vec(value)
+            .map_err(|error| Error::internal(format!("metrics are no JSON: {error}")))?;
+        line.push(b'\n');
+        // One write, so that a kill leaves at most a half last line.
+        self.lines
+            .write_all(&line)
+            .map_err(|error| Error::io("writing the metrics", &self.path, &error))
+    }
+}
+
+#[derive(Deserialize)]
+struct AnyLine {
+    step: u64,
+}
+
+/// How many bytes of whole lines speak about steps up to `step`.
+fn length_up_to(text: &[u8], step: u64) -> u64 {
+    text.split_inclusive(|byte| *byte == b'\n')
+        .take_while(|line| {
+            line.ends_with(b"\n")
+                && serde_json::from_slice::<AnyLine>(line).is_ok_and(|line| line.step <= step)
+        })
+        .map(|line| line.len() as u64)
+        .sum()
+}
+
+/// The steps of a `metrics.jsonl`; a half-written last line and validations are passed over.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn read_steps(path: &Path) -> Result<Vec<StepMetrics>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::io("reading the metrics", path, &error))?;
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}

@@ -1,0 +1,113 @@
+//! Does a teacher compute what transformers computes?
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use factorexe::hub::{Checkpoint, Source};
+use factorexe::model::{CausalLm, Relaxation, Transformer};
+use factorexe::nn::{Tape, Value};
+use factorexe::observe::Quiet;
+use serde_json::json;
+
+use crate::support::checkpoints::{fixture, fixtures, input, says};
+use crate::support::{random_params, tiny_looped};
+
+/// Two float32 programs that sum in different orders; states and logits here are up to 30.
+const ABSOLUTE: f32 = 1e-4;
+
+fn load(name: &str) -> Checkpoint {
+    Source::Folder(fixture(name)).load(&Quiet, &|| false).unwrap()
+}
+
+/// `logits` and `hidden.0` to `hidden.L`, as the reference names them.
+fn compute(checkpoint: &Checkpoint, ids: &Tensor) -> BTreeMap<String, Tensor> {
+    let model = Transformer::new(&checkpoint.config, &checkpoint.tensors).unwrap();
+    let states: Vec<Value> = model.states(&Tape::off(), ids, 1).unwrap();
+    let named = states.iter().enumerate();
+    let mut results: BTreeMap<_, _> =
+        named.map(|(layer, state)| (format!("hidden.{layer}"), state.tensor().clone())).collect();
+    let logits = model.frame().logits(states.last().unwrap().tensor()).unwrap();
+    results.insert("logits".to_owned(), logits);
+    results
+}
+
+/// What transformers computed, and the ids it read, (2, T) u32.
+fn reference(name: &str) -> (Tensor, BTreeMap<String, Tensor>) {
+    let path = fixture(name).join("reference.safetensors");
+    let mut tensors: BTreeMap<_, _> =
+        candle_core::safetensors::load(path, &Device::Cpu).unwrap().into_iter().collect();
+    let ids = tensors.remove("ids").unwrap().to_dtype(candle_core::DType::U32).unwrap();
+    (ids, tensors)
+}
+
+fn furthest(a: &Tensor, b: &Tensor) -> f32 {
+    assert_eq!(a.dims(), b.dims());
+    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let (a, b) = (flat(a), flat(b));
+    assert!(a.iter().all(|number| number.is_finite()));
+    a.iter().zip(&b).fold(0.0, |furthest, (a, b)| furthest.max((a - b).abs()))
+}
+
+#[test]
+fn every_family_gives_the_states_and_logits_of_transformers() {
+    for name in fixtures() {
+        let (ids, expected) = reference(&name);
+        let checkpoint = load(&name);
+        let found = compute(&checkpoint, &ids);
+        assert_eq!(found.len(), checkpoint.config.layers + 2);
+        assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        for (tensor, expected) in &expected {
+            let distance = furthest(&found[tensor], expected);
+            assert!(distance < ABSOLUTE, "{name}: {tensor} is off by {distance}");
+        }
+    }
+}
+
+#[test]
+fn every_option_of_the_fixtures_shows_in_their_logits() {
+    type Change = fn(&mut Checkpoint);
+    let changes: [(&str, Change); 9] = [
+        ("mistral-window", |model| model.config.sliding_window = None),
+        ("mistral-window", |model| model.config.sliding_window = Some(6)),
+        ("qwen2-window", |model| model.config.windowed_layers = None),
+        ("llama-rope-llama3", |model| model.config.rope_scaling = Default::default()),
+        ("llama-rope-linear", |model| model.config.rope_scaling = Default::default()),
+        ("llama-rope-linear", |model| model.config.rope_theta = 10_000.0),
+        ("llama-biases", |model| zero(model, "layers.0.attention.o.bias")),
+        ("qwen2-tied", |model| zero(model, "layers.1.attention.v.bias")),
+        ("qwen3", |model| zero(model, "layers.2.attention.q_norm.weight")),
+    ];
+    for (name, change) in changes {
+        let (ids, expected) = reference(name);
+        let mut checkpoint = load(name);
+        change(&mut checkpoint);
+        let distance = furthest(&compute(&checkpoint, &ids)["logits"], &expected["logits"]);
+        assert!(distance > 100.0 * ABSOLUTE, "{name}: a change shows only by {distance}");
+    }
+}
+
+fn zero(checkpoint: &mut Checkpoint, tensor: &str) {
+    let values = checkpoint.tensors.get_mut(tensor).unwrap();
+    *values = values.zeros_like().unwrap();
+}
+
+#[test]
+fn a_student_is_read_back_as_it_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = tiny_looped(Relaxation::Lora { rank: 2 });
+    let tensors = random_params(&config.tensors()).tensors();
+    let stored = tensors.clone().into_iter().collect();
+    candle_core::safetensors::save(&stored, folder.path().join("model.safetensors")).unwrap();
+    let write = |value: serde_json::Value| {
+        std::fs::write(folder.path().join("config.json"), value.to_string()).unwrap();
+    };
+    let read = || Source::Folder(folder.path().to_owned()).load(&Quiet, &|| false);
+    write(json!({"model_type": "factorexe-looped", "factorexe": config}));
+    let student = read().unwrap();
+    assert_eq!(student.looped.as_ref(), Some(&config));
+    assert_eq!(student.config, config.base);
+    assert!(student.tensors.keys().eq(tensors.keys()));
+    assert!(student.tensors.iter().all(|(name, found)| furthest(found, &tensors[name]) == 0.0));
+    write(json!({"model_type": "factorexe-looped", "factorexe": {"base": 3}}));
+    says(&input(&read().unwrap_err()), &["does not say how this student is factored"]);
+}
