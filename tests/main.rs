@@ -6,6 +6,7 @@
 
 mod architecture;
 mod data;
+mod eval;
 mod gguf;
 mod gradients;
 mod hub;

@@ -16,3 +16,21 @@ pub trait Encode: Send + Sync {
     /// The token that says that a text is over.
     fn document_end(&self) -> Option<u32>;
 }
+
+impl Encode for super::tokenizer::Tokenizer {
+    fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        self.encode(text)
+    }
+
+    fn fingerprint(&self) -> String {
+        self.fingerprint()
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.vocabulary()
+    }
+
+    fn document_end(&self) -> Option<u32> {
+        self.special().eos.first().copied()
+    }
+}

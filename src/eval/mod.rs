@@ -1,1 +1,15 @@
-//! How good is it?
+//! How good is a model, at every number of repetitions, and what does it cost?
+
+pub mod bootstrap;
+pub mod config;
+pub mod cost;
+pub mod evaluate;
+mod finite;
+pub mod report;
+mod student;
+
+pub use bootstrap::Interval;
+pub use config::EvalConfig;
+pub use cost::ModelCost;
+pub use evaluate::evaluate;
+pub use report::{Evaluation, SizeRatio, StudentScore, TeacherScore};

@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::config::{RopeScaling, TransformerConfig};
+use super::looped::LoopedConfig;
 use crate::error::Result;
 use crate::nn::linear::Linear;
 use crate::nn::norm::rms_norm;
@@ -115,6 +116,11 @@ pub trait CausalLm {
 
     /// What stands around its layers.
     fn frame(&self) -> &Frame;
+
+    /// How it is factored; none for an unshared stack.
+    fn factorization(&self) -> Option<&LoopedConfig> {
+        None
+    }
 
     /// Repetitions of the core it was trained for; 1 for an unshared stack.
     fn repetitions(&self) -> usize;

@@ -250,6 +250,10 @@ impl CausalLm for LoopedTransformer {
         &self.frame
     }
 
+    fn factorization(&self) -> Option<&LoopedConfig> {
+        Some(&self.config)
+    }
+
     fn repetitions(&self) -> usize {
         self.config.repetitions
     }

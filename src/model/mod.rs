@@ -3,11 +3,14 @@
 pub mod alignment;
 pub mod causal_lm;
 pub mod config;
+pub mod describe;
 pub mod looped;
 pub mod transformer;
+pub mod unroll;
 
 pub use alignment::{Alignment, Depth};
 pub use causal_lm::{CausalLm, Frame, KvCache};
 pub use config::{RopeScaling, TransformerConfig};
+pub use describe::{Description, Factorization, Parameters};
 pub use looped::{LoopedConfig, LoopedTransformer, Relaxation};
 pub use transformer::Transformer;

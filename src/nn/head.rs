@@ -13,7 +13,7 @@ use super::tape::{Tape, Value};
 use crate::error::{Error, Result};
 
 /// Tokens whose logits are alive at once.
-const CHUNK: usize = 128;
+pub(super) const CHUNK: usize = 128;
 
 /// The teacher's side: what its logits are made of.
 #[derive(Debug, Clone)]
@@ -52,10 +52,10 @@ pub fn mean(values: &[f32]) -> f64 {
     values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64
 }
 
-struct Row {
-    cross_entropy: f32,
-    kl: f32,
-    agree: bool,
+pub(super) struct Row {
+    pub(super) cross_entropy: f32,
+    pub(super) kl: f32,
+    pub(super) agree: bool,
 }
 
 /// Compares softmax(hidden head^T) with the next tokens and the teacher, and records the gradient
@@ -125,7 +125,7 @@ pub fn compare(
     Ok(job.terms)
 }
 
-fn on_host(tensor: &Tensor) -> Result<Tensor> {
+pub(super) fn on_host(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?)
 }
 
@@ -139,7 +139,11 @@ fn to_device(
 }
 
 /// Logits of some rows of `hidden` (tokens, D) under `head` (V, D).
-fn logits_of(hidden: &Tensor, head: &Tensor, rows: &std::ops::Range<usize>) -> Result<Vec<f32>> {
+pub(super) fn logits_of(
+    hidden: &Tensor,
+    head: &Tensor,
+    rows: &std::ops::Range<usize>,
+) -> Result<Vec<f32>> {
     let (vocabulary, width) = head.dims2()?;
     let (hidden, head) = (Host::new(hidden)?, Host::new(head)?);
     let mut logits = vec![0.0; rows.len() * vocabulary];
@@ -206,7 +210,7 @@ impl Job<'_> {
 
 /// The highest value, its place, and the log of the sum of exponentials at a temperature.
 #[inline]
-fn log_sum_exp(values: &[f32], temperature: f32) -> (f32, f32) {
+pub(super) fn log_sum_exp(values: &[f32], temperature: f32) -> (f32, f32) {
     let highest = values.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
     let inverse = 1.0 / temperature;
     let mut sums = [0.0_f32; 16];
@@ -222,7 +226,7 @@ fn log_sum_exp(values: &[f32], temperature: f32) -> (f32, f32) {
 }
 
 #[inline]
-fn compare_row(
+pub(super) fn compare_row(
     logits: &mut [f32],
     teacher: Option<&[f32]>,
     target: usize,

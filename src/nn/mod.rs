@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub mod block;
+pub mod compare_each;
 pub(crate) mod gemm;
 pub mod head;
 pub(crate) mod host;

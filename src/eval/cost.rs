@@ -1,0 +1,116 @@
+//! What does a model cost, in numbers stored, arithmetic, time and memory?
+
+use std::time::Instant;
+
+use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::model::{CausalLm, LoopedConfig, Parameters, Relaxation, TransformerConfig};
+use crate::nn::Tape;
+
+/// The price of one model at its own repetitions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelCost {
+    /// Numbers stored.
+    pub parameters: Parameters,
+    /// Numbers applied: the size of the unshared stack that computes the same.
+    pub effective_parameters: Parameters,
+    /// Of the forward pass, by [`flops_per_token`] at the mean context of the evaluated windows.
+    pub flops_per_token: f64,
+    /// Of the forward pass over one window, head included.
+    pub tokens_per_s: f64,
+}
+
+impl ModelCost {
+    /// Counts, and times the forward pass over `ids` (1, T).
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn measure(model: &dyn CausalLm, ids: &Tensor) -> Result<Self> {
+        let (_, tokens) = ids.dims2()?;
+        let (base, repetitions) = (model.base(), model.repetitions());
+        let (parameters, effective_parameters) = match model.factorization() {
+            None => (Parameters::of_stack(base), Parameters::of_stack(base)),
+            Some(looped) => {
+                (Parameters::of_student(looped), Parameters::effective(looped, repetitions))
+            }
+        };
+        Ok(Self {
+            parameters,
+            effective_parameters,
+            flops_per_token: flops_per_token(base, model.factorization(), repetitions, tokens),
+            tokens_per_s: tokens as f64 / seconds(model, ids)?,
+        })
+    }
+}
+
+/// The shorter of two forward passes: the first one finds caches cold.
+fn seconds(model: &dyn CausalLm, ids: &Tensor) -> Result<f64> {
+    let mut shortest = f64::INFINITY;
+    for _ in 0..2 {
+        let start = Instant::now();
+        let states = model.states(&Tape::off(), ids, model.repetitions())?;
+        let last = states.last().expect("there is always the embedding");
+        // Reading one number waits for the device.
+        model
+            .frame()
+            .logits(last.tensor())?
+            .flatten_all()?
+            .get(0)?
+            .to_device(&candle_core::Device::Cpu)?;
+        shortest = shortest.min(start.elapsed().as_secs_f64());
+    }
+    Ok(shortest.max(1e-9))
+}
+
+/// Floating point operations of the forward pass for one token of a window of `tokens`:
+///
+/// 2 W for every application of a matrix of W numbers (low-rank corrections included, as they are
+/// computed: beside the matrix, not merged into it), 2 D V for the head, and for attention
+/// 4 H `head_width` c per application, where c is the mean number of tokens that a token sees,
+/// (T + 1) / 2 without a sliding window. Norms, rotations and pointwise steps are left out.
+#[must_use]
+pub fn flops_per_token(
+    base: &TransformerConfig,
+    looped: Option<&LoopedConfig>,
+    repetitions: usize,
+    tokens: usize,
+) -> f64 {
+    let matrices: Vec<[usize; 2]> = base
+        .layer_tensors()
+        .into_iter()
+        .filter_map(|(_, shape)| <[usize; 2]>::try_from(shape).ok())
+        .collect();
+    let layer: usize = matrices.iter().map(|[out, inner]| out * inner).sum();
+    let corrections: usize = match looped.map(|looped| looped.relaxation) {
+        Some(Relaxation::Lora { rank }) => {
+            matrices.iter().map(|[out, inner]| rank * (out + inner)).sum()
+        }
+        _ => 0,
+    };
+    let attention = |layer: usize| {
+        4.0 * (base.heads * base.head_width) as f64 * seen(base.window(layer), tokens)
+    };
+    let applied: Vec<usize> = looped
+        .map_or_else(|| (0..base.layers).collect(), |looped| looped.applied_layers(repetitions));
+    let corrected = looped.map_or(0, |looped| looped.core_layers * repetitions * corrections);
+    2.0 * (applied.len() * layer + corrected + base.width * base.vocabulary) as f64
+        + applied.into_iter().map(attention).sum::<f64>()
+}
+
+/// The mean over a window of the tokens that a token sees, itself included.
+fn seen(window: Option<usize>, tokens: usize) -> f64 {
+    let window = window.unwrap_or(tokens).min(tokens) as f64;
+    // 1 + 2 + .. + w, then w for each of the rest.
+    (window * (window + 1.0) / 2.0 + window * (tokens as f64 - window)) / tokens as f64
+}
+
+/// The most memory this process ever held, where the system tells (Linux).
+#[must_use]
+pub fn peak_rss_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib / 1024.0)
+}

@@ -1,0 +1,209 @@
+//! How does a student compare with its teacher on text that neither was fitted to?
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use super::bootstrap::{DocumentSums, intervals, means};
+use super::config::EvalConfig;
+use super::cost::{ModelCost, flops_per_token, peak_rss_mib};
+use super::report::{Evaluation, SizeRatio, StudentScore, TeacherScore};
+use super::student::{Cosines, exits};
+use crate::data::EvaluationWindow;
+use crate::error::{Error, Result};
+use crate::model::{CausalLm, LoopedTransformer};
+use crate::nn::Tape;
+use crate::nn::compare_each::compare_each;
+use crate::nn::head::TeacherHead;
+use crate::observe::Observer;
+
+/// Compares `teacher` and `student` on `windows`; `stopped` is asked between repetitions.
+///
+/// # Errors
+/// There is nothing to evaluate, the vocabularies differ, the user stopped it, or a device fails.
+pub fn evaluate(
+    teacher: &dyn CausalLm,
+    student: Option<&LoopedTransformer>,
+    windows: &[EvaluationWindow],
+    config: &EvalConfig,
+    observer: &dyn Observer,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Evaluation> {
+    config.validate()?;
+    check(teacher, student, windows)?;
+    let repetitions = student.map_or_else(Vec::new, |s| config.repetitions_of(s.repetitions()));
+    let mut tally = Tally::new(teacher, student, &repetitions, stopped);
+    observer.begin("evaluate", windows.len() as u64, "windows");
+    let read = batches(windows, config.batch_rows).into_iter().try_fold(0, |done, batch| {
+        let done = done + batch.len() as u64;
+        tally.add(&batch)?;
+        observer.advance(done, "");
+        Ok(done)
+    });
+    observer.end();
+    read.map_err(|error: Error| error.hint("nothing was written: run the same command again"))?;
+    tally.finish(config, windows)
+}
+
+fn check(
+    teacher: &dyn CausalLm,
+    student: Option<&LoopedTransformer>,
+    windows: &[EvaluationWindow],
+) -> Result<()> {
+    let vocabulary = teacher.base().vocabulary;
+    if let Some(student) = student.filter(|student| student.base().vocabulary != vocabulary) {
+        return Err(Error::input(format!(
+            "the student's vocabulary is {}, the teacher's {vocabulary}: they cannot be compared",
+            student.base().vocabulary
+        ))
+        .hint("was this student made from another teacher?"));
+    }
+    if windows.is_empty() {
+        return Err(Error::input("there is no text to evaluate on: expected 2 tokens or more")
+            .hint("give files with more text, or a larger held-out split"));
+    }
+    if windows.iter().any(|window| window.tokens.len() < 2) {
+        return Err(Error::internal("a window of one token predicts nothing"));
+    }
+    Ok(())
+}
+
+/// Windows of one length together, at most `rows` at once.
+fn batches(windows: &[EvaluationWindow], rows: usize) -> Vec<Vec<&EvaluationWindow>> {
+    let mut by_length: BTreeMap<usize, Vec<&EvaluationWindow>> = BTreeMap::new();
+    for window in windows {
+        by_length.entry(window.tokens.len()).or_default().push(window);
+    }
+    by_length.values().rev().flat_map(|same| same.chunks(rows).map(<[_]>::to_vec)).collect()
+}
+
+/// All but the last token of every window, (B, T).
+fn inputs(batch: &[&EvaluationWindow], device: &Device) -> Result<Tensor> {
+    let tokens = batch[0].tokens.len() - 1;
+    let ids: Vec<u32> = batch.iter().flat_map(|window| &window.tokens[..tokens]).copied().collect();
+    Ok(Tensor::from_vec(ids, (batch.len(), tokens), device)?)
+}
+
+/// Quantities of a student at a repetition, in this order, after the teacher's one.
+const NLL: usize = 0;
+const KL: usize = 1;
+const AGREEMENT: usize = 2;
+const QUANTITIES: usize = 3;
+
+/// What was found so far.
+struct Tally<'a> {
+    teacher: &'a dyn CausalLm,
+    student: Option<&'a LoopedTransformer>,
+    repetitions: &'a [usize],
+    stopped: &'a dyn Fn() -> bool,
+    documents: BTreeMap<usize, DocumentSums>,
+    /// Sums over tokens, by repetition; none as soon as one cannot be had.
+    cosines: Vec<Option<Cosines>>,
+}
+
+impl<'a> Tally<'a> {
+    fn new(
+        teacher: &'a dyn CausalLm,
+        student: Option<&'a LoopedTransformer>,
+        repetitions: &'a [usize],
+        stopped: &'a dyn Fn() -> bool,
+    ) -> Self {
+        let cosines = vec![Some(Cosines::default()); repetitions.len()];
+        Self { teacher, student, repetitions, stopped, documents: BTreeMap::new(), cosines }
+    }
+
+    fn add(&mut self, batch: &[&EvaluationWindow]) -> Result<()> {
+        if (self.stopped)() {
+            return Err(Error::interrupted("stopped while evaluating"));
+        }
+        let tokens = batch[0].tokens.len() - 1;
+        let frame = self.teacher.frame();
+        let ids = inputs(batch, frame.device())?;
+        let tape = Tape::off();
+        let states = self.teacher.states(&tape, &ids, self.teacher.repetitions())?;
+        let last = states.last().expect("there is always the embedding");
+        let hidden = frame.normed(&tape, last)?.tensor().clone();
+        let side = TeacherHead { hidden, weight: frame.head().tensor().clone() };
+        let exits = match self.student {
+            Some(student) => {
+                let ids = ids.to_device(student.frame().device())?;
+                exits(student, &ids, self.repetitions, &states, self.stopped)?
+            }
+            None => Vec::new(),
+        };
+        let normed: Vec<Tensor> = exits.iter().map(|exit| exit.normed.clone()).collect();
+        let targets: Vec<u32> =
+            batch.iter().flat_map(|window| &window.tokens[1..]).copied().collect();
+        let head = self.student.map_or(frame, CausalLm::frame).head();
+        let (teacher_nll, terms) = compare_each(&side, &normed, head, &targets)?;
+        for (sum, exit) in self.cosines.iter_mut().zip(&exits) {
+            let weight = (batch.len() * tokens) as f64;
+            *sum = sum.zip(exit.cosines).map(|(sum, found)| Cosines {
+                plain: sum.plain + weight * found.plain,
+                scaled: sum.scaled + weight * found.scaled,
+            });
+        }
+        for (row, window) in batch.iter().enumerate() {
+            let span = row * tokens..(row + 1) * tokens;
+            let document = self.documents.entry(window.document).or_default();
+            document.tokens += tokens as f64;
+            let total = |values: &[f32]| values[span.clone()].iter().copied().map(f64::from).sum();
+            let mut sums: Vec<f64> = vec![total(&teacher_nll)];
+            for terms in &terms {
+                let agreed = terms.agree[span.clone()].iter().filter(|&&agree| agree).count();
+                sums.extend([total(&terms.cross_entropy), total(&terms.kl), agreed as f64]);
+            }
+            document.sums.resize(sums.len(), 0.0);
+            document.sums.iter_mut().zip(sums).for_each(|(all, sum)| *all += sum);
+        }
+        Ok(())
+    }
+
+    fn finish(self, config: &EvalConfig, windows: &[EvaluationWindow]) -> Result<Evaluation> {
+        let documents: Vec<DocumentSums> = self.documents.into_values().collect();
+        let tokens: f64 = documents.iter().map(|document| document.tokens).sum();
+        let means = means(documents.iter());
+        let intervals = intervals(&documents, config.bootstrap_samples, config.bootstrap_seed);
+        let longest = windows.iter().max_by_key(|window| window.tokens.len());
+        let longest = [longest.expect("there is a window")];
+        let context = longest[0].tokens.len() - 1;
+        let cost = |model: &dyn CausalLm| {
+            ModelCost::measure(model, &inputs(&longest, model.frame().device())?)
+        };
+        let teacher_cost = cost(self.teacher)?;
+        let student_cost = self.student.map(|student| cost(student)).transpose()?;
+        let score = |(index, &repetitions): (usize, &usize)| {
+            let at = 1 + index * QUANTITIES;
+            let looped = self.student.map(LoopedTransformer::config);
+            StudentScore {
+                repetitions,
+                perplexity: means[at + NLL].exp(),
+                nll_nats: means[at + NLL],
+                kl_nats: means[at + KL],
+                agreement: means[at + AGREEMENT],
+                cosine: self.cosines[index].map(|sum| sum.plain / tokens),
+                cosine_scaled: self.cosines[index].map(|sum| sum.scaled / tokens),
+                perplexity_interval: intervals[at + NLL].map(|nll| nll.map(f64::exp)),
+                kl_interval: intervals[at + KL],
+                agreement_interval: intervals[at + AGREEMENT],
+                flops_per_token: flops_per_token(self.teacher.base(), looped, repetitions, context),
+            }
+        };
+        Ok(Evaluation {
+            teacher: TeacherScore {
+                perplexity: means[0].exp(),
+                nll_nats: means[0],
+                tokens: tokens as u64,
+                perplexity_interval: intervals[0].map(|nll| nll.map(f64::exp)),
+            },
+            student: self.repetitions.iter().enumerate().map(score).collect(),
+            trained_repetitions: self.student.map(CausalLm::repetitions),
+            documents: documents.len(),
+            window_tokens: config.window_tokens,
+            size_ratio: student_cost.as_ref().map(|cost| SizeRatio::of(cost, &teacher_cost)),
+            teacher_cost,
+            student_cost,
+            peak_rss_mib: peak_rss_mib(),
+        })
+    }
+}

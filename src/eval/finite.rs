@@ -1,0 +1,14 @@
+//! How is a number written that overflowed?
+//!
+//! JSON has no infinity: it is null there, and comes back as no number.
+
+use serde::{Deserialize, Deserializer, Serializer};
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde calls
+pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.is_finite() { serializer.serialize_f64(*value) } else { serializer.serialize_none() }
+}
+
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}

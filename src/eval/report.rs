@@ -1,0 +1,182 @@
+//! What is written down about a model, and how does it read as a table?
+
+use serde::{Deserialize, Serialize};
+
+use super::bootstrap::Interval;
+use super::cost::ModelCost;
+
+/// The content of `eval.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The teacher on this text.
+    pub teacher: TeacherScore,
+    /// The student on this text, by repetitions.
+    pub student: Vec<StudentScore>,
+    /// N: what lies past it was not trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trained_repetitions: Option<usize>,
+    /// Documents the text came from.
+    pub documents: usize,
+    /// Tokens of a whole window.
+    pub window_tokens: usize,
+    /// The teacher's price.
+    pub teacher_cost: ModelCost,
+    /// The student's price at N repetitions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub student_cost: Option<ModelCost>,
+    /// Student over teacher.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_ratio: Option<SizeRatio>,
+    /// The most memory the process held: both models and the text.
+    pub peak_rss_mib: Option<f64>,
+}
+
+/// A teacher on a text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TeacherScore {
+    /// exp of the mean -log p of the next token.
+    #[serde(with = "super::finite")]
+    pub perplexity: f64,
+    /// Its logarithm, per token.
+    #[serde(with = "super::finite")]
+    pub nll_nats: f64,
+    /// Predicted tokens.
+    pub tokens: u64,
+    /// 95 %, over documents.
+    pub perplexity_interval: Option<Interval>,
+}
+
+/// A student on a text, at one number of repetitions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StudentScore {
+    /// How often the core was applied.
+    pub repetitions: usize,
+    /// exp of the mean -log p of the next token.
+    #[serde(with = "super::finite")]
+    pub perplexity: f64,
+    /// Its logarithm, per token.
+    #[serde(with = "super::finite")]
+    pub nll_nats: f64,
+    /// KL(teacher || student) per token.
+    #[serde(with = "super::finite")]
+    pub kl_nats: f64,
+    /// How often both prefer the same token, 0..1.
+    pub agreement: f64,
+    /// Mean cosine between the state after this repetition and the teacher's state at the aligned
+    /// depth; past N, at the end of its middle. None when the teacher has other layers.
+    pub cosine: Option<f64>,
+    /// The same with every dimension scaled by its size in the teacher and without first tokens:
+    /// a few huge dimensions do not decide.
+    pub cosine_scaled: Option<f64>,
+    /// 95 %, over documents.
+    pub perplexity_interval: Option<Interval>,
+    /// 95 %, over documents.
+    pub kl_interval: Option<Interval>,
+    /// 95 %, over documents.
+    pub agreement_interval: Option<Interval>,
+    /// Of the forward pass.
+    pub flops_per_token: f64,
+}
+
+/// Numbers stored, student over teacher.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct SizeRatio {
+    /// Of the layers.
+    pub blocks: f64,
+    /// Of everything, embeddings included.
+    pub total: f64,
+}
+
+impl SizeRatio {
+    pub(super) fn of(student: &ModelCost, teacher: &ModelCost) -> Self {
+        let ratio = |student: usize, teacher: usize| student as f64 / teacher as f64;
+        Self {
+            blocks: ratio(student.parameters.blocks, teacher.parameters.blocks),
+            total: ratio(student.parameters.total, teacher.parameters.total),
+        }
+    }
+}
+
+impl Evaluation {
+    /// Teacher beside student, by repetitions: a head, then rows of as many cells.
+    #[must_use]
+    pub fn table(&self) -> Vec<Vec<String>> {
+        let head =
+            ["model", "repetitions", "perplexity", "KL nats", "top-1", "cosine", "MFLOP/token"];
+        let teacher = &self.teacher;
+        let mut rows = vec![
+            head.map(str::to_owned).to_vec(),
+            vec![
+                "teacher".to_owned(),
+                String::new(),
+                with_interval(teacher.perplexity, teacher.perplexity_interval, short),
+                String::new(),
+                String::new(),
+                String::new(),
+                mega(self.teacher_cost.flops_per_token),
+            ],
+        ];
+        rows.extend(self.student.iter().map(|score| self.row(score)));
+        rows
+    }
+
+    fn row(&self, score: &StudentScore) -> Vec<String> {
+        let trained = self.trained_repetitions.unwrap_or(score.repetitions);
+        let note = match score.repetitions.cmp(&trained) {
+            std::cmp::Ordering::Equal => " = N",
+            std::cmp::Ordering::Greater => " > N",
+            std::cmp::Ordering::Less => "",
+        };
+        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+        vec![
+            "student".to_owned(),
+            format!("{}{note}", score.repetitions),
+            with_interval(score.perplexity, score.perplexity_interval, short),
+            with_interval(score.kl_nats, score.kl_interval, |nats| format!("{nats:.3}")),
+            with_interval(score.agreement, score.agreement_interval, percent),
+            score.cosine.map_or_else(|| "-".to_owned(), |cosine| format!("{cosine:.3}")),
+            mega(score.flops_per_token),
+        ]
+    }
+
+    /// What both models cost: a head, then rows of as many cells.
+    #[must_use]
+    pub fn costs(&self) -> Vec<Vec<String>> {
+        let head =
+            ["model", "M parameters", "in blocks", "applied in blocks", "of teacher", "tokens/s"];
+        let row = |name: &str, cost: &ModelCost| {
+            let ratio = cost.parameters.blocks as f64 / self.teacher_cost.parameters.blocks as f64;
+            vec![
+                name.to_owned(),
+                mega(cost.parameters.total as f64),
+                mega(cost.parameters.blocks as f64),
+                mega(cost.effective_parameters.blocks as f64),
+                format!("{ratio:.3}"),
+                format!("{:.0}", cost.tokens_per_s),
+            ]
+        };
+        let mut rows = vec![head.map(str::to_owned).to_vec(), row("teacher", &self.teacher_cost)];
+        rows.extend(self.student_cost.as_ref().map(|cost| row("student", cost)));
+        rows
+    }
+}
+
+fn with_interval(value: f64, interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
+    let shown = show(value);
+    interval.map_or_else(
+        || shown.clone(),
+        |interval| format!("{shown} [{}, {}]", show(interval.low), show(interval.high)),
+    )
+}
+
+/// About four digits.
+fn short(value: f64) -> String {
+    let digits = if value < 100.0 { 2 } else { usize::from(value < 1000.0) };
+    if value < 1e7 { format!("{value:.digits$}") } else { format!("{value:.2e}") }
+}
+
+/// In millions.
+fn mega(value: f64) -> String {
+    let digits = if value < 1e7 { 2 } else { 1 };
+    format!("{:.digits$}", value / 1e6)
+}

@@ -1,0 +1,138 @@
+//! How large is a model, and how is it cut?
+
+use serde::{Deserialize, Serialize};
+
+use super::config::TransformerConfig;
+use super::looped::{LoopedConfig, Relaxation};
+
+/// How many numbers a model holds. What is in neither part is the last norm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameters {
+    /// All of them.
+    pub total: usize,
+    /// The embedding and, when it is not tied, the head.
+    pub embedding: usize,
+    /// The layers, with their corrections per repetition.
+    pub blocks: usize,
+}
+
+impl Parameters {
+    /// Of an unshared stack.
+    #[must_use]
+    pub fn of_stack(config: &TransformerConfig) -> Self {
+        Self::around(config, config.layers * config.layer_parameters())
+    }
+
+    /// Of a student, each number counted once.
+    #[must_use]
+    pub fn of_student(config: &LoopedConfig) -> Self {
+        let outer: Vec<&str> =
+            config.base.outer_tensors().into_iter().map(|(name, _)| name).collect();
+        let tensors = config.tensors().into_iter();
+        let blocks = tensors.filter(|(name, _)| !outer.contains(&name.as_str()));
+        Self::around(&config.base, blocks.map(|(_, shape)| shape.iter().product::<usize>()).sum())
+    }
+
+    /// Of a student, each number counted as often as it is applied: the size of the unshared
+    /// stack that computes the same.
+    #[must_use]
+    pub fn effective(config: &LoopedConfig, repetitions: usize) -> Self {
+        let applied = config.applications(repetitions) * config.base.layer_parameters();
+        Self::around(&config.base, applied)
+    }
+
+    fn around(config: &TransformerConfig, blocks: usize) -> Self {
+        let outer = config.outer_tensors().into_iter();
+        let sizes: Vec<(bool, usize)> =
+            outer.map(|(name, shape)| (name == "norm.weight", shape.iter().product())).collect();
+        let of = |norm: bool| sizes.iter().filter(|(is, _)| *is == norm).map(|(_, n)| n).sum();
+        let embedding: usize = of(false);
+        let norm: usize = of(true);
+        Self { total: embedding + norm + blocks, embedding, blocks }
+    }
+}
+
+/// What `inspect` tells about a checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Description {
+    /// Published family.
+    pub family: String,
+    /// L; of a student, the layers it applies at its N repetitions.
+    pub layers: usize,
+    /// D.
+    pub width: usize,
+    /// H.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_width: usize,
+    /// V.
+    pub vocabulary: usize,
+    /// Longest sequence, in tokens.
+    pub max_positions: usize,
+    /// Numbers stored.
+    pub parameters: Parameters,
+    /// How a student is factored.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub student: Option<Factorization>,
+}
+
+/// What is only true of a student.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Factorization {
+    /// Layers before the core.
+    pub prelude: usize,
+    /// K, layers of the core.
+    pub core: usize,
+    /// Layers after the core.
+    pub coda: usize,
+    /// N.
+    pub repetitions: usize,
+    /// What differs between repetitions.
+    pub relaxation: Relaxation,
+    /// L of the stack it was made from.
+    pub teacher_layers: usize,
+    /// Numbers applied at N repetitions.
+    pub effective_parameters: Parameters,
+    /// Its layers' parameters over its teacher's.
+    pub size_ratio: f64,
+    /// All its parameters over its teacher's.
+    pub size_ratio_with_embeddings: f64,
+}
+
+impl Description {
+    /// Of a stack, or of the student made from it.
+    #[must_use]
+    pub fn of(base: &TransformerConfig, looped: Option<&LoopedConfig>) -> Self {
+        Self {
+            family: base.family.clone(),
+            layers: looped.map_or(base.layers, |looped| looped.applications(looped.repetitions)),
+            width: base.width,
+            heads: base.heads,
+            kv_heads: base.kv_heads,
+            head_width: base.head_width,
+            vocabulary: base.vocabulary,
+            max_positions: base.max_positions,
+            parameters: looped.map_or_else(|| Parameters::of_stack(base), Parameters::of_student),
+            student: looped.map(Factorization::of),
+        }
+    }
+}
+
+impl Factorization {
+    fn of(config: &LoopedConfig) -> Self {
+        let (own, teacher) = (Parameters::of_student(config), Parameters::of_stack(&config.base));
+        Self {
+            prelude: config.prelude_layers,
+            core: config.core_layers,
+            coda: config.coda_layers,
+            repetitions: config.repetitions,
+            relaxation: config.relaxation,
+            teacher_layers: config.base.layers,
+            effective_parameters: Parameters::effective(config, config.repetitions),
+            size_ratio: own.blocks as f64 / teacher.blocks as f64,
+            size_ratio_with_embeddings: own.total as f64 / teacher.total as f64,
+        }
+    }
+}

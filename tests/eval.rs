@@ -1,0 +1,223 @@
+//! Does an evaluation say what the logits say?
+
+use candle_core::{D, Device, Tensor};
+use factorexe::data::EvaluationWindow;
+use factorexe::error::Kind;
+use factorexe::eval::{EvalConfig, Evaluation, evaluate};
+use factorexe::model::{
+    CausalLm, Description, LoopedConfig, LoopedTransformer, Parameters, Relaxation, Transformer,
+};
+use factorexe::nn::{Params, Tape};
+use factorexe::observe::Quiet;
+
+use crate::support::{random_params, tiny_config, tiny_looped};
+
+/// Means of f32 logarithms, summed in two orders.
+const F32_MEANS: f64 = 1e-5;
+
+fn windows() -> Vec<EvaluationWindow> {
+    let window = |document: usize, length: u32| EvaluationWindow {
+        document,
+        tokens: (0..length).map(|i| (i * i + 7 * i + document as u32 * 5) % 37).collect(),
+    };
+    vec![window(0, 12), window(0, 12), window(0, 5), window(1, 12), window(2, 2), window(3, 9)]
+}
+
+fn teacher() -> (Transformer, Params) {
+    let config = tiny_config(6);
+    let params = random_params(&config.tensors());
+    (Transformer::new(&config, &params.tensors()).unwrap(), params)
+}
+
+fn student(config: &LoopedConfig) -> LoopedTransformer {
+    LoopedTransformer::new(config, &random_params(&config.tensors()).tensors()).unwrap()
+}
+
+fn run(
+    student: Option<&LoopedTransformer>,
+    windows: &[EvaluationWindow],
+    config: &EvalConfig,
+) -> Evaluation {
+    evaluate(&teacher().0, student, windows, config, &Quiet, &|| false).unwrap()
+}
+
+/// Log probabilities of one window by candle's own operations, (T, V).
+fn log_probabilities(
+    model: &dyn CausalLm,
+    window: &EvaluationWindow,
+    repetitions: usize,
+) -> Vec<Vec<f32>> {
+    let inputs = &window.tokens[..window.tokens.len() - 1];
+    let ids = Tensor::new(inputs, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+    let states = model.states(&Tape::off().with_reference(), &ids, repetitions).unwrap();
+    let logits = model.frame().logits(states.last().unwrap().tensor()).unwrap().squeeze(0).unwrap();
+    candle_nn::ops::log_softmax(&logits, D::Minus1).unwrap().to_vec2().unwrap()
+}
+
+#[test]
+fn every_number_is_the_mean_over_tokens_of_what_the_logits_say() {
+    let (teacher, _) = teacher();
+    let looped = student(&tiny_looped(Relaxation::Lora { rank: 2 }));
+    let evaluation = run(Some(&looped), &windows(), &EvalConfig::default());
+    assert_eq!(evaluation.student.len(), 4, "1 to 2N");
+    assert_eq!(evaluation.teacher.tokens, 11 + 11 + 4 + 11 + 1 + 8);
+    for score in &evaluation.student {
+        let (mut teacher_nll, mut nll, mut kl, mut agreed, mut tokens) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        for window in &windows() {
+            let p = log_probabilities(&teacher, window, 1);
+            let q = log_probabilities(&looped, window, score.repetitions);
+            for ((p, q), &target) in p.iter().zip(&q).zip(&window.tokens[1..]) {
+                let best = |row: &[f32]| (0..37).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+                teacher_nll -= f64::from(p[target as usize]);
+                nll -= f64::from(q[target as usize]);
+                kl += p.iter().zip(q).map(|(p, q)| f64::from(p.exp() * (p - q))).sum::<f64>();
+                agreed += f64::from(u8::from(best(p) == best(q)));
+                tokens += 1.0;
+            }
+        }
+        let close = |found: f64, sum: f64| {
+            assert!((found - sum / tokens).abs() < F32_MEANS, "{found} {}", sum / tokens);
+        };
+        close(evaluation.teacher.nll_nats, teacher_nll);
+        close(score.nll_nats, nll);
+        close(score.kl_nats, kl);
+        close(score.agreement, agreed);
+        assert!((score.perplexity.ln() - score.nll_nats).abs() < 1e-12);
+        assert!(score.cosine.unwrap() < 0.99 && score.cosine_scaled.unwrap() < 0.99);
+    }
+}
+
+#[test]
+fn a_student_that_is_its_teacher_loses_nothing() {
+    let (_, params) = teacher();
+    let config = LoopedConfig {
+        prelude_layers: 2,
+        core_layers: 3,
+        repetitions: 1,
+        coda_layers: 1,
+        ..tiny_looped(Relaxation::None)
+    };
+    let tensors = params.tensors().into_iter().map(|(name, tensor)| {
+        let Some((layer, rest)) = name.strip_prefix("layers.").and_then(|n| n.split_once('.'))
+        else {
+            return (name, tensor);
+        };
+        let part = match layer.parse().unwrap() {
+            layer @ 0..2 => format!("prelude.{layer}"),
+            layer @ 2..5 => format!("core.{}", layer - 2),
+            layer => format!("coda.{}", layer - 5),
+        };
+        (format!("{part}.{rest}"), tensor)
+    });
+    let looped =
+        LoopedTransformer::new(&config, &tensors.collect::<std::collections::BTreeMap<_, _>>())
+            .unwrap();
+    let evaluation = run(Some(&looped), &windows(), &EvalConfig::default());
+    let score = &evaluation.student[0];
+    assert!(score.kl_nats < 1e-6 && score.agreement == 1.0, "{score:?}");
+    assert!((score.nll_nats - evaluation.teacher.nll_nats).abs() < 1e-6);
+    assert!(score.cosine.unwrap() > 0.999_999 && score.cosine_scaled.unwrap() > 0.999_999);
+    assert!(evaluation.student[1].cosine.unwrap() < 0.999, "past N it moves on");
+    assert!((evaluation.size_ratio.unwrap().total - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn batching_changes_nothing_but_the_time() {
+    let looped = student(&tiny_looped(Relaxation::Norms));
+    let with = |batch_rows: usize| {
+        let config = EvalConfig { batch_rows, repetitions: vec![3, 1, 3], ..Default::default() };
+        run(Some(&looped), &windows(), &config)
+    };
+    let (one, many) = (with(1), with(8));
+    assert_eq!(one.student.iter().map(|score| score.repetitions).collect::<Vec<_>>(), [1, 3]);
+    for (one, many) in one.student.iter().zip(&many.student) {
+        assert!((one.nll_nats - many.nll_nats).abs() < F32_MEANS);
+        assert!((one.kl_nats - many.kl_nats).abs() < F32_MEANS);
+        assert!((one.cosine.unwrap() - many.cosine.unwrap()).abs() < F32_MEANS);
+        let interval = one.perplexity_interval.unwrap();
+        assert!(interval.low < one.perplexity && one.perplexity < interval.high);
+    }
+}
+
+#[test]
+fn the_file_has_the_fields_that_scripts_read_and_comes_back() {
+    let looped = student(&tiny_looped(Relaxation::None));
+    let mut evaluation = run(Some(&looped), &windows(), &EvalConfig::default());
+    evaluation.student[3].perplexity = f64::INFINITY;
+    let json = serde_json::to_value(&evaluation).unwrap();
+    for field in ["perplexity", "nll_nats", "tokens"] {
+        assert!(json["teacher"][field].is_number(), "{field}");
+    }
+    for field in ["repetitions", "perplexity", "kl_nats", "agreement", "cosine"] {
+        assert!(json["student"][1][field].is_number(), "{field}");
+    }
+    assert!(json["student"][3]["perplexity"].is_null());
+    let back: Evaluation = serde_json::from_value(json).unwrap();
+    assert_eq!(back.student[..3], evaluation.student[..3]);
+    assert!(back.student[3].perplexity.is_nan());
+    for table in [evaluation.table(), evaluation.costs()] {
+        assert!(table.iter().all(|row| row.len() == table[0].len()), "{table:?}");
+    }
+    assert_eq!(evaluation.table()[3][1], "2 = N");
+}
+
+#[test]
+fn costs_are_counted_as_stored_and_as_applied() {
+    let config = tiny_looped(Relaxation::Lora { rank: 2 });
+    let looped = student(&config);
+    let evaluation = run(Some(&looped), &windows(), &EvalConfig::default());
+    let (teacher, cost) = (&evaluation.teacher_cost, evaluation.student_cost.as_ref().unwrap());
+    let stored = random_params(&config.tensors()).count(|_| true);
+    assert_eq!(cost.parameters.total, stored);
+    // 1 + 2 x 2 + 1 layers are applied, as many as the teacher has.
+    assert_eq!(cost.effective_parameters, teacher.parameters);
+    assert!(cost.flops_per_token > teacher.flops_per_token, "corrections are extra work");
+    let layer: f64 = 2.0 * (2 * 24 * 16 + 2 * 12 * 16 + 3 * 24 * 16) as f64;
+    // A window of 5 in 11 tokens: (1 + 2 + 3 + 4 + 7 * 5) / 11 are seen.
+    let attention = 4.0 * 24.0 * 45.0 / 11.0;
+    let expected = 6.0 * (layer + attention) + 2.0 * 16.0 * 37.0;
+    assert!(
+        (teacher.flops_per_token - expected).abs() < 1e-6,
+        "{} {expected}",
+        teacher.flops_per_token
+    );
+    assert!(cost.tokens_per_s > 0.0 && teacher.tokens_per_s > 0.0);
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused() {
+    let (teacher, _) = teacher();
+    let refuse =
+        |student: Option<&LoopedTransformer>, windows: &[EvaluationWindow], stopped: bool| {
+            let config = EvalConfig::default();
+            evaluate(&teacher, student, windows, &config, &Quiet, &|| stopped).unwrap_err()
+        };
+    let mut other = tiny_looped(Relaxation::None);
+    other.base.vocabulary = 41;
+    let error = refuse(Some(&student(&other)), &windows(), false);
+    assert!(error.message().contains("vocabulary is 41, the teacher's 37"), "{error}");
+    let error = refuse(None, &[], false);
+    assert!(error.message().contains("no text"), "{error}");
+    assert_eq!(refuse(None, &windows(), true).kind(), Kind::Interrupted);
+    let mut strange = windows();
+    strange[0].tokens[3] = 99;
+    assert_eq!(refuse(None, &strange, false).kind(), Kind::Input);
+}
+
+#[test]
+fn a_description_has_the_fields_that_scripts_read() {
+    let config = tiny_looped(Relaxation::Norms);
+    let json = serde_json::to_value(Description::of(&config.base, Some(&config))).unwrap();
+    for field in ["layers", "width", "heads", "kv_heads", "vocabulary", "prelude", "core", "coda"] {
+        assert!(json[field].is_number(), "{field}");
+    }
+    assert_eq!(json["family"], "llama");
+    assert_eq!(json["relaxation"]["kind"], "norms");
+    assert_eq!(json["repetitions"], 2);
+    assert!(json["size_ratio"].as_f64().unwrap() < 1.0);
+    let parts = Parameters::of_stack(&config.base);
+    assert_eq!(json["parameters"]["embedding"], parts.embedding);
+    assert_eq!(parts.total, parts.embedding + parts.blocks + config.base.width);
+    let plain = serde_json::to_value(Description::of(&config.base, None)).unwrap();
+    assert!(plain.get("core").is_none() && plain["parameters"]["total"] == parts.total);
+}
