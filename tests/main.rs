@@ -7,9 +7,9 @@
 mod architecture;
 mod data;
 mod eval;
+mod gguf;
 mod gradients;
 mod hub;
-#[cfg(feature = "hub")]
 mod hub_remote;
 mod support;
 mod teacher;

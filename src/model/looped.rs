@@ -87,15 +87,6 @@ impl LoopedConfig {
         self.prelude_layers + self.core_layers * repetitions + self.coda_layers
     }
 
-    /// The place in the published stack that each application of a layer takes, in order.
-    #[must_use]
-    pub fn applied_layers(&self, repetitions: usize) -> Vec<usize> {
-        let core = self.prelude_layers..self.prelude_layers + self.core_layers;
-        let coda = self.base.layers - self.coda_layers..self.base.layers;
-        let core = std::iter::repeat_n(core, repetitions).flatten();
-        (0..self.prelude_layers).chain(core).chain(coda).collect()
-    }
-
     /// Every tensor by name, with its shape.
     #[must_use]
     pub fn tensors(&self) -> Vec<(String, Vec<usize>)> {

@@ -6,6 +6,7 @@ pub mod config;
 pub mod describe;
 pub mod looped;
 pub mod transformer;
+pub mod unroll;
 
 pub use alignment::{Alignment, Depth};
 pub use causal_lm::{CausalLm, Frame, KvCache};
