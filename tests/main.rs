@@ -8,9 +8,9 @@ mod architecture;
 mod data;
 mod eval;
 mod generate;
+mod gguf;
 mod gradients;
 mod hub;
-#[cfg(feature = "hub")]
 mod hub_remote;
 mod support;
 mod teacher;

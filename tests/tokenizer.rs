@@ -138,6 +138,13 @@ fn a_conversation_renders_and_a_refusing_template_says_why() {
     let methods = "{{ bos_token }}{% for k, v in messages[0].items() %}{{ k.upper() }};{% endfor %}\
         {{ messages[0].get('name', 'x') }}{{ 'a-b'.split('-')[-1] }}{{ 'ab'.startswith('a') }}";
     assert_eq!(with(methods).chat_prompt(&messages).unwrap(), "<|endoftext|>CONTENT;ROLE;xbTrue");
+    // What Qwen3's template does to find the last question.
+    let qwen3 = "{%- set ns = namespace(last=9) %}{%- for message in messages[::-1] %}\
+        {%- set index = (messages|length - 1) - loop.index0 %}{%- if message.content is string \
+        and not message.content.startswith('<tool>') and not tools %}{%- set ns.last = index %}\
+        {%- endif %}{%- endfor %}{{- ns.last }}{{- '<think>a</think>\n b'.split('</think>')[-1]\
+        .lstrip('\n') }}";
+    assert_eq!(with(qwen3).chat_prompt(&messages).unwrap(), "0 b");
     let refusal = with("{{ raise_exception('roles must alternate') }}").chat_prompt(&messages);
     assert!(refusal.unwrap_err().message().contains("roles must alternate"));
     assert!(trained().chat_prompt(&messages).unwrap_err().message().contains("no chat template"));

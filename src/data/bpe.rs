@@ -9,7 +9,7 @@ use crate::data::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 
 /// Separates documents, and opens and closes a text.
-pub const END_OF_TEXT: &str = "<|endoftext|>";
+pub(super) const END_OF_TEXT: &str = "<|endoftext|>";
 
 /// Every byte and the separator have a token.
 const SMALLEST_VOCABULARY: usize = 257;

@@ -1,7 +1,7 @@
 //! What does a model learn from?
 
 pub mod batch;
-pub mod bpe;
+mod bpe;
 mod cache;
 mod chat;
 mod columns;
@@ -13,7 +13,7 @@ mod files;
 mod mapped;
 mod permutation;
 pub mod read;
-pub mod special;
+mod special;
 mod tokenise;
 pub mod tokenizer;
 mod utf8;

@@ -2,7 +2,9 @@
 
 mod algebra;
 pub mod config;
+mod depth;
 pub mod init;
+pub mod objective;
 mod products;
 pub mod split;
 
@@ -10,3 +12,5 @@ pub use config::{
     Auto, DepthConfig, DepthLaw, DistillConfig, Every, HiddenConfig, Init, Layers, LoraInit,
     LossConfig, PhaseConfig, StudentConfig, Weighting,
 };
+pub use init::student_tensors;
+pub use objective::Distillation;

@@ -11,6 +11,7 @@ pub mod gguf;
 pub mod header;
 pub mod hf_config;
 pub mod looped;
+mod mapped;
 pub mod remote;
 pub mod settings;
 pub mod shards;

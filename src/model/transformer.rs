@@ -30,6 +30,26 @@ impl Transformer {
         })
     }
 
+    /// The embedding and the residual stream after each of the first `layers` layers, each
+    /// (B, T, D); records nothing.
+    ///
+    /// # Errors
+    /// An id is past the vocabulary.
+    pub fn states_through(&self, ids: &Tensor, layers: usize) -> Result<Vec<Tensor>> {
+        let states = self.run(&Tape::off(), ids, layers)?;
+        Ok(states.into_iter().map(|state| state.tensor().clone()).collect())
+    }
+
+    fn run(&self, tape: &Tape, ids: &Tensor, layers: usize) -> Result<Vec<Value>> {
+        let table = self.frame.rope(0, ids.dim(1)?);
+        let mut states = vec![self.frame.embed(tape, ids)?];
+        for layer in &self.layers[..layers.min(self.layers.len())] {
+            let state = layer.forward(tape, &states[states.len() - 1], &table, None)?;
+            states.push(state);
+        }
+        Ok(states)
+    }
+
     /// Layer `layer` of the stack.
     #[must_use]
     pub fn layer(&self, layer: usize) -> Option<&Block> {
@@ -51,13 +71,7 @@ impl CausalLm for Transformer {
     }
 
     fn states(&self, tape: &Tape, ids: &Tensor, _repetitions: usize) -> Result<Vec<Value>> {
-        let table = self.frame.rope(0, ids.dim(1)?);
-        let mut states = vec![self.frame.embed(tape, ids)?];
-        for layer in &self.layers {
-            let state = layer.forward(tape, &states[states.len() - 1], &table, None)?;
-            states.push(state);
-        }
-        Ok(states)
+        self.run(tape, ids, self.layers.len())
     }
 
     fn new_cache(&self, _repetitions: usize) -> KvCache {
