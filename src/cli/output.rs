@@ -35,7 +35,7 @@ pub(super) fn table(rows: &[Vec<String>]) -> Result<()> {
     let mut table = Table::new();
     let preset =
         if std::io::stdout().is_terminal() { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING };
-    table.load_preset(preset).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(preset).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head).add_rows(rows);
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
