@@ -8,6 +8,7 @@ mod architecture;
 mod data;
 mod distill;
 mod eval;
+mod generate;
 mod gguf;
 mod gradients;
 mod hub;

@@ -1,0 +1,198 @@
+//! Does a model write what its logits say, and does every character arrive whole?
+
+use candle_core::{D, Device, Tensor};
+use factorexe::data::{SpecialTokens, Tokenizer};
+use factorexe::generate::{Continuation, End, GenerateConfig, Generator};
+use factorexe::model::{
+    CausalLm, LoopedConfig, LoopedTransformer, Relaxation, Transformer, TransformerConfig,
+};
+use factorexe::nn::Tape;
+
+use crate::support::{random_params, tiny_config, tiny_looped};
+
+const VOCABULARY: usize = 300;
+
+/// Without a token that ends a text, unless `special` names one: random models draw it at once.
+fn tokenizer_with(special: SpecialTokens) -> Tokenizer {
+    let words = ["the state of the union", "is strong", "naïve café"];
+    let texts = (0..60).map(|i| words[i % 3].to_owned());
+    let trained = Tokenizer::train_bpe(texts, VOCABULARY).unwrap();
+    Tokenizer::from_parts(trained.to_json().unwrap().parse().unwrap(), special)
+}
+
+fn tokenizer() -> Tokenizer {
+    tokenizer_with(SpecialTokens::default())
+}
+
+/// Random, so that it writes nonsense: all kinds of bytes among it.
+fn model(config: TransformerConfig) -> Transformer {
+    Transformer::new(&config, &random_params(&config.tensors()).tensors()).unwrap()
+}
+
+fn config() -> TransformerConfig {
+    TransformerConfig { vocabulary: VOCABULARY, max_positions: 40, ..tiny_config(3) }
+}
+
+fn looped() -> LoopedTransformer {
+    let config = LoopedConfig {
+        base: TransformerConfig { vocabulary: VOCABULARY, ..tiny_config(6) },
+        ..tiny_looped(Relaxation::Lora { rank: 2 })
+    };
+    LoopedTransformer::new(&config, &random_params(&config.tensors()).tensors()).unwrap()
+}
+
+fn write(model: &dyn CausalLm, prompt: &str, config: &GenerateConfig) -> Continuation {
+    let tokenizer = tokenizer();
+    let mut heard = String::new();
+    let generator = Generator::new(model, &tokenizer, config).unwrap();
+    let mut listen = |piece: &str| {
+        heard.push_str(piece);
+        true
+    };
+    let continuation = generator.generate(prompt, &mut listen).unwrap();
+    assert_eq!(heard, continuation.text, "what was told is what was written");
+    continuation
+}
+
+fn drawn(seed: u64) -> GenerateConfig {
+    GenerateConfig { temperature: 1.0, max_tokens: 30, seed, ..Default::default() }
+}
+
+/// The likeliest next token of the whole text, again and again.
+fn without_a_cache(
+    model: &dyn CausalLm,
+    prompt: &str,
+    repetitions: usize,
+    count: usize,
+) -> Vec<u32> {
+    let mut ids = tokenizer().encode(prompt).unwrap();
+    let start = ids.len();
+    for _ in 0..count {
+        let read = Tensor::new(ids.as_slice(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let states = model.states(&Tape::off(), &read, repetitions).unwrap();
+        let logits = model.frame().logits(states.last().unwrap().tensor()).unwrap();
+        let last = logits.narrow(1, ids.len() - 1, 1).unwrap();
+        ids.push(last.argmax(D::Minus1).unwrap().flatten_all().unwrap().to_vec1().unwrap()[0]);
+    }
+    ids.split_off(start)
+}
+
+#[test]
+fn a_greedy_continuation_is_the_one_without_a_cache() {
+    let (deep, looped) = (model(config()), looped());
+    let models: [(&dyn CausalLm, Option<usize>, usize); 4] =
+        [(&deep, None, 1), (&looped, None, 2), (&looped, Some(1), 1), (&looped, Some(5), 5)];
+    for (model, repetitions, applied) in models {
+        let config = GenerateConfig { max_tokens: 12, repetitions, ..Default::default() };
+        let found = write(model, "the union is", &config);
+        assert_eq!(found.tokens, without_a_cache(model, "the union is", applied, 12));
+        assert_eq!(found.end, End::MaxTokens);
+    }
+}
+
+#[test]
+fn the_same_seed_writes_the_same_text() {
+    let model = model(config());
+    let write = |config: &GenerateConfig| write(&model, "the", config).tokens;
+    assert_eq!(write(&drawn(1)), write(&drawn(1)));
+    assert_ne!(write(&drawn(1)), write(&drawn(2)));
+    let greedy = write(&GenerateConfig { max_tokens: 30, ..Default::default() });
+    let narrow = GenerateConfig { top_k: Some(1), ..drawn(3) };
+    assert_eq!(write(&narrow), greedy);
+    let narrow = GenerateConfig { top_p: Some(1e-6), ..drawn(4) };
+    assert_eq!(write(&narrow), greedy);
+}
+
+#[test]
+fn pieces_are_whole_characters_and_add_up() {
+    let (model, tokenizer) = (model(config()), tokenizer());
+    for seed in 0..40 {
+        let written = write(&model, "naïve", &drawn(seed));
+        let prompt = tokenizer.encode("naïve").unwrap();
+        let all = tokenizer.decode(&[prompt, written.tokens].concat()).unwrap();
+        assert_eq!(format!("naïve{}", written.text), all, "seed {seed}");
+    }
+}
+
+#[test]
+fn the_text_ends_before_a_text_to_stop_at() {
+    let model = model(config());
+    for seed in 0..10 {
+        let whole = write(&model, "the", &drawn(seed)).text;
+        let characters: Vec<char> = whole.chars().collect();
+        let stop: String = characters[characters.len() / 2..][..3].iter().collect();
+        let config = GenerateConfig { stop: vec![stop.clone(), "never\0".into()], ..drawn(seed) };
+        let stopped = write(&model, "the", &config);
+        assert_eq!(stopped.text, whole[..whole.find(&stop).unwrap()], "seed {seed}");
+        assert_eq!(stopped.end, End::Stop);
+        let config = GenerateConfig { stop: vec!["\0\0never".into()], ..drawn(seed) };
+        assert_eq!(write(&model, "the", &config).text, whole, "what is held back comes in the end");
+    }
+}
+
+#[test]
+fn the_models_own_end_and_the_last_position_end_the_text() {
+    let config = || GenerateConfig { max_tokens: 99, ..drawn(5) };
+    let whole = write(&model(self::config()), "the", &config());
+    let prompt = tokenizer().encode("the").unwrap().len();
+    assert_eq!(whole.end, End::MaxPositions);
+    assert_eq!(prompt + whole.tokens.len(), 41, "every position was read");
+    let eos = whole.tokens[4];
+    let ending = model(TransformerConfig { eos_tokens: vec![eos], ..self::config() });
+    let ended = write(&ending, "the", &config());
+    assert_eq!(ended.end, End::Model);
+    let first = whole.tokens.iter().position(|&id| id == eos).unwrap();
+    assert_eq!(ended.tokens, whole.tokens[..first]);
+}
+
+#[test]
+fn a_listener_may_have_enough() {
+    let (model, tokenizer, config) = (model(config()), tokenizer(), drawn(6));
+    let generator = Generator::new(&model, &tokenizer, &config).unwrap();
+    let mut pieces = 0;
+    let mut listen = |_: &str| {
+        pieces += 1;
+        pieces < 2
+    };
+    assert_eq!(generator.generate("the", &mut listen).unwrap().end, End::Listener);
+    assert_eq!(pieces, 2);
+}
+
+#[test]
+fn a_text_is_opened_as_the_tokenizer_says() {
+    let (model, plain) = (model(config()), tokenizer());
+    let bos = plain.id("<|endoftext|>").unwrap();
+    let with = |add_bos: bool, bos: Option<u32>| {
+        tokenizer_with(SpecialTokens { bos, add_bos, ..Default::default() })
+    };
+    let config = drawn(7);
+    let write = |tokenizer: &Tokenizer, prompt: &str| {
+        let generator = Generator::new(&model, tokenizer, &config)?;
+        generator.generate(prompt, &mut |_| true).map(|written| written.tokens)
+    };
+    let opened = with(true, Some(bos));
+    assert_eq!(write(&opened, "the").unwrap(), write(&plain, "<|endoftext|>the").unwrap());
+    assert_eq!(write(&opened, "<|endoftext|>the").unwrap(), write(&opened, "the").unwrap());
+    assert_eq!(
+        write(&with(false, Some(bos)), "").unwrap(),
+        write(&plain, "<|endoftext|>").unwrap()
+    );
+    let error = write(&with(false, None), "").unwrap_err();
+    assert!(error.to_string().contains("the prompt is empty"), "{error}");
+    let error = write(&plain, &"the state of the union ".repeat(40)).unwrap_err();
+    assert!(error.to_string().contains("this model reads 1 to 40"), "{error}");
+}
+
+#[test]
+fn values_that_draw_nothing_are_refused() {
+    for (config, word) in [
+        (GenerateConfig { temperature: f64::NAN, ..Default::default() }, "temperature"),
+        (GenerateConfig { top_k: Some(0), ..Default::default() }, "top_k"),
+        (GenerateConfig { top_p: Some(1.5), ..Default::default() }, "top_p"),
+        (GenerateConfig { repetitions: Some(0), ..Default::default() }, "repetitions"),
+        (GenerateConfig { stop: vec![String::new()], ..Default::default() }, "stop"),
+    ] {
+        let error = config.validate().unwrap_err();
+        assert!(error.message().contains(word), "{error}");
+    }
+}
