@@ -7,6 +7,7 @@
 mod architecture;
 mod data;
 mod eval;
+mod export;
 mod generate;
 mod gguf;
 mod gradients;
