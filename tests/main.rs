@@ -8,6 +8,7 @@ mod architecture;
 mod data;
 mod distill;
 mod eval;
+mod export;
 mod generate;
 mod gguf;
 mod gradients;

@@ -11,7 +11,7 @@ use safetensors::tensor::Metadata;
 use crate::error::{Error, Result};
 
 /// As the format's own readers have it.
-const LONGEST_HEADER: u64 = 100_000_000;
+pub(super) const LONGEST_HEADER: u64 = 100_000_000;
 /// Bytes that hold the length of the header.
 const LENGTH_BYTES: u64 = 8;
 

@@ -1,10 +1,12 @@
 //! How do published checkpoints come in and go out?
 
 pub mod adapter;
+pub mod card;
 pub mod checkpoint;
 pub mod config;
 #[cfg(feature = "hub")]
 mod download;
+pub mod export;
 pub mod families;
 pub mod folder;
 pub mod gguf;
@@ -13,13 +15,18 @@ pub mod hf_config;
 pub mod looped;
 mod mapped;
 pub mod remote;
+mod replace;
 pub mod settings;
 pub mod shards;
 #[cfg(feature = "hub")]
 mod snapshot;
 pub mod source;
+pub mod store;
 pub mod weights;
 
 pub use adapter::Family;
+pub use card::Card;
 pub use checkpoint::Checkpoint;
+pub use export::{export_stack, export_student, export_unrolled};
 pub use source::{HubId, Source, Stopped};
+pub use store::StoredType;
