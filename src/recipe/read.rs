@@ -32,8 +32,12 @@ impl Source {
     /// # Errors
     /// The file cannot be read, is no TOML, has an unknown key, or a value means nothing.
     pub fn read(&self) -> Result<Recipe> {
-        let bytes =
-            std::fs::read(&self.path).map_err(|error| Error::io("reading", &self.path, &error))?;
+        let bytes = std::fs::read(&self.path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::input("there is no such recipe").at(self.path.display())
+            }
+            _ => Error::io("reading", &self.path, &error),
+        })?;
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::input("this recipe is not UTF-8 text").at(self.path.display()))?;
         let mut recipe = parse(&text, &self.path.display().to_string(), &self.set)
