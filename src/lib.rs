@@ -13,7 +13,7 @@
 //! 9  cli
 //! 6  run
 //! 5  recipe
-//! 4  distill  hub  eval  generate
+//! 4  distill  lm  hub  eval  generate
 //! 3  model
 //! 2  train
 //! 1  nn  data
@@ -31,9 +31,12 @@ pub mod error;
 pub mod eval;
 pub mod generate;
 pub mod hub;
+pub mod lm;
 pub mod model;
 pub mod nn;
 pub mod observe;
+pub mod recipe;
+pub mod run;
 pub mod train;
 
 #[cfg(feature = "cli")]

@@ -6,6 +6,7 @@
 
 mod architecture;
 mod data;
+mod distill;
 mod eval;
 mod export;
 mod generate;

@@ -1,1 +1,105 @@
 //! What does a person see? The only room that prints.
+
+mod args;
+mod evaluate;
+mod export;
+mod failure;
+mod generate;
+mod inspect;
+mod interrupt;
+mod output;
+mod progress;
+mod shell;
+mod states;
+mod threads;
+mod train;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::args::{Arguments, Command, Common};
+use self::progress::{Progress, Volume};
+use crate::error::{Error, Result};
+use crate::run::device;
+use crate::train::Interrupt;
+
+/// Runs the program: arguments in, exit code out. 0 done, 1 yours to mend, 2 ours.
+#[must_use]
+pub fn main(argv: Vec<OsString>) -> ExitCode {
+    failure::report_panics();
+    let arguments = match Arguments::try_parse_from(&argv) {
+        Ok(arguments) => arguments,
+        Err(error) => return failure::of_arguments(&error),
+    };
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failure::tell(&error, &argv),
+    }
+}
+
+fn run(arguments: Arguments) -> Result<()> {
+    let Arguments { bare, common, command } = arguments;
+    threads::set(common.threads)?;
+    if command.is_some() && bare.is_given() {
+        return Err(Error::input("flags of a recipe stand before the verb")
+            .hint("write the verb first: factorize evaluate --teacher T --text FILES"));
+    }
+    let session = Session::new(&common)?;
+    match command {
+        None => train::distill(&bare, &session),
+        Some(Command::Distill(args)) => train::distill(&args, &session),
+        Some(Command::Pretrain(args)) => train::pretrain(&args, &session),
+        Some(Command::Inspect(args)) => inspect::inspect(&args, &session),
+        Some(Command::Evaluate(args)) => evaluate::evaluate(&args, &session),
+        Some(Command::Generate(args)) => generate::generate(&args, &session),
+        Some(Command::States(args)) => states::states(&args, &session),
+        Some(Command::Export(args)) => export::export(&args, &session),
+        Some(Command::Schema) => shell::schema(),
+        Some(Command::Completions { shell }) => shell::completions(shell),
+        Some(Command::Man) => shell::man(),
+    }
+}
+
+/// What every verb is given.
+struct Session {
+    device: candle_core::Device,
+    json: bool,
+    cache: PathBuf,
+    progress: Progress,
+    interrupt: Interrupt,
+}
+
+impl Session {
+    fn new(common: &Common) -> Result<Self> {
+        let volume = match (common.quiet, common.verbose) {
+            (true, _) => Volume::Quiet,
+            (false, 0) => Volume::Normal,
+            (false, _) => Volume::Verbose,
+        };
+        let interrupt = Interrupt::new();
+        interrupt::watch(&interrupt)?;
+        Ok(Self {
+            device: device(&common.device)?,
+            json: common.json,
+            cache: common.cache.clone().map_or_else(default_cache, Ok)?,
+            progress: Progress::new(volume),
+            interrupt,
+        })
+    }
+}
+
+/// `$XDG_CACHE_HOME/factorexe`, else `~/.cache/factorexe`.
+fn default_cache() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")))
+        .map(|cache| cache.join("factorexe"))
+        .ok_or_else(|| {
+            Error::input("there is no home folder to keep tokenised text in")
+                .hint("give a folder with --cache")
+        })
+}

@@ -75,7 +75,7 @@ fn matches(pattern: &str, base: &Path) -> Result<Vec<SourceFile>> {
     if !pattern.contains(['*', '?', '[']) {
         return Err(Error::input("there is no such file or folder")
             .at(path.display())
-            .hint("relative paths of a recipe start at the folder of the recipe"));
+            .hint("relative paths start at the current directory, or at the folder of the recipe"));
     }
     let mut files = Vec::new();
     for path in glob_paths(pattern, base)? {

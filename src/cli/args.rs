@@ -1,0 +1,267 @@
+//! What can be asked for, and how?
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+const EXAMPLES: &str = "\
+Examples:
+  factorize --teacher models/sotu-12l recipes/tiny.toml      the whole job, in runs/tiny
+  factorize --teacher owner/name@main recipe.toml --smoke    the same, in seconds
+  factorize recipe.toml --set train.steps=400 --resume       go on, for longer
+  factorize inspect runs/tiny/student
+  factorize generate --model runs/tiny/student --prompt 'We the people'
+
+A teacher is a folder with config.json and safetensors, a file.gguf, or owner/name[@revision] on
+the Hugging Face Hub. `factorize <verb> --help` tells more of each verb.";
+
+/// Factor a deep transformer into a small block applied again and again: load the teacher, distil
+/// it as the recipe says, evaluate, export, and print one table, teacher beside student.
+#[derive(Debug, Parser)]
+#[command(name = "factorize", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(arg_required_else_help = true, subcommand_help_heading = "Verbs")]
+#[command(subcommand_value_name = "VERB", disable_help_subcommand = true)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) bare: RecipeArgs,
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// Flags of every verb.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Common")]
+pub(super) struct Common {
+    /// Where the arithmetic happens: cpu, cuda, cuda:1 or metal
+    #[arg(long, global = true, default_value = "cpu")]
+    pub(super) device: String,
+    /// Threads of the arithmetic; all cores by default
+    #[arg(long, global = true, value_name = "N")]
+    pub(super) threads: Option<usize>,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Where tokenised text is kept [default: ~/.cache/factorexe]
+    #[arg(long, global = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(super) cache: Option<PathBuf>,
+    /// Tell more on the way
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(super) verbose: u8,
+    /// Tell nothing but warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(super) quiet: bool,
+}
+
+/// A recipe, and what to change about it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Recipe")]
+pub(super) struct RecipeArgs {
+    /// The recipe: a TOML file
+    #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath)]
+    pub(super) recipe: Option<PathBuf>,
+    /// The model to distil: a folder, a file.gguf, or owner/name[@revision]
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
+    pub(super) teacher: Option<String>,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+/// What a run of a recipe can be told.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Recipe")]
+pub(super) struct RunArgs {
+    /// The run folder [default: runs/<name of the recipe>]
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(super) out: Option<PathBuf>,
+    /// Change a key of the recipe, as in --set train.steps=400
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(super) set: Vec<String>,
+    /// All randomness follows from it; wins over the recipe
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+    /// Go on with the run in the folder, if there is one
+    #[arg(long, conflicts_with = "force")]
+    pub(super) resume: bool,
+    /// Delete the run in the folder, if there is one
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Shrink the recipe until it takes seconds: does everything work?
+    #[arg(long)]
+    pub(super) smoke: bool,
+}
+
+impl RecipeArgs {
+    /// Whether any of it stands on the command line.
+    pub(super) fn is_given(&self) -> bool {
+        let run = &self.run;
+        self.recipe.is_some()
+            || self.teacher.is_some()
+            || run.out.is_some()
+            || !run.set.is_empty()
+            || run.seed.is_some()
+            || run.resume
+            || run.force
+            || run.smoke
+    }
+}
+
+/// One step at a time.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Tell what a model is: family, shape, parameters, and how a student is factored
+    #[command(after_help = "Example:\n  factorize inspect HuggingFaceTB/SmolLM2-135M --json")]
+    Inspect(InspectArgs),
+    /// Train a model from nothing, as the [model] of a recipe says
+    #[command(after_help = "Example:\n  factorize pretrain recipes/tiny-teacher.toml")]
+    Pretrain(PretrainArgs),
+    /// Distil a teacher as a recipe says: the same as no verb at all
+    #[command(after_help = "Example:\n  factorize distill --teacher models/sotu-12l recipes/tiny.toml")]
+    Distill(RecipeArgs),
+    /// Compare a student with its teacher on text, at every number of repetitions
+    #[command(after_help = "Example:\n  factorize evaluate --teacher models/sotu-12l \
+        --student runs/tiny/student --text data/sotu/2015*.txt --repetitions 1,2,4")]
+    Evaluate(EvaluateArgs),
+    /// Continue a prompt; the continuation alone goes to stdout
+    #[command(after_help = "Example:\n  factorize generate --model runs/tiny/student \
+        --prompt 'We the people' --max-tokens 40 --temperature 0")]
+    Generate(GenerateArgs),
+    /// Write the logits and every hidden state of some tokens; needs no tokenizer
+    #[command(after_help = "Example:\n  factorize states --model models/sotu-12l --ids 1,2,3 \
+        --out states.safetensors\n\nThe file holds `logits` (1, T, V) and `hidden.0` (the \
+        embedding) to `hidden.L` (the residual stream\nafter layer L, before the last norm), \
+        each (1, T, D).")]
+    States(StatesArgs),
+    /// Write a student anew, or as an ordinary model that any loader opens
+    #[command(after_help = "Example:\n  factorize export runs/tiny/student --unrolled \
+        --out unrolled")]
+    Export(ExportArgs),
+    /// Print the JSON schema of recipes
+    Schema,
+    /// Print what a shell needs to complete commands
+    #[command(after_help = "Example:\n  factorize completions bash > \
+        ~/.local/share/bash-completion/completions/factorize")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the man page
+    #[command(after_help = "Example:\n  factorize man | man -l -")]
+    Man,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectArgs {
+    /// A folder, a file.gguf, owner/name[@revision], or a run folder
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(super) model: String,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PretrainArgs {
+    /// The recipe: a TOML file with [model]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(super) recipe: PathBuf,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EvaluateArgs {
+    /// The deep model
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
+    pub(super) teacher: String,
+    /// The student made from it
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
+    pub(super) student: Option<String>,
+    /// Files, folders or globs of text
+    #[arg(long, required = true, num_args = 1.., value_name = "FILES")]
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(super) text: Vec<String>,
+    /// The field or column of JSON and Parquet files that holds the text
+    #[arg(long, default_value = "text")]
+    pub(super) field: String,
+    /// Tokens read together
+    #[arg(long, default_value_t = 256, value_name = "TOKENS")]
+    pub(super) window: usize,
+    /// Tokens read in all, from the beginning of the text
+    #[arg(long, default_value_t = 1024, value_name = "TOKENS")]
+    pub(super) max_tokens: usize,
+    /// Numbers of repetitions to evaluate at [default: 1 to twice as many as trained]
+    #[arg(long, value_delimiter = ',', value_name = "N,..")]
+    pub(super) repetitions: Vec<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GenerateArgs {
+    /// A deep model or a student
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub(super) model: String,
+    /// The text to continue; `-` reads it from stdin
+    #[arg(long)]
+    pub(super) prompt: String,
+    /// Most tokens to write
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub(super) max_tokens: usize,
+    /// Divides the logits; 0 takes the likeliest token
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    pub(super) temperature: f64,
+    /// Draw from this many of the likeliest tokens
+    #[arg(long, value_name = "K")]
+    pub(super) top_k: Option<usize>,
+    /// Draw from the likeliest tokens that together have this probability
+    #[arg(long, value_name = "P")]
+    pub(super) top_p: Option<f64>,
+    /// Of the draws
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// End before this text; may be given again
+    #[arg(long, value_name = "TEXT")]
+    pub(super) stop: Vec<String>,
+    /// Repetitions of the core [default: as many as trained]
+    #[arg(long, value_name = "N")]
+    pub(super) repetitions: Option<usize>,
+    /// Put the prompt into the model's chat template
+    #[arg(long)]
+    pub(super) chat: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatesArgs {
+    /// A deep model or a student
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub(super) model: String,
+    /// Tokens by number
+    #[arg(long, required = true, value_delimiter = ',', value_name = "ID,..")]
+    pub(super) ids: Vec<u32>,
+    /// The file to write
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) out: PathBuf,
+    /// Repetitions of the core [default: as many as trained]
+    #[arg(long, value_name = "N")]
+    pub(super) repetitions: Option<usize>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// The folder of a student, or its run folder
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(super) student: String,
+    /// The folder to write
+    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
+    pub(super) out: PathBuf,
+    /// As an ordinary model of the teacher's family: the core written out N times
+    #[arg(long)]
+    pub(super) unrolled: bool,
+    /// How often the core is written out [default: as often as trained]
+    #[arg(long, value_name = "N", requires = "unrolled")]
+    pub(super) repetitions: Option<usize>,
+    /// Type of the numbers: f32, f16 or bf16
+    #[arg(long, default_value = "f32")]
+    pub(super) dtype: String,
+    /// Replace what is in the folder
+    #[arg(long)]
+    pub(super) force: bool,
+}

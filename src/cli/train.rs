@@ -1,0 +1,134 @@
+//! How is a recipe carried out from the command line?
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::args::{Command, PretrainArgs, RecipeArgs, RunArgs};
+use super::{Session, output};
+use crate::error::{Error, Result};
+use crate::observe::Observer;
+use crate::recipe::{Recipe, Source};
+use crate::run::{self, Existing, Options, Report};
+
+/// The main job, and `distill`.
+pub(super) fn distill(args: &RecipeArgs, session: &Session) -> Result<()> {
+    let path = args.recipe.as_deref().ok_or_else(|| {
+        Error::input("no recipe was given")
+            .hint("factorize --teacher <model> <recipe.toml>; see factorize --help")
+    })?;
+    let recipe = read(path, args.teacher.clone(), &args.run)?;
+    if recipe.is_pretraining() {
+        return Err(Error::input("this recipe trains a model from nothing: it has [model]")
+            .at(path.display())
+            .hint(format!("factorize pretrain {}", path.display())));
+    }
+    let options = options(&recipe, &args.run, session);
+    let report = run::distill(recipe, &options)?;
+    show(&report, &options, session)
+}
+
+/// `pretrain`.
+pub(super) fn pretrain(args: &PretrainArgs, session: &Session) -> Result<()> {
+    let recipe = read(&args.recipe, None, &args.run)?;
+    let options = options(&recipe, &args.run, session);
+    let report = run::pretrain(recipe, &options)?;
+    show(&report, &options, session)
+}
+
+fn read(path: &Path, teacher: Option<String>, args: &RunArgs) -> Result<Recipe> {
+    if let Some(verb) = meant_verb(path) {
+        return Err(Error::input(format!("there is no verb and no recipe `{}`", path.display()))
+            .hint(format!("did you mean `factorize {verb}`?")));
+    }
+    let set = args.set.clone();
+    Source { path: path.to_owned(), set, teacher, seed: args.seed, smoke: args.smoke }.read()
+}
+
+/// The verb that a missing recipe without an ending looks like.
+fn meant_verb(path: &Path) -> Option<String> {
+    let text = path.to_str().filter(|text| !text.contains(['.', '/']) && !path.exists())?;
+    let verbs = Command::augment_subcommands(clap::Command::new("verbs"));
+    let scored = verbs.get_subcommands().map(|verb| {
+        let name = verb.get_name();
+        (strsim::jaro_winkler(text, name), name.to_owned())
+    });
+    let (likeness, verb) = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (likeness > 0.7).then_some(verb)
+}
+
+fn options<'a>(recipe: &Recipe, args: &RunArgs, session: &'a Session) -> Options<'a> {
+    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
+    let existing = match (args.resume, args.force) {
+        (true, _) => Existing::Resume,
+        (false, true) => Existing::Replace,
+        (false, false) => Existing::Refuse,
+    };
+    Options {
+        out,
+        existing,
+        cache: session.cache.clone(),
+        device: session.device.clone(),
+        interrupt: session.interrupt.clone(),
+        observer: &session.progress,
+    }
+}
+
+/// One table, what the models write, and where everything is.
+fn show(report: &Report, options: &Options, session: &Session) -> Result<()> {
+    if session.json {
+        return output::json(report);
+    }
+    output::table(&report.table())?;
+    output::line("")?;
+    output::line(&costs(report))?;
+    for sample in &report.samples {
+        let own = if sample.student.is_some() { "teacher" } else { "model" };
+        output::line(&format!("\n{}", sample.prompt))?;
+        output::line(&format!("  {own}: {}", one_line(&sample.teacher)))?;
+        if let Some(student) = &sample.student {
+            output::line(&format!("  student: {}", one_line(student)))?;
+        }
+    }
+    output::line("")?;
+    session.progress.note(&format!("everything is in {}", options.out.display()));
+    output::line(&options.out.display().to_string())
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What the models and the training cost, in a sentence for each.
+fn costs(report: &Report) -> String {
+    let found = &report.evaluation;
+    let mega = |count: usize| count as f64 / 1e6;
+    let mut lines = Vec::new();
+    let models = [Some(&found.teacher_cost), found.student_cost.as_ref()];
+    let own = if report.teacher_source.is_some() { "teacher" } else { "model" };
+    for (name, cost) in [own, "student"].into_iter().zip(models) {
+        let Some(cost) = cost else { continue };
+        let mut line = format!(
+            "{name}: {:.2} M parameters, {:.2} M in its blocks, {:.0} tokens/s",
+            mega(cost.parameters.total),
+            mega(cost.parameters.blocks),
+            cost.tokens_per_s
+        );
+        if let Some(ratio) = found.size_ratio.filter(|_| name == "student") {
+            line.push_str(&format!(
+                "; {:.3} of the teacher's blocks, {:.3} with embeddings",
+                ratio.blocks, ratio.total
+            ));
+        }
+        lines.push(line);
+    }
+    let training = &report.training;
+    lines.push(format!(
+        "training: {} steps, {} tokens, {:.0} s{}",
+        training.steps,
+        training.tokens,
+        training.seconds,
+        found.peak_rss_mib.map(|mib| format!(", {mib:.0} MiB at most")).unwrap_or_default()
+    ));
+    lines.join("\n")
+}

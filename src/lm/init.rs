@@ -1,0 +1,47 @@
+//! What does an untrained model start as?
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+
+use crate::error::{Error, Result};
+use crate::model::TransformerConfig;
+
+/// Every tensor of `config`, on the CPU: norms are 1, biases 0, matrices normal with variance
+/// 2 / (5 D), those that write to the residual stream divided by sqrt(2 L).
+/// Nguyen and Salazar 2019; Radford et al. 2019.
+///
+/// # Errors
+/// There is not enough memory.
+pub fn initial_tensors(config: &TransformerConfig, seed: u64) -> Result<BTreeMap<String, Tensor>> {
+    let spread = (2.0 / (5.0 * config.width as f32)).sqrt();
+    let residual = spread / (2.0 * config.layers as f32).sqrt();
+    let tensors = config.tensors().into_iter().map(|(name, shape)| {
+        let count = shape.iter().product();
+        let values = if name.ends_with("norm.weight") {
+            vec![1.0; count]
+        } else if shape.len() == 1 {
+            vec![0.0; count]
+        } else if name.ends_with("attention.o.weight") || name.ends_with("mlp.down.weight") {
+            normal(seed, &name, residual, count)?
+        } else {
+            normal(seed, &name, spread, count)?
+        };
+        Ok((name, Tensor::from_vec(values, shape, &Device::Cpu)?))
+    });
+    tensors.collect()
+}
+
+/// Numbers that depend on the seed and the name alone: adding a tensor changes no other.
+fn normal(seed: u64, name: &str, spread: f32, count: usize) -> Result<Vec<f32>> {
+    let mut hasher = blake3::Hasher::new_derive_key("factorexe lm initial tensor 1");
+    hasher.update(&seed.to_le_bytes());
+    hasher.update(name.as_bytes());
+    let mut rng = ChaCha8Rng::from_seed(*hasher.finalize().as_bytes());
+    let normal = Normal::new(0.0, spread)
+        .map_err(|error| Error::internal(format!("a spread of {spread}: {error}")))?;
+    Ok((0..count).map(|_| normal.sample(&mut rng)).collect())
+}

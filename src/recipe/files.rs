@@ -1,0 +1,35 @@
+//! From where do the paths of a recipe start?
+
+use std::path::Path;
+
+use super::Recipe;
+use crate::data::SplitConfig;
+use crate::lm::TokenizerConfig;
+
+/// Rewrites every relative path that is not in the current directory, but beside the recipe.
+pub(super) fn resolve(recipe: &mut Recipe, folder: &Path) {
+    let mut paths: Vec<&mut String> = recipe.data.files.iter_mut().collect();
+    for split in [&mut recipe.data.validation, &mut recipe.data.test] {
+        if let SplitConfig::Files(files) = split {
+            paths.extend(files);
+        }
+    }
+    if let Some(TokenizerConfig::File { path }) = &mut recipe.tokenizer {
+        paths.push(path);
+    }
+    if let Some(teacher) = &mut recipe.teacher {
+        paths.push(&mut teacher.source);
+    }
+    for path in paths {
+        let beside = folder.join(&*path);
+        if !is_there(Path::new(&*path)) && is_there(&beside) {
+            *path = beside.to_string_lossy().into_owned();
+        }
+    }
+}
+
+/// Whether a path or a glob names anything.
+fn is_there(path: &Path) -> bool {
+    let matches = || glob::glob(&path.to_string_lossy()).is_ok_and(|mut found| found.next().is_some());
+    path.exists() || matches()
+}

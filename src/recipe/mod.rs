@@ -1,0 +1,15 @@
+//! What experiment was asked for?
+//!
+//! A recipe is a TOML file. Every key has a default, no key is unknown, and what `--set` says is
+//! part of it. With `[model]` it trains a model from nothing; without, it distils a teacher.
+
+mod files;
+mod keys;
+mod read;
+mod sections;
+mod set;
+mod smoke;
+
+pub use keys::schema;
+pub use read::Source;
+pub use sections::{SamplesConfig, Recipe, TeacherConfig};

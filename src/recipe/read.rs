@@ -1,0 +1,173 @@
+//! How does a file become a recipe?
+
+use std::path::{Path, PathBuf};
+
+use toml::Table;
+use toml::de::{DeTable, DeValue};
+
+use super::keys::{self, Unknown};
+use super::sections::{Recipe, TeacherConfig};
+use super::{files, set, smoke};
+use crate::error::{Error, Result};
+
+/// A recipe file and what the command line changes about it.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// `a.b=c`, applied in order.
+    pub set: Vec<String>,
+    /// Wins over `[teacher]`.
+    pub teacher: Option<String>,
+    /// Wins over `seed`.
+    pub seed: Option<u64>,
+    /// Shrink it until it takes seconds.
+    pub smoke: bool,
+}
+
+impl Source {
+    /// Reads, changes, checks and fills in the recipe. Relative paths that exist in the current
+    /// directory are kept, others start at the folder of the recipe.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no TOML, has an unknown key, or a value means nothing.
+    pub fn read(&self) -> Result<Recipe> {
+        let bytes =
+            std::fs::read(&self.path).map_err(|error| Error::io("reading", &self.path, &error))?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            Error::input("this recipe is not UTF-8 text").at(self.path.display())
+        })?;
+        let mut recipe =
+            parse(&text, &self.path.display().to_string(), &self.set).map_err(|error| {
+                error.at(self.path.display())
+            })?;
+        if recipe.name.is_empty() {
+            recipe.name = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        }
+        if let Some(source) = &self.teacher {
+            if recipe.is_pretraining() {
+                return Err(Error::input("--teacher is given, but this recipe has [model]: it \
+                    trains from nothing")
+                .at(self.path.display())
+                .hint("give a recipe with [student]"));
+            }
+            recipe.teacher = Some(TeacherConfig { source: source.clone(), revision: None });
+        }
+        recipe.seed = self.seed.unwrap_or(recipe.seed);
+        if self.smoke {
+            smoke::shrink(&mut recipe);
+        }
+        files::resolve(&mut recipe, self.path.parent().unwrap_or(Path::new("")));
+        recipe.resolve().map_err(|error| error.at(self.path.display()))
+    }
+}
+
+impl Recipe {
+    /// As TOML that [`Source::read`] reads as the same recipe.
+    ///
+    /// # Errors
+    /// A number is too large for TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string_pretty(self)
+            .map_err(|error| Error::internal(format!("writing the recipe: {error}")))
+    }
+}
+
+/// `name` is what the file is called in messages.
+fn parse(text: &str, name: &str, sets: &[String]) -> Result<Recipe> {
+    let spanned = DeTable::parse(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line(text, span.start));
+        Error::input(format!("this is no TOML: {}", error.message())).at(format!("{name}:{line}"))
+    })?;
+    let mut table: Table = toml::from_str(text).map_err(|error| {
+        Error::input(format!("this is no TOML: {}", error.message())).at(name)
+    })?;
+    for set in sets {
+        set::apply(&mut table, set)?;
+    }
+    let place = |key: &str| {
+        let written = span_of(spanned.get_ref(), key);
+        let set = sets.iter().rev().find(|set| set::key(set).is_some_and(|set| covers(set, key)));
+        match (set, written) {
+            (Some(set), _) => format!("--set {set}"),
+            (None, Some(start)) => format!("{name}:{}", line(text, start)),
+            (None, None) => name.to_owned(),
+        }
+    };
+    if let Some(Unknown { key, nearest, known }) = keys::first_unknown(&table) {
+        let error = Error::input(format!("unknown key `{key}`")).at(place(&key));
+        return Err(match nearest {
+            Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
+            None => error.hint(format!("known here: {}", known.join(", "))),
+        });
+    }
+    Recipe::deserialize_table(table).map_err(|(key, message)| {
+        let place = key.as_deref().map_or_else(|| name.to_owned(), place);
+        let of = key.map(|key| format!("`{key}`: ")).unwrap_or_default();
+        Error::input(format!("{of}{message}")).at(place)
+    })
+}
+
+impl Recipe {
+    /// The key that is wrong, if it is known, and what is wrong with it.
+    fn deserialize_table(table: Table) -> std::result::Result<Self, (Option<String>, String)> {
+        table.try_into().map_err(|error: toml::de::Error| {
+            // The keys of an error are only in its text, on a line of their own.
+            let text = error.to_string();
+            let key = text.lines().rev().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
+            (key.map(str::to_owned), error.message().to_owned())
+        })
+    }
+}
+
+/// Whether what is set at `set` decides `key`.
+fn covers(set: &str, key: &str) -> bool {
+    key == set || key.strip_prefix(set).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Where the longest written part of a dotted key stands in the text.
+fn span_of(table: &DeTable, key: &str) -> Option<usize> {
+    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let (name, value) = table.iter().find(|(name, _)| name.get_ref().as_ref() == first)?;
+    let deeper = match (value.get_ref(), rest) {
+        (DeValue::Table(table), Some(rest)) => span_of(table, rest),
+        _ => None,
+    };
+    deeper.or(Some(name.span().start))
+}
+
+/// The line of a byte, counted from 1.
+fn line(text: &str, byte: usize) -> usize {
+    1 + text.as_bytes().iter().take(byte).filter(|byte| **byte == b'\n').count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str, sets: &[&str]) -> String {
+        let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
+        parse(text, "a.toml", &sets).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line_and_the_nearest_right_one() {
+        let text = refused("seed = 1\n\n[student]\nrepetition = 3\n", &[]);
+        assert!(text.contains("unknown key `student.repetition`\n  in a.toml:4\n"), "{text}");
+        assert!(text.ends_with("did you mean `student.repetitions`?"), "{text}");
+        let text = refused("[train.optimizer]\nxyzzy = 1", &[]);
+        assert!(text.contains("`train.optimizer.xyzzy`") && text.contains("known here: "), "{text}");
+        let text = refused("[student.relaxation]\nkind = \"lora\"\nrnak = 4", &[]);
+        assert!(text.contains("did you mean `student.relaxation.rank`"), "{text}");
+        let text = refused("", &["trian.steps=4"]);
+        assert!(text.contains("in --set trian.steps=4\n\nhint: did you mean `train`?"), "{text}");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_refused_with_its_key_and_line() {
+        let text = refused("[train]\nsteps = \"many\"", &[]);
+        assert!(text.starts_with("`train.steps`: invalid type: string \"many\""), "{text}");
+        assert!(text.contains("in a.toml:2"), "{text}");
+        assert!(refused("[train\n", &[]).contains("this is no TOML"), "no TOML");
+    }
+}

@@ -1,0 +1,241 @@
+//! How does a teacher become a student?
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::Tensor;
+
+use super::folder::{RunFolder, write_atomically};
+use super::load::Loaded;
+use super::measure::{continuations, evaluate};
+use super::report::{Report, Training, write_json};
+use super::{Options, student, text};
+use crate::data::{Corpus, EvaluationWindow, Split};
+use crate::distill::{Distillation, Layers, split};
+use crate::error::{Error, Result};
+use crate::eval::{EvalConfig, StudentScore};
+use crate::model::{LoopedConfig, LoopedTransformer};
+use crate::nn::Params;
+use crate::recipe::Recipe;
+use crate::train::{Objective, Summary, Trainer};
+
+/// Tokens of a validation while training: enough to see which way it goes.
+const VALIDATION_TOKENS: usize = 2048;
+
+/// Carries out a recipe of distillation: teacher in, `student/` and `eval.json` out.
+///
+/// # Errors
+/// The recipe, the teacher or the text do not fit, the folder is in use, the disk is full, or
+/// the user stopped it.
+pub fn distill(mut recipe: Recipe, options: &Options) -> Result<Report> {
+    let source = teacher_source(&recipe)?;
+    let folder = RunFolder::claim(&options.out, options.existing, &mut recipe)?;
+    let teacher = Loaded::read(&source, &options.device, options.observer, &options.interrupt)?;
+    teacher.deep()?;
+    let corpus = text::corpus(&recipe.data, teacher.tokenizer()?, options)?;
+    let test = text::held_out(&corpus, Split::Test, &recipe.eval)?;
+    options.go_on("the student was initialised")?;
+    let stage = Stage { teacher: &teacher, corpus: &corpus, test: &test, options };
+    let (config, params) = stage.begin(&mut recipe, &folder)?;
+    let learner = LoopedTransformer::new(&config, &params)?;
+    let untrained = stage.untrained(&learner, &recipe, &folder)?;
+    options.go_on("the first step")?;
+    let (out, objective) = (folder.path.clone(), stage.objective(&learner, params, &recipe)?);
+    let (_lock, summary) = stage.train(&objective, &learner, &recipe, folder)?;
+    let evaluation = evaluate(
+        teacher.model.lm(),
+        Some(&learner),
+        &test,
+        &recipe.eval,
+        options.observer,
+        &options.interrupt,
+    )?;
+    let samples = continuations(
+        &recipe.generate,
+        teacher.tokenizer()?,
+        teacher.model.lm(),
+        Some(&learner),
+        options.observer,
+    )?;
+    let report = Report {
+        name: recipe.name.clone(),
+        seed: recipe.seed,
+        teacher_source: Some(source),
+        teacher_fingerprint: Some(teacher.checkpoint.fingerprint.clone()),
+        training: Training::from(&summary),
+        evaluation,
+        untrained: Some(untrained),
+        samples,
+    };
+    export(&out.join("student"), &config, &objective.params().tensors(), &stage, &recipe, &report)?;
+    report.write(&out.join("eval.json"))?;
+    Ok(report)
+}
+
+fn teacher_source(recipe: &Recipe) -> Result<String> {
+    let teacher = recipe.teacher.as_ref().ok_or_else(|| {
+        Error::input("no teacher was given").hint(
+            "add --teacher <folder | owner/name[@revision] | file.gguf>, or write [teacher] in \
+             the recipe",
+        )
+    })?;
+    Ok(match &teacher.revision {
+        Some(revision) => format!("{}@{revision}", teacher.source),
+        None => teacher.source.clone(),
+    })
+}
+
+/// What every part of the run looks at.
+struct Stage<'a> {
+    teacher: &'a Loaded,
+    corpus: &'a Corpus,
+    test: &'a [EvaluationWindow],
+    options: &'a Options<'a>,
+}
+
+impl Stage<'_> {
+    /// The factorization, and what the student starts as. What `auto` finds is written into the
+    /// recipe of the run.
+    fn begin(&self, recipe: &mut Recipe, folder: &RunFolder) -> Result<(LoopedConfig, Params)> {
+        let mut wanted = recipe.student();
+        let tokens = wanted.calibration_tokens;
+        let calibration = || text::calibration(self.corpus, recipe, tokens, self.options);
+        let deep = self.teacher.deep()?;
+        let finds = [wanted.prelude_layers, wanted.coda_layers]
+            .iter()
+            .any(|layers| matches!(layers, Layers::Found(_)));
+        let seen: Vec<Tensor> =
+            if finds || !folder.has_checkpoint { calibration()? } else { Vec::new() };
+        let config = split::find(deep, &wanted, &seen)?;
+        config.validate().map_err(|error| error.at("[student] of the recipe"))?;
+        self.options.observer.note(&format!(
+            "student: prelude {}, core {} x {}, coda {}, of {} layers",
+            config.prelude_layers,
+            config.core_layers,
+            config.repetitions,
+            config.coda_layers,
+            config.base.layers
+        ));
+        let begun = if folder.has_checkpoint {
+            student::to_restore(self.teacher, &config, &wanted, self.options)?
+        } else {
+            None
+        };
+        let params = match begun {
+            Some(params) => params,
+            None => {
+                let seen = if seen.is_empty() { calibration()? } else { seen };
+                let seed = recipe.seed;
+                student::initial(self.teacher, &config, &wanted, &seen, seed, self.options)?
+            }
+        };
+        wanted.prelude_layers = Layers::Count(config.prelude_layers);
+        wanted.coda_layers = Layers::Count(config.coda_layers);
+        recipe.student = Some(wanted);
+        write_atomically(&folder.file("recipe.toml"), recipe.to_toml()?.as_bytes())?;
+        Ok((config, params))
+    }
+
+    /// The student before its first step, at N repetitions: measured once, kept for a resumed run.
+    fn untrained(
+        &self,
+        learner: &LoopedTransformer,
+        recipe: &Recipe,
+        folder: &RunFolder,
+    ) -> Result<StudentScore> {
+        let path = folder.file("untrained.json");
+        if folder.has_checkpoint
+            && let Ok(text) = std::fs::read(&path)
+            && let Ok(score) = serde_json::from_slice(&text)
+        {
+            return Ok(score);
+        }
+        let config = EvalConfig {
+            repetitions: vec![learner.config().repetitions],
+            ..recipe.eval.clone()
+        };
+        let score = self.score(learner, self.test, &config)?;
+        self.options.observer.note(&format!(
+            "untrained: perplexity {:.1}, KL {:.3} nats, agreement {:.1} %",
+            score.perplexity,
+            score.kl_nats,
+            100.0 * score.agreement
+        ));
+        write_json(&path, &score)?;
+        Ok(score)
+    }
+
+    /// The student at the first of the configured repetitions.
+    fn score(
+        &self,
+        learner: &LoopedTransformer,
+        windows: &[EvaluationWindow],
+        config: &EvalConfig,
+    ) -> Result<StudentScore> {
+        let (observer, interrupt) = (self.options.observer, &self.options.interrupt);
+        let teacher = self.teacher.model.lm();
+        let found = evaluate(teacher, Some(learner), windows, config, observer, interrupt)?;
+        found.student.into_iter().next().ok_or_else(|| Error::internal("no repetitions measured"))
+    }
+
+    fn objective(
+        &self,
+        learner: &LoopedTransformer,
+        params: Params,
+        recipe: &Recipe,
+    ) -> Result<Distillation> {
+        let teacher = self.teacher.deep()?.clone();
+        Distillation::new(teacher, learner.clone(), params, recipe.distillation())
+    }
+
+    /// Trains; the folder stays locked as long as what comes first is kept.
+    fn train<'t>(
+        &self,
+        objective: &Distillation,
+        learner: &LoopedTransformer,
+        recipe: &'t Recipe,
+        folder: RunFolder,
+    ) -> Result<(Trainer<'t>, Summary)> {
+        let batches = text::training_windows(self.corpus, recipe)?;
+        let config = EvalConfig {
+            repetitions: vec![learner.config().repetitions],
+            max_tokens: recipe.eval.max_tokens.min(VALIDATION_TOKENS),
+            bootstrap_samples: 0,
+            ..recipe.eval.clone()
+        };
+        let windows = if recipe.train.validate_every_steps > 0 {
+            text::held_out(self.corpus, Split::Validation, &config)?
+        } else {
+            Vec::new()
+        };
+        let mut validate = |_step: u64| {
+            let score = self.score(learner, &windows, &config)?;
+            Ok(BTreeMap::from([
+                ("perplexity".to_owned(), score.perplexity),
+                ("kl_nats".to_owned(), score.kl_nats),
+                ("agreement".to_owned(), score.agreement),
+            ]))
+        };
+        let interrupt = self.options.interrupt.clone();
+        let mut trainer =
+            Trainer::new(&recipe.train, recipe.seed, &folder.path, interrupt).under(folder.lock);
+        let observer = self.options.observer;
+        let summary =
+            trainer.fit(objective, &batches, folder.resume, Some(&mut validate), observer)?;
+        trainer.use_ema(objective.params())?;
+        Ok((trainer, summary))
+    }
+}
+
+fn export(
+    folder: &Path,
+    config: &LoopedConfig,
+    tensors: &BTreeMap<String, Tensor>,
+    stage: &Stage,
+    recipe: &Recipe,
+    report: &Report,
+) -> Result<()> {
+    let _ = (config, tensors, recipe, report);
+    stage.options.observer.note(&format!("exporting {}", folder.display()));
+    Ok(())
+}

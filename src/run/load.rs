@@ -1,0 +1,148 @@
+//! Where is a model, and where does it compute?
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use crate::data::Tokenizer;
+use crate::error::{Error, Result};
+use crate::hub::{Checkpoint, Source};
+use crate::model::{CausalLm, LoopedTransformer, Transformer};
+use crate::observe::Observer;
+use crate::train::Interrupt;
+
+/// A deep model, or a factored one.
+#[derive(Debug, Clone)]
+pub enum Model {
+    /// Every layer its own weights.
+    Deep(Transformer),
+    /// Prelude, core x N, coda.
+    Looped(LoopedTransformer),
+}
+
+impl Model {
+    /// What both can do.
+    #[must_use]
+    pub fn lm(&self) -> &dyn CausalLm {
+        match self {
+            Self::Deep(model) => model,
+            Self::Looped(model) => model,
+        }
+    }
+}
+
+/// A checkpoint, ready to compute.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// What was read, on the CPU.
+    pub checkpoint: Checkpoint,
+    /// The same on the device.
+    pub model: Model,
+}
+
+impl Loaded {
+    /// Reads what `source` names: a folder, a GGUF file, or a repository of the Hub.
+    ///
+    /// # Errors
+    /// It cannot be had, is damaged, or does not fit.
+    pub fn read(
+        source: &str,
+        device: &Device,
+        observer: &dyn Observer,
+        interrupt: &Interrupt,
+    ) -> Result<Self> {
+        let checkpoint =
+            source.parse::<Source>()?.load(observer, &|| interrupt.is_set())?;
+        let tensors = on(&checkpoint.tensors, device)?;
+        let model = match &checkpoint.looped {
+            Some(config) => Model::Looped(LoopedTransformer::new(config, &tensors)?),
+            None => Model::Deep(Transformer::new(&checkpoint.config, &tensors)?),
+        };
+        Ok(Self { checkpoint, model })
+    }
+
+    /// The deep model.
+    ///
+    /// # Errors
+    /// It is a student.
+    pub fn deep(&self) -> Result<&Transformer> {
+        match &self.model {
+            Model::Deep(model) => Ok(model),
+            Model::Looped(_) => Err(Error::input("this is a student, where a teacher is expected")
+                .at(&self.checkpoint.origin)
+                .hint("give the deep model it was made from")),
+        }
+    }
+
+    /// The factored model.
+    ///
+    /// # Errors
+    /// It is no student.
+    pub fn looped(&self) -> Result<&LoopedTransformer> {
+        match &self.model {
+            Model::Looped(model) => Ok(model),
+            Model::Deep(_) => Err(Error::input("this is no student: its layers are not shared")
+                .at(&self.checkpoint.origin)
+                .hint("a student is the folder `student` of a run of `factorize distill`")),
+        }
+    }
+
+    /// Its tokenizer.
+    ///
+    /// # Errors
+    /// It came without one, or with one of another vocabulary.
+    pub fn tokenizer(&self) -> Result<&Tokenizer> {
+        let tokenizer = self.checkpoint.tokenizer.as_ref().ok_or_else(|| {
+            Error::input("this model came without a tokenizer")
+                .at(&self.checkpoint.origin)
+                .hint("put the tokenizer.json it was published with beside its config.json")
+        })?;
+        let (ids, rows) = (tokenizer.vocabulary(), self.checkpoint.config.vocabulary);
+        if ids > rows {
+            return Err(Error::input(format!(
+                "the tokenizer has ids up to {}, the embedding {rows} rows",
+                ids - 1
+            ))
+            .at(&self.checkpoint.origin)
+            .hint("the tokenizer belongs to another model"));
+        }
+        Ok(tokenizer)
+    }
+}
+
+/// The same tensors on a device.
+pub(super) fn on(
+    tensors: &BTreeMap<String, Tensor>,
+    device: &Device,
+) -> Result<BTreeMap<String, Tensor>> {
+    tensors.iter().map(|(name, tensor)| Ok((name.clone(), tensor.to_device(device)?))).collect()
+}
+
+/// The device called `cpu`, `cuda`, `cuda:1` or `metal`.
+///
+/// # Errors
+/// There is no such device, or this build does not know it.
+pub fn device(name: &str) -> Result<Device> {
+    let (kind, index) = name.split_once(':').map_or((name, "0"), |(kind, index)| (kind, index));
+    let index: usize = index.parse().map_err(|_| no_device(name))?;
+    let missing = |feature: &str| {
+        Error::input(format!("this `factorize` was built without {feature}"))
+            .hint(format!("build it with: cargo build --release --features {feature}"))
+    };
+    let failed = |error: candle_core::Error| {
+        Error::input(format!("there is no device `{name}`: {error}"))
+            .hint("--device cpu works everywhere")
+    };
+    match kind {
+        "cpu" if !name.contains(':') => Ok(Device::Cpu),
+        "cuda" if !candle_core::utils::cuda_is_available() => Err(missing("cuda")),
+        "cuda" => Device::new_cuda(index).map_err(failed),
+        "metal" if !candle_core::utils::metal_is_available() => Err(missing("metal")),
+        "metal" => Device::new_metal(index).map_err(failed),
+        _ => Err(no_device(name)),
+    }
+}
+
+fn no_device(name: &str) -> Error {
+    Error::input(format!("`{name}` is no device")).hint("expected cpu, cuda, cuda:1 or metal")
+}

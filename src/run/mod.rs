@@ -1,0 +1,57 @@
+//! How is a recipe carried out?
+//!
+//! The one place where the parts are wired: teacher, text, student, training, evaluation, export.
+//! Everything a run makes is in its folder: `recipe.toml` (every default filled in),
+//! `metrics.jsonl`, `tensorboard/`, `checkpoints/`, `eval.json`, and `student/` or `model/`.
+
+mod distill;
+mod folder;
+mod load;
+mod measure;
+mod pretrain;
+mod report;
+mod student;
+mod text;
+
+pub use distill::distill;
+pub use folder::{Existing, finished, write_atomically};
+pub use load::{Loaded, Model, device};
+pub use measure::{continuations, evaluate};
+pub use pretrain::pretrain;
+pub use report::{Report, Sample, Training};
+
+use std::path::PathBuf;
+
+use candle_core::Device;
+
+use crate::error::{Error, Result};
+use crate::observe::Observer;
+use crate::train::Interrupt;
+
+/// Where and how a recipe is carried out.
+#[derive(Clone)]
+pub struct Options<'a> {
+    /// The run folder.
+    pub out: PathBuf,
+    /// What to do about a run that is already there.
+    pub existing: Existing,
+    /// Where tokenised text is kept.
+    pub cache: PathBuf,
+    /// Where the arithmetic happens.
+    pub device: Device,
+    /// Asked now and then whether to stop.
+    pub interrupt: Interrupt,
+    /// Told how far it has come.
+    pub observer: &'a dyn Observer,
+}
+
+impl Options<'_> {
+    /// Ends a run between two of its parts when the user asked for it.
+    fn go_on(&self, before: &str) -> Result<()> {
+        if self.interrupt.is_set() {
+            return Err(Error::interrupted(format!("stopped before {before}"))
+                .hint("go on with the same command and --resume"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,134 @@
+//! How does text become a teacher?
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::folder::RunFolder;
+use super::load::on;
+use super::measure::{continuations, evaluate};
+use super::report::{Report, Training};
+use super::{Options, text};
+use crate::data::{Corpus, Split, Tokenizer, read_documents};
+use crate::error::{Error, Result};
+use crate::eval::EvalConfig;
+use crate::lm::{LanguageModeling, TokenizerConfig, initial_tensors};
+use crate::recipe::Recipe;
+use crate::train::{Objective, Summary, Trainer};
+
+/// Tokens of a validation while training: enough to see which way it goes.
+const VALIDATION_TOKENS: usize = 8192;
+
+/// Carries out a recipe of pretraining: text in, `model/` and `eval.json` out.
+///
+/// # Errors
+/// The recipe or the text do not fit, the folder is in use, the disk is full, or the user
+/// stopped it.
+pub fn pretrain(mut recipe: Recipe, options: &Options) -> Result<Report> {
+    let model = recipe.model.clone().ok_or_else(|| {
+        Error::input("this recipe has no [model] to train")
+            .hint("`factorize distill` carries out recipes of distillation")
+    })?;
+    let folder = RunFolder::claim(&options.out, options.existing, &mut recipe)?;
+    let tokenizer = tokenizer(&recipe, &folder, options)?;
+    let corpus = text::corpus(&recipe.data, &tokenizer, options)?;
+    let test = text::held_out(&corpus, Split::Test, &recipe.eval)?;
+    options.go_on("the first step")?;
+    let config = model.transformer(tokenizer.vocabulary(), tokenizer.special())?;
+    let start = on(&initial_tensors(&config, recipe.seed)?, &options.device)?;
+    let objective = LanguageModeling::new(&config, &start)?;
+    drop(start);
+    let count = objective.params().count(|_| true) as f64 / 1e6;
+    options.observer.note(&format!(
+        "model: {} layers of width {}, {count:.2} M parameters",
+        config.layers, config.width
+    ));
+    let out = folder.path.clone();
+    let (_lock, summary) = train(&objective, &recipe, &corpus, folder, options)?;
+    let learned = objective.model();
+    let (observer, interrupt) = (options.observer, &options.interrupt);
+    let evaluation = evaluate(learned, None, &test, &recipe.eval, observer, interrupt)?;
+    let samples = continuations(&recipe.generate, &tokenizer, learned, None, observer)?;
+    let report = Report {
+        name: recipe.name.clone(),
+        seed: recipe.seed,
+        teacher_source: None,
+        teacher_fingerprint: None,
+        training: Training::from(&summary),
+        evaluation,
+        untrained: None,
+        samples,
+    };
+    export(&out.join("model"), &objective, &tokenizer, &report, options)?;
+    report.write(&out.join("eval.json"))?;
+    Ok(report)
+}
+
+/// The tokenizer of the recipe; one that is learned is learned once and kept in the folder.
+fn tokenizer(recipe: &Recipe, folder: &RunFolder, options: &Options) -> Result<Tokenizer> {
+    let vocabulary = match recipe.tokenizer.clone().unwrap_or_default() {
+        TokenizerConfig::File { path } => return Tokenizer::from_file(Path::new(&path)),
+        TokenizerConfig::Bpe { vocabulary } => vocabulary,
+    };
+    let kept = folder.file("tokenizer");
+    let file = kept.join("tokenizer.json");
+    if file.exists() {
+        return Tokenizer::from_file(&file);
+    }
+    options.observer.note(&format!("learning a vocabulary of {vocabulary} tokens"));
+    let data = &recipe.data;
+    let documents = read_documents(&data.files, Path::new(""), &data.field)
+        .map_err(|error| error.at("data.files"))?;
+    let texts = documents.into_iter().map(|document| document.text);
+    let tokenizer = Tokenizer::train_bpe(texts, vocabulary)
+        .map_err(|error| error.at("[tokenizer] of the recipe"))?;
+    std::fs::create_dir_all(&kept).map_err(|error| Error::io("making", &kept, &error))?;
+    tokenizer.save(&kept)?;
+    Ok(tokenizer)
+}
+
+/// Trains; the folder stays locked as long as what comes first is kept.
+fn train<'t>(
+    objective: &LanguageModeling,
+    recipe: &'t Recipe,
+    corpus: &Corpus,
+    folder: RunFolder,
+    options: &Options,
+) -> Result<(Trainer<'t>, Summary)> {
+    let batches = text::training_windows(corpus, recipe)?;
+    let config = EvalConfig {
+        max_tokens: recipe.eval.max_tokens.min(VALIDATION_TOKENS),
+        bootstrap_samples: 0,
+        ..recipe.eval.clone()
+    };
+    let windows = if recipe.train.validate_every_steps > 0 {
+        text::held_out(corpus, Split::Validation, &config)?
+    } else {
+        Vec::new()
+    };
+    let (observer, interrupt) = (options.observer, &options.interrupt);
+    let mut validate = |_step: u64| {
+        let model = objective.model();
+        let found = evaluate(model, None, &windows, &config, observer, interrupt)?;
+        Ok(BTreeMap::from([
+            ("perplexity".to_owned(), found.teacher.perplexity),
+            ("nll_nats".to_owned(), found.teacher.nll_nats),
+        ]))
+    };
+    let mut trainer = Trainer::new(&recipe.train, recipe.seed, &folder.path, interrupt.clone())
+        .under(folder.lock);
+    let summary = trainer.fit(objective, &batches, folder.resume, Some(&mut validate), observer)?;
+    trainer.use_ema(objective.params())?;
+    Ok((trainer, summary))
+}
+
+fn export(
+    folder: &Path,
+    objective: &LanguageModeling,
+    tokenizer: &Tokenizer,
+    report: &Report,
+    options: &Options,
+) -> Result<()> {
+    let _ = (objective, tokenizer, report);
+    options.observer.note(&format!("exporting {}", folder.display()));
+    Ok(())
+}

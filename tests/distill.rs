@@ -1,0 +1,234 @@
+//! Does a student start where its initialisation says, and learn what its losses say?
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use factorexe::data::Batch;
+use factorexe::distill::*;
+use factorexe::model::*;
+use factorexe::nn::{Params, Tape};
+use factorexe::observe::Quiet;
+use factorexe::train::{Moment, Objective};
+
+use crate::support::{difference, random_params, tiny_config};
+
+/// Two orders of summing, through a stack of layers.
+const F32_STACK: f32 = 2e-4;
+
+fn teacher(layers: usize) -> (Transformer, BTreeMap<String, Tensor>) {
+    let config = tiny_config(layers);
+    let tensors = random_params(&config.tensors()).tensors();
+    (Transformer::new(&config, &tensors).unwrap(), tensors)
+}
+
+fn batch(seed: u32) -> Batch {
+    let token = |i: u32| (i * i * 5 + i * 3 + seed * 7) % 37;
+    let inputs: Vec<u32> = (0..60).map(token).collect();
+    Batch { targets: (1..61).map(token).collect(), inputs, rows: 3, columns: 20 }
+}
+
+fn calibration() -> Vec<Tensor> {
+    (0..4).map(|seed| batch(seed + 50).input_tensor(&Device::Cpu).unwrap()).collect()
+}
+
+fn student_config(prelude: usize, core: usize, repetitions: usize, coda: usize) -> StudentConfig {
+    StudentConfig {
+        prelude_layers: Layers::Count(prelude),
+        core_layers: core,
+        repetitions,
+        coda_layers: Layers::Count(coda),
+        ..StudentConfig::default()
+    }
+}
+
+fn start(
+    teacher: &(Transformer, BTreeMap<String, Tensor>),
+    student: &StudentConfig,
+) -> (LoopedConfig, BTreeMap<String, Tensor>) {
+    let config = split::find(&teacher.0, student, &calibration()).unwrap();
+    let tensors =
+        student_tensors(&teacher.0, &teacher.1, &config, student, &calibration(), 7, &Quiet);
+    (config, tensors.unwrap())
+}
+
+fn logits(model: &dyn CausalLm, repetitions: usize) -> Tensor {
+    let ids = batch(1).input_tensor(&Device::Cpu).unwrap();
+    let states = model.states(&Tape::off(), &ids, repetitions).unwrap();
+    model.frame().logits(states.last().unwrap().tensor()).unwrap()
+}
+
+const INITS: [Init; 4] = [Init::First, Init::EveryNth, Init::Average, Init::LeastSquares];
+
+#[test]
+fn a_student_that_shares_nothing_is_its_teacher() {
+    let teacher = teacher(6);
+    for init in INITS {
+        let student = StudentConfig { init, ..student_config(1, 4, 1, 1) };
+        let (config, tensors) = start(&teacher, &student);
+        let made = LoopedTransformer::new(&config, &tensors).unwrap();
+        let error = difference(&logits(&made, 1), &logits(&teacher.0, 1));
+        // The ridge of the least squares pulls towards the mean, which here is the layer itself.
+        assert!(error < F32_STACK, "{init:?} is off by {error}");
+    }
+}
+
+#[test]
+fn a_student_with_full_rank_corrections_is_its_teacher() {
+    let teacher = teacher(6);
+    for init in INITS {
+        let relaxation = Relaxation::Lora { rank: 24 };
+        let student = StudentConfig { init, relaxation, ..student_config(1, 2, 2, 1) };
+        let (config, tensors) = start(&teacher, &student);
+        let made = LoopedTransformer::new(&config, &tensors).unwrap();
+        let error = difference(&logits(&made, 2), &logits(&teacher.0, 1));
+        assert!(error < 10.0 * F32_STACK, "{init:?} is off by {error}");
+    }
+}
+
+#[test]
+fn a_teacher_of_equal_layers_is_factored_exactly_with_loss_zero_at_the_start() {
+    let config = tiny_config(6);
+    let mut tensors = random_params(&config.tensors()).tensors();
+    for layer in 1..6 {
+        for (name, _) in config.layer_tensors() {
+            let first = tensors[&format!("layers.0.{name}")].clone();
+            tensors.insert(format!("layers.{layer}.{name}"), first);
+        }
+    }
+    let teacher = (Transformer::new(&config, &tensors).unwrap(), tensors);
+    let student = student_config(1, 1, 4, 1);
+    let (looped, tensors) = start(&teacher, &student);
+    let params = trainable(&tensors, &[]);
+    let made = LoopedTransformer::new(&looped, &params).unwrap();
+    let loss = LossConfig { settle: Weighting::Constant(0.0), ..LossConfig::default() };
+    for forced in [0.0, 1.0] {
+        let phases =
+            PhaseConfig { teacher_forced: forced, mixed_until: forced, ..Default::default() };
+        let config = DistillConfig { loss: loss.clone(), phases, ..DistillConfig::default() };
+        let objective =
+            Distillation::new(teacher.0.clone(), made.clone(), params.clone(), config).unwrap();
+        let loss = objective.loss(&batch(3), &mut Moment::new(1, 0, 10, 0)).unwrap();
+        assert!(loss.total < 1e-6, "the loss is {}", loss.total);
+    }
+}
+
+fn trainable(tensors: &BTreeMap<String, Tensor>, frozen: &[&str]) -> Params {
+    let mut params = Params::new();
+    for (name, values) in tensors {
+        let kept = frozen.iter().any(|prefix| name.starts_with(prefix));
+        params.insert(name, values, !kept).unwrap();
+    }
+    params
+}
+
+#[test]
+fn least_squares_reproduces_the_teachers_products_better_than_the_mean() {
+    let teacher = teacher(6);
+    let hidden = |init: Init| {
+        let student = StudentConfig { init, ..student_config(1, 1, 4, 1) };
+        let (config, tensors) = start(&teacher, &student);
+        let params = trainable(&tensors, &[]);
+        let made = LoopedTransformer::new(&config, &params).unwrap();
+        let phases =
+            PhaseConfig { teacher_forced: 1.0, mixed_until: 1.0, ..PhaseConfig::default() };
+        let config = DistillConfig { phases, ..DistillConfig::default() };
+        let objective = Distillation::new(teacher.0.clone(), made, params, config).unwrap();
+        objective.loss(&batch(50), &mut Moment::new(1, 0, 10, 0)).unwrap().terms["hidden"]
+    };
+    assert!(hidden(Init::LeastSquares) < hidden(Init::Average));
+    assert!(hidden(Init::Average) < hidden(Init::Random));
+}
+
+/// Plain descent: what the trainer does, without its checkpoints.
+fn descend(config: &DistillConfig, student: &StudentConfig, steps: u64) -> Vec<f64> {
+    let teacher = teacher(6);
+    let (looped, tensors) = start(&teacher, student);
+    let params = trainable(&tensors, &["embed", "head"]);
+    let made = LoopedTransformer::new(&looped, &params).unwrap();
+    let objective = Distillation::new(teacher.0, made, params.clone(), config.clone()).unwrap();
+    let step = |step: u64| {
+        let mut moment = Moment::new(9, step, steps, 0);
+        let loss = objective.loss(&batch(step as u32 % 4), &mut moment).unwrap();
+        for (name, var) in params.trainable() {
+            let Some(gradient) = loss.gradients.get(name) else { continue };
+            let gradient: &Tensor = gradient;
+            var.set(&(var.as_tensor() - (gradient * 0.02).unwrap()).unwrap()).unwrap();
+        }
+        loss.total
+    };
+    (0..steps).map(step).collect()
+}
+
+#[test]
+fn every_loss_phase_and_alignment_learns() {
+    let hidden =
+        |alignment, every| HiddenConfig { alignment, every, cosine: 0.5, ..Default::default() };
+    let loop_closed = PhaseConfig { teacher_forced: 0.0, mixed_until: 0.0, force: Every::Layer };
+    for alignment in [Alignment::Uniform, Alignment::Interpolated, Alignment::Monotone] {
+        for every in [Every::Layer, Every::Repetition] {
+            let loss = LossConfig {
+                cross_entropy: Weighting::Constant(0.1),
+                hidden: hidden(alignment, every),
+                settle: Weighting::Constant(0.05),
+                temperature: 2.0,
+                ..LossConfig::default()
+            };
+            let config = DistillConfig { loss, phases: loop_closed, ..DistillConfig::default() };
+            // Three repetitions for a middle of four layers: nothing lines up by itself.
+            let losses = descend(&config, &student_config(1, 1, 3, 1), 40);
+            let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+            let (first, last) = (mean(&losses[..4]), mean(&losses[36..]));
+            assert!(last < 0.9 * first, "{alignment:?} {every:?}: {first} to {last}");
+        }
+    }
+}
+
+#[test]
+fn random_depth_truncation_and_mixing_leave_every_loss_finite() {
+    let depth = DepthConfig {
+        law: DepthLaw::PoissonLognormal { sigma: 0.5, most: 9 },
+        ramp: 0.3,
+        backprop_repetitions: 2,
+    };
+    let phases = PhaseConfig { teacher_forced: 0.2, mixed_until: 0.7, force: Every::Repetition };
+    let config = DistillConfig { depth, phases, ..DistillConfig::default() };
+    let relaxation = Relaxation::Lora { rank: 2 };
+    let student = StudentConfig { relaxation, ..student_config(1, 2, 2, 1) };
+    let losses = descend(&config, &student, 30);
+    assert!(losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
+    assert_eq!(losses, descend(&config, &student, 30), "one seed, one run");
+}
+
+#[test]
+fn the_cheapest_pairing_that_never_goes_back_is_found() {
+    let mut config = LoopedConfig {
+        base: tiny_config(6),
+        prelude_layers: 1,
+        core_layers: 1,
+        repetitions: 3,
+        coda_layers: 1,
+        relaxation: Relaxation::None,
+    };
+    // Columns are the states after 0 to 4 layers of the middle. The cheapest free choice of the
+    // second row lies before the first row's: going back is not allowed, the last is pinned.
+    let costs = vec![
+        vec![9.0, 9.0, 0.0, 9.0, 9.0],
+        vec![9.0, 0.0, 5.0, 1.0, 9.0],
+        vec![0.0, 9.0, 9.0, 9.0, 2.0],
+    ];
+    let depths: Vec<usize> =
+        factorexe::model::alignment::monotone(&config, &costs).iter().map(|d| d.lower).collect();
+    assert_eq!(depths, [3, 4, 5]);
+    config.core_layers = 2;
+    let depths = factorexe::model::alignment::equal_steps(&config, 3, Alignment::Interpolated);
+    let places: Vec<f64> = depths.iter().map(|d| d.lower as f64 + d.fraction).collect();
+    for (place, expected) in places.iter().zip([1.0 + 4.0 / 3.0, 1.0 + 8.0 / 3.0, 5.0]) {
+        assert!((place - expected).abs() < 1e-6);
+    }
+}
+
+#[test]
+fn weights_move_along_their_ramp() {
+    let ramp = Weighting::Ramp { from: 1.0, to: 0.0, begin: 0.5, end: 1.0 };
+    assert_eq!([ramp.at(0.0), ramp.at(0.5), ramp.at(0.75), ramp.at(1.0)], [1.0, 1.0, 0.5, 0.0]);
+}
