@@ -1,9 +1,10 @@
 //! Does an evaluation say what the logits say?
 
 use candle_core::{D, Device, Tensor};
-use factorexe::data::EvaluationWindow;
+use factorexe::data::{Document, Documents, EvaluationWindow, Spread};
 use factorexe::error::Kind;
 use factorexe::eval::{EvalConfig, Evaluation, evaluate};
+use factorexe::hub::Source;
 use factorexe::model::{
     CausalLm, Description, LoopedConfig, LoopedTransformer, Parameters, Relaxation, Transformer,
 };
@@ -220,4 +221,25 @@ fn a_description_has_the_fields_that_scripts_read() {
     assert_eq!(parts.total, parts.embedding + parts.blocks + config.base.width);
     let plain = serde_json::to_value(Description::of(&config.base, None)).unwrap();
     assert!(plain.get("core").is_none() && plain["parameters"]["total"] == parts.total);
+}
+
+/// `FACTOREXE_SMOLLM2=file.gguf FACTOREXE_SOTU_2015=file.txt cargo test .. -- --ignored`
+#[test]
+#[ignore = "needs SmolLM2-135M-Instruct and the State of the Union of 2015"]
+fn smollm2_has_its_known_perplexity() {
+    let path = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let source: Source = path("FACTOREXE_SMOLLM2").parse().unwrap();
+    let checkpoint = source.load(&Quiet, &|| false).unwrap();
+    let teacher = Transformer::new(&checkpoint.config, &checkpoint.tensors).unwrap();
+    let text = std::fs::read_to_string(path("FACTOREXE_SOTU_2015")).unwrap();
+    let document = Document { text, source: "2015".into() };
+    let tokenizer = checkpoint.tokenizer.unwrap();
+    let documents = Documents::encode(&[document], &tokenizer).unwrap();
+    let windows = documents.evaluation_windows(256, 1024, Spread::InOrder);
+    let config = EvalConfig::default();
+    let found = evaluate(&teacher, None, &windows, &config, &Quiet, &|| false).unwrap();
+    // Measured with a plain PyTorch reading of the same file.
+    assert!((found.teacher.perplexity - 24.3).abs() < 0.2, "{found:?}");
+    assert_eq!(found.teacher.tokens, 4 * 255);
+    println!("{}", serde_json::to_string_pretty(&found).unwrap());
 }
