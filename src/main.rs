@@ -4,5 +4,5 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    factorexe::cli::main(std::env::args_os().collect())
+    factorexe::cli::main(&std::env::args_os().collect::<Vec<_>>())
 }

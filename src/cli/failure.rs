@@ -12,14 +12,14 @@ pub(super) fn tell(error: &Error, argv: &[OsString]) -> ExitCode {
     let word = if error.kind() == Kind::Interrupted { "stopped" } else { "error" };
     let text = error.to_string();
     let text = text.strip_prefix("stopped ").filter(|_| word == "stopped").unwrap_or(&text);
-    let mut message = format!("{red}{word}{plain}: {text}\n");
-    if error.kind() == Kind::Interrupted && text.contains("--resume") {
-        message.push_str(&format!("\n  {}\n", resuming(argv)));
-    }
-    if error.kind() == Kind::Internal {
-        message
-            .push_str("\nthis is a defect of factorize: please report it with the command above\n");
-    }
+    let more = match error.kind() {
+        Kind::Interrupted if text.contains("--resume") => format!("\n  {}\n", resuming(argv)),
+        Kind::Internal => {
+            "\nthis is a defect of factorize: please report it with the command\n".to_owned()
+        }
+        _ => String::new(),
+    };
+    let message = format!("{red}{word}{plain}: {text}\n{more}");
     // Nobody may be left to read it.
     let _ = std::io::stderr().write_all(message.as_bytes());
     ExitCode::from(error.exit_code())
@@ -34,7 +34,9 @@ pub(super) fn of_arguments(error: &clap::Error) -> ExitCode {
 /// A panic is our fault, wherever it happens: says so and ends with exit code 2.
 pub(super) fn report_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        let what = panic.payload_as_str().unwrap_or("a panic");
+        let payload = panic.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str);
+        let what = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         let _ = writeln!(
             std::io::stderr(),

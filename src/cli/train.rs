@@ -113,19 +113,17 @@ fn costs(report: &Report) -> String {
     let own = if report.teacher_source.is_some() { "teacher" } else { "model" };
     for (name, cost) in [own, "student"].into_iter().zip(models) {
         let Some(cost) = cost else { continue };
-        let mut line = format!(
-            "{name}: {:.2} M parameters, {:.2} M in its blocks, {:.0} tokens/s",
+        let of_teacher = found.size_ratio.filter(|_| name == "student").map(|ratio| {
+            let (blocks, total) = (ratio.blocks, ratio.total);
+            format!("; {blocks:.3} of the teacher's blocks, {total:.3} with embeddings")
+        });
+        lines.push(format!(
+            "{name}: {:.2} M parameters, {:.2} M in its blocks, {:.0} tokens/s{}",
             mega(cost.parameters.total),
             mega(cost.parameters.blocks),
-            cost.tokens_per_s
-        );
-        if let Some(ratio) = found.size_ratio.filter(|_| name == "student") {
-            line.push_str(&format!(
-                "; {:.3} of the teacher's blocks, {:.3} with embeddings",
-                ratio.blocks, ratio.total
-            ));
-        }
-        lines.push(line);
+            cost.tokens_per_s,
+            of_teacher.unwrap_or_default()
+        ));
     }
     let training = &report.training;
     lines.push(format!(

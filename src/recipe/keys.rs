@@ -45,7 +45,7 @@ impl<'a> Keys<'a> {
             let inner: Vec<&Json> = objects.iter().filter_map(|keys| keys.get(key)).collect();
             if inner.is_empty() {
                 let known: Vec<String> = objects.iter().flat_map(|k| k.keys()).cloned().collect();
-                let nearest = nearest(key, &known).map(|near| full(near));
+                let nearest = nearest(key, &known).map(full);
                 return Some(Unknown { key: full(key), nearest, known });
             }
             match value {

@@ -100,8 +100,12 @@ fn parse(text: &str, name: &str, sets: &[String]) -> Result<Recipe> {
         set::apply(&mut table, set)?;
     }
     let place = |key: &str| {
+        let set_by = |covers: &dyn Fn(&str) -> bool| {
+            sets.iter().rev().find(|set| set::key(set).is_some_and(covers))
+        };
         let written = span_of(spanned.get_ref(), key);
-        let set = sets.iter().rev().find(|set| set::key(set).is_some_and(|set| covers(set, key)));
+        let set = set_by(&|set| covers(set, key))
+            .or_else(|| set_by(&|set| covers(key, set)).filter(|_| written.is_none()));
         match (set, written) {
             (Some(set), _) => format!("--set {set}"),
             (None, Some(start)) => format!("{name}:{}", line(text, start)),

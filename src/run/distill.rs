@@ -129,13 +129,11 @@ impl Stage<'_> {
         } else {
             None
         };
-        let params = match begun {
-            Some(params) => params,
-            None => {
-                let seen = if seen.is_empty() { calibration()? } else { seen };
-                let seed = recipe.seed;
-                student::initial(self.teacher, &config, &wanted, &seen, seed, self.options)?
-            }
+        let params = if let Some(params) = begun {
+            params
+        } else {
+            let seen = if seen.is_empty() { calibration()? } else { seen };
+            student::initial(self.teacher, &config, &wanted, &seen, recipe.seed, self.options)?
         };
         wanted.prelude_layers = Layers::Count(config.prelude_layers);
         wanted.coda_layers = Layers::Count(config.coda_layers);

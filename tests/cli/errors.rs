@@ -27,11 +27,9 @@ fn a_recipe_with_a_mistake_is_refused_with_its_line() {
         &["steps is 0", "train.steps"],
     );
     refuse("empty.toml", "", &["no text was given", "data.files"]);
-    refuse(
-        "both.toml",
-        "[model]\n[student]\n[data]\nfiles = [\"x\"]",
-        &["[student]", "two recipes"],
-    );
+    world.write("both.toml", "[model]\n[student]\n[data]\nfiles = [\"x\"]");
+    world.run(&["both.toml"]).refused(&["[student]", "two recipes"]);
+    world.run(&["both.toml", "--teacher", "x"]).refused(&["--teacher", "[model]"]);
     world.run(&["missing.toml"]).refused(&["no such recipe", "missing.toml"]);
     std::fs::write(world.path("latin1.toml"), b"name = \"\xe9\"").unwrap();
     world.run(&["latin1.toml"]).refused(&["not UTF-8"]);

@@ -113,7 +113,7 @@ fn a_run_that_lost_its_end_goes_on_to_the_same_student() {
         "--force",
     ]);
     let other = ["--resume", "--set", "loss.temperature=2"];
-    world.distill("broken", &other).refused(&["`loss.temperature` was 1.0, and is 2 now"]);
+    world.distill("broken", &other).refused(&["`loss.temperature` was 1.0, and is 2.0 now"]);
     world.distill("broken", &["--resume", "--quiet"]).good();
     assert_eq!(student("broken"), expected);
     let lines = |run: &str| {
