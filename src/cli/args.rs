@@ -118,7 +118,9 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  factorize pretrain recipes/tiny-teacher.toml")]
     Pretrain(PretrainArgs),
     /// Distil a teacher as a recipe says: the same as no verb at all
-    #[command(after_help = "Example:\n  factorize distill --teacher models/sotu-12l recipes/tiny.toml")]
+    #[command(
+        after_help = "Example:\n  factorize distill --teacher models/sotu-12l recipes/tiny.toml"
+    )]
     Distill(RecipeArgs),
     /// Compare a student with its teacher on text, at every number of repetitions
     #[command(after_help = "Example:\n  factorize evaluate --teacher models/sotu-12l \

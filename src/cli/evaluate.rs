@@ -27,8 +27,7 @@ pub(super) fn evaluate(args: &EvaluateArgs, session: &Session) -> Result<()> {
     let learner = student.as_ref().map(Loaded::looped).transpose()?;
     let tokens = Documents::encode(&documents, teacher.tokenizer()?)?;
     let windows = tokens.evaluation_windows(args.window, args.max_tokens, Spread::InOrder);
-    let found =
-        run::evaluate(teacher.model.lm(), learner, &windows, &config, progress, interrupt)?;
+    let found = run::evaluate(teacher.model.lm(), learner, &windows, &config, progress, interrupt)?;
     if session.json {
         return output::json(&found);
     }

@@ -17,7 +17,8 @@ pub(super) fn tell(error: &Error, argv: &[OsString]) -> ExitCode {
         message.push_str(&format!("\n  {}\n", resuming(argv)));
     }
     if error.kind() == Kind::Internal {
-        message.push_str("\nthis is a defect of factorize: please report it with the command above\n");
+        message
+            .push_str("\nthis is a defect of factorize: please report it with the command above\n");
     }
     // Nobody may be left to read it.
     let _ = std::io::stderr().write_all(message.as_bytes());

@@ -33,8 +33,11 @@ pub(super) fn json(value: &impl Serialize) -> Result<()> {
 pub(super) fn table(rows: &[Vec<String>]) -> Result<()> {
     let Some((head, rows)) = rows.split_first() else { return Ok(()) };
     let mut table = Table::new();
-    let preset =
-        if std::io::stdout().is_terminal() { presets::UTF8_FULL_CONDENSED } else { presets::NOTHING };
+    let preset = if std::io::stdout().is_terminal() {
+        presets::UTF8_FULL_CONDENSED
+    } else {
+        presets::NOTHING
+    };
     table.load_style(preset).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(head).add_rows(rows);
     for column in table.column_iter_mut().skip(1) {

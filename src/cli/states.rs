@@ -20,7 +20,8 @@ pub(super) fn states(args: &StatesArgs, session: &Session) -> Result<()> {
     let ids = Tensor::from_slice(&args.ids, (1, args.ids.len()), model.frame().device())?;
     let repetitions = args.repetitions.unwrap_or(model.repetitions());
     let states = model.states(&Tape::off(), &ids, repetitions)?;
-    let on_host = |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous();
+    let on_host =
+        |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous();
     let last = states.last().ok_or_else(|| Error::internal("a model without states"))?;
     let mut tensors =
         BTreeMap::from([("logits".to_owned(), on_host(&model.frame().logits(last.tensor())?)?)]);

@@ -73,9 +73,9 @@ fn matches(pattern: &str, base: &Path) -> Result<Vec<SourceFile>> {
         return named(path);
     }
     if !pattern.contains(['*', '?', '[']) {
-        return Err(Error::input("there is no such file or folder")
-            .at(path.display())
-            .hint("relative paths start at the current directory, or at the folder of the recipe"));
+        return Err(Error::input("there is no such file or folder").at(path.display()).hint(
+            "relative paths start at the current directory, or at the folder of the recipe",
+        ));
     }
     let mut files = Vec::new();
     for path in glob_paths(pattern, base)? {

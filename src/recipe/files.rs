@@ -30,6 +30,7 @@ pub(super) fn resolve(recipe: &mut Recipe, folder: &Path) {
 
 /// Whether a path or a glob names anything.
 fn is_there(path: &Path) -> bool {
-    let matches = || glob::glob(&path.to_string_lossy()).is_ok_and(|mut found| found.next().is_some());
+    let matches =
+        || glob::glob(&path.to_string_lossy()).is_ok_and(|mut found| found.next().is_some());
     path.exists() || matches()
 }

@@ -84,7 +84,11 @@ impl<'a> Keys<'a> {
     /// The alternatives of a schema, references followed.
     fn variants(&self, schema: &'a Json) -> Vec<&'a Json> {
         if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
-            return self.definitions.get(name).map(|schema| self.variants(schema)).unwrap_or_default();
+            return self
+                .definitions
+                .get(name)
+                .map(|schema| self.variants(schema))
+                .unwrap_or_default();
         }
         let inner = ["anyOf", "oneOf", "allOf"].into_iter().find_map(|key| schema[key].as_array());
         match inner {

@@ -12,4 +12,4 @@ mod smoke;
 
 pub use keys::schema;
 pub use read::Source;
-pub use sections::{SamplesConfig, Recipe, TeacherConfig};
+pub use sections::{Recipe, SamplesConfig, TeacherConfig};

@@ -34,20 +34,19 @@ impl Source {
     pub fn read(&self) -> Result<Recipe> {
         let bytes =
             std::fs::read(&self.path).map_err(|error| Error::io("reading", &self.path, &error))?;
-        let text = String::from_utf8(bytes).map_err(|_| {
-            Error::input("this recipe is not UTF-8 text").at(self.path.display())
-        })?;
-        let mut recipe =
-            parse(&text, &self.path.display().to_string(), &self.set).map_err(|error| {
-                error.at(self.path.display())
-            })?;
+        let text = String::from_utf8(bytes)
+            .map_err(|_| Error::input("this recipe is not UTF-8 text").at(self.path.display()))?;
+        let mut recipe = parse(&text, &self.path.display().to_string(), &self.set)
+            .map_err(|error| error.at(self.path.display()))?;
         if recipe.name.is_empty() {
             recipe.name = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         }
         if let Some(source) = &self.teacher {
             if recipe.is_pretraining() {
-                return Err(Error::input("--teacher is given, but this recipe has [model]: it \
-                    trains from nothing")
+                return Err(Error::input(
+                    "--teacher is given, but this recipe has [model]: it \
+                    trains from nothing",
+                )
                 .at(self.path.display())
                 .hint("give a recipe with [student]"));
             }
@@ -79,9 +78,8 @@ fn parse(text: &str, name: &str, sets: &[String]) -> Result<Recipe> {
         let line = error.span().map_or(1, |span| line(text, span.start));
         Error::input(format!("this is no TOML: {}", error.message())).at(format!("{name}:{line}"))
     })?;
-    let mut table: Table = toml::from_str(text).map_err(|error| {
-        Error::input(format!("this is no TOML: {}", error.message())).at(name)
-    })?;
+    let mut table: Table = toml::from_str(text)
+        .map_err(|error| Error::input(format!("this is no TOML: {}", error.message())).at(name))?;
     for set in sets {
         set::apply(&mut table, set)?;
     }
@@ -114,7 +112,8 @@ impl Recipe {
         table.try_into().map_err(|error: toml::de::Error| {
             // The keys of an error are only in its text, on a line of their own.
             let text = error.to_string();
-            let key = text.lines().rev().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
+            let key =
+                text.lines().rev().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
             (key.map(str::to_owned), error.message().to_owned())
         })
     }
@@ -127,7 +126,8 @@ fn covers(set: &str, key: &str) -> bool {
 
 /// Where the longest written part of a dotted key stands in the text.
 fn span_of(table: &DeTable, key: &str) -> Option<usize> {
-    let (first, rest) = key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
+    let (first, rest) =
+        key.split_once('.').map_or((key, None), |(first, rest)| (first, Some(rest)));
     let (name, value) = table.iter().find(|(name, _)| name.get_ref().as_ref() == first)?;
     let deeper = match (value.get_ref(), rest) {
         (DeValue::Table(table), Some(rest)) => span_of(table, rest),
@@ -156,7 +156,10 @@ mod tests {
         assert!(text.contains("unknown key `student.repetition`\n  in a.toml:4\n"), "{text}");
         assert!(text.ends_with("did you mean `student.repetitions`?"), "{text}");
         let text = refused("[train.optimizer]\nxyzzy = 1", &[]);
-        assert!(text.contains("`train.optimizer.xyzzy`") && text.contains("known here: "), "{text}");
+        assert!(
+            text.contains("`train.optimizer.xyzzy`") && text.contains("known here: "),
+            "{text}"
+        );
         let text = refused("[student.relaxation]\nkind = \"lora\"\nrnak = 4", &[]);
         assert!(text.contains("did you mean `student.relaxation.rank`"), "{text}");
         let text = refused("", &["trian.steps=4"]);

@@ -48,10 +48,12 @@ mod tests {
     #[test]
     fn values_are_toml_or_else_text() {
         let mut table: Table = toml::from_str("a = 1\n[b]\nc = 2").unwrap();
-        for set in ["a=2.5", "b.c=[1, 2]", "b.d = every-nth", "e.f={ kind = \"none\" }", "g=\"7\""] {
+        for set in ["a=2.5", "b.c=[1, 2]", "b.d = every-nth", "e.f={ kind = \"none\" }", "g=\"7\""]
+        {
             apply(&mut table, set).unwrap();
         }
-        let expected = "a = 2.5\ng = \"7\"\n[b]\nc = [1, 2]\nd = \"every-nth\"\n[e.f]\nkind = \"none\"";
+        let expected =
+            "a = 2.5\ng = \"7\"\n[b]\nc = [1, 2]\nd = \"every-nth\"\n[e.f]\nkind = \"none\"";
         assert_eq!(table, toml::from_str(expected).unwrap());
         assert!(apply(&mut table, "a.b=1").is_err());
         assert!(apply(&mut table, "a").unwrap_err().to_string().contains("no `=`"));

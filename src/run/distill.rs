@@ -150,10 +150,8 @@ impl Stage<'_> {
         {
             return Ok(score);
         }
-        let config = EvalConfig {
-            repetitions: vec![learner.config().repetitions],
-            ..recipe.eval.clone()
-        };
+        let config =
+            EvalConfig { repetitions: vec![learner.config().repetitions], ..recipe.eval.clone() };
         let score = self.score(learner, self.test, &config)?;
         self.options.observer.note(&format!(
             "untrained: perplexity {:.1}, KL {:.3} nats, agreement {:.1} %",

@@ -113,7 +113,8 @@ fn refuse_foreign(out: &Path) -> Result<()> {
 fn clear(out: &Path) -> Result<()> {
     for name in MADE {
         let path = out.join(name);
-        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        let removed =
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         match removed {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("deleting", &path, &error));
@@ -135,10 +136,9 @@ fn continue_as(begun: &Path, recipe: &mut Recipe) -> Result<()> {
     };
     let old: Recipe = toml::from_str(&text).map_err(damaged)?;
     if let (Some(old), Some(new)) = (&old.student, &mut recipe.student) {
-        for (old, new) in [
-            (old.prelude_layers, &mut new.prelude_layers),
-            (old.coda_layers, &mut new.coda_layers),
-        ] {
+        for (old, new) in
+            [(old.prelude_layers, &mut new.prelude_layers), (old.coda_layers, &mut new.coda_layers)]
+        {
             if matches!(new, Layers::Found(_)) {
                 *new = old;
             }

@@ -51,8 +51,7 @@ impl Loaded {
         observer: &dyn Observer,
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        let checkpoint =
-            source.parse::<Source>()?.load(observer, &|| interrupt.is_set())?;
+        let checkpoint = source.parse::<Source>()?.load(observer, &|| interrupt.is_set())?;
         let tensors = on(&checkpoint.tensors, device)?;
         let model = match &checkpoint.looped {
             Some(config) => Model::Looped(LoopedTransformer::new(config, &tensors)?),

@@ -22,15 +22,8 @@ pub(super) fn initial(
 ) -> Result<Params> {
     let tensors = on(&teacher.checkpoint.tensors, &options.device)?;
     let observer = options.observer;
-    let start = student_tensors(
-        teacher.deep()?,
-        &tensors,
-        config,
-        student,
-        calibration,
-        seed,
-        observer,
-    )?;
+    let start =
+        student_tensors(teacher.deep()?, &tensors, config, student, calibration, seed, observer)?;
     params(&start, config, student, options)
 }
 

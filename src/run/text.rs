@@ -6,9 +6,7 @@ use candle_core::Tensor;
 
 use super::Options;
 use crate::data::windows::Spread;
-use crate::data::{
-    Batches, Corpus, DataConfig, Encode, EvaluationWindow, PackedWindows, Split,
-};
+use crate::data::{Batches, Corpus, DataConfig, Encode, EvaluationWindow, PackedWindows, Split};
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
 use crate::recipe::Recipe;
