@@ -5,6 +5,7 @@
 #![allow(missing_docs, unreachable_pub)]
 
 mod architecture;
+mod cli;
 mod data;
 mod distill;
 mod eval;
@@ -14,6 +15,7 @@ mod gguf;
 mod gradients;
 mod hub;
 mod hub_remote;
+mod recipes;
 mod support;
 mod teacher;
 mod tokenizer;

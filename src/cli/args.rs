@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use crate::error::Error;
+use crate::hub::StoredType;
+
 const EXAMPLES: &str = "\
 Examples:
   factorize --teacher models/sotu-12l recipes/tiny.toml      the whole job, in runs/tiny
@@ -260,10 +263,14 @@ pub(super) struct ExportArgs {
     /// How often the core is written out [default: as often as trained]
     #[arg(long, value_name = "N", requires = "unrolled")]
     pub(super) repetitions: Option<usize>,
-    /// Type of the numbers: f32, f16 or bf16
-    #[arg(long, default_value = "f32")]
-    pub(super) dtype: String,
+    /// Type of the numbers: f32, bf16 or f16
+    #[arg(long, default_value = "f32", value_parser = stored_type)]
+    pub(super) dtype: StoredType,
     /// Replace what is in the folder
     #[arg(long)]
     pub(super) force: bool,
+}
+
+fn stored_type(text: &str) -> Result<StoredType, Error> {
+    text.parse()
 }

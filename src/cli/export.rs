@@ -1,9 +1,40 @@
 //! In which other form is a student wanted?
 
-use super::Session;
 use super::args::ExportArgs;
-use crate::error::Result;
+use super::{Session, output};
+use crate::error::{Error, Result};
+use crate::hub::{Card, export_student, export_unrolled};
+use crate::run::Loaded;
 
-pub(super) fn export(_args: &ExportArgs, _session: &Session) -> Result<()> {
+pub(super) fn export(args: &ExportArgs, session: &Session) -> Result<()> {
+    refuse_used(args)?;
+    let (progress, interrupt) = (&session.progress, &session.interrupt);
+    let loaded = Loaded::read(&args.student, &session.device, progress, interrupt)?;
+    let config = loaded.looped()?.config();
+    let checkpoint = &loaded.checkpoint;
+    let name = args.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let card = Card {
+        name,
+        notes: vec![format!("It was exported from `{}`.", checkpoint.origin)],
+        ..Card::default()
+    };
+    let tokenizer = checkpoint.tokenizer.as_ref();
+    if args.unrolled {
+        let (out, tensors, dtype) = (&args.out, &checkpoint.tensors, args.dtype);
+        export_unrolled(out, config, tensors, args.repetitions, tokenizer, &card, dtype)?;
+    } else {
+        export_student(&args.out, config, &checkpoint.tensors, tokenizer, &card, args.dtype)?;
+    }
+    output::line(&args.out.display().to_string())
+}
+
+/// An earlier export is replaced by `--force` alone.
+fn refuse_used(args: &ExportArgs) -> Result<()> {
+    let used = std::fs::read_dir(&args.out).is_ok_and(|mut entries| entries.next().is_some());
+    if used && !args.force {
+        return Err(Error::input("this folder already holds something")
+            .at(args.out.display())
+            .hint("give another folder with --out, or replace an earlier export with --force"));
+    }
     Ok(())
 }

@@ -31,6 +31,11 @@ pub(super) fn distill(args: &RecipeArgs, session: &Session) -> Result<()> {
 /// `pretrain`.
 pub(super) fn pretrain(args: &PretrainArgs, session: &Session) -> Result<()> {
     let recipe = read(&args.recipe, None, &args.run)?;
+    if !recipe.is_pretraining() {
+        return Err(Error::input("this recipe distils: it has no [model] to train from nothing")
+            .at(args.recipe.display())
+            .hint(format!("factorize {}", args.recipe.display())));
+    }
     let options = options(&recipe, &args.run, session);
     let report = run::pretrain(recipe, &options)?;
     show(&report, &options, session)

@@ -44,7 +44,7 @@ pub fn export_student(
     keys[KEY] = json!(config);
     let usage = "Run it with FactorExe, at any number of repetitions, or unroll it for other \
                  programs:\n\n```sh\nfactorize generate --model . --prompt \"...\"\n\
-                 factorize export --model . --unrolled --out plain\n```";
+                 factorize export . --unrolled --out plain\n```";
     let export = Export {
         keys,
         tensors: chosen(tensors, config.tensors())?,

@@ -32,8 +32,12 @@ impl Source {
     /// # Errors
     /// The file cannot be read, is no TOML, has an unknown key, or a value means nothing.
     pub fn read(&self) -> Result<Recipe> {
-        let bytes =
-            std::fs::read(&self.path).map_err(|error| Error::io("reading", &self.path, &error))?;
+        let bytes = std::fs::read(&self.path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::input("there is no such recipe").at(self.path.display())
+            }
+            _ => Error::io("reading", &self.path, &error),
+        })?;
         let text = String::from_utf8(bytes)
             .map_err(|_| Error::input("this recipe is not UTF-8 text").at(self.path.display()))?;
         let mut recipe = parse(&text, &self.path.display().to_string(), &self.set)
@@ -55,9 +59,21 @@ impl Source {
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         if self.smoke {
             smoke::shrink(&mut recipe);
+            recipe = self.set_again(recipe)?;
         }
         files::resolve(&mut recipe, self.path.parent().unwrap_or(Path::new("")));
         recipe.resolve().map_err(|error| error.at(self.path.display()))
+    }
+
+    /// What is set by hand wins over what makes a recipe small.
+    fn set_again(&self, recipe: Recipe) -> Result<Recipe> {
+        let failed =
+            |error: &dyn std::fmt::Display| Error::internal(format!("a small recipe: {error}"));
+        let mut table = Table::try_from(recipe).map_err(|error| failed(&error))?;
+        for set in &self.set {
+            set::apply(&mut table, set)?;
+        }
+        Recipe::deserialize_table(table).map_err(|(_, message)| failed(&message))
     }
 }
 
@@ -67,7 +83,7 @@ impl Recipe {
     /// # Errors
     /// A number is too large for TOML.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string_pretty(self)
+        toml::to_string(self)
             .map_err(|error| Error::internal(format!("writing the recipe: {error}")))
     }
 }

@@ -1,7 +1,6 @@
 //! How does a teacher become a student?
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use candle_core::Tensor;
 
@@ -14,6 +13,7 @@ use crate::data::{Corpus, EvaluationWindow, Split};
 use crate::distill::{Distillation, Layers, split};
 use crate::error::{Error, Result};
 use crate::eval::{EvalConfig, StudentScore};
+use crate::hub::{StoredType, export_student};
 use crate::model::{LoopedConfig, LoopedTransformer};
 use crate::nn::Params;
 use crate::recipe::Recipe;
@@ -67,7 +67,15 @@ pub fn distill(mut recipe: Recipe, options: &Options) -> Result<Report> {
         untrained: Some(untrained),
         samples,
     };
-    export(&out.join("student"), &config, &objective.params().tensors(), &stage, &recipe, &report)?;
+    options.observer.note("exporting the student");
+    export_student(
+        &out.join("student"),
+        &config,
+        &objective.params().tensors(),
+        Some(teacher.tokenizer()?),
+        &report.card(&recipe)?,
+        StoredType::F32,
+    )?;
     report.write(&out.join("eval.json"))?;
     Ok(report)
 }
@@ -223,17 +231,4 @@ impl Stage<'_> {
         trainer.use_ema(objective.params())?;
         Ok((trainer, summary))
     }
-}
-
-fn export(
-    folder: &Path,
-    config: &LoopedConfig,
-    tensors: &BTreeMap<String, Tensor>,
-    stage: &Stage,
-    recipe: &Recipe,
-    report: &Report,
-) -> Result<()> {
-    let _ = (config, tensors, recipe, report);
-    stage.options.observer.note(&format!("exporting {}", folder.display()));
-    Ok(())
 }

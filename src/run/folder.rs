@@ -55,11 +55,15 @@ pub fn finished(folder: &Path) -> bool {
 impl RunFolder {
     /// Takes the folder for `recipe`; what `auto` found in the run that goes on is put into it.
     pub(super) fn claim(out: &Path, existing: Existing, recipe: &mut Recipe) -> Result<Self> {
+        refuse_foreign(out)?;
         let lock = RunLock::acquire(out)?;
         let steps = Checkpoints::new(out, 1).steps()?;
         let recipe_file = out.join("recipe.toml");
         match existing {
-            Existing::Refuse => refuse(out, steps.last().copied(), recipe)?,
+            Existing::Refuse => {
+                refuse(out, steps.last().copied(), recipe)?;
+                clear(out)?;
+            }
             Existing::Resume if recipe_file.exists() => continue_as(&recipe_file, recipe)?,
             Existing::Resume => {}
             Existing::Replace => clear(out)?,
@@ -84,10 +88,9 @@ fn refuse(out: &Path, step: Option<u64>, recipe: &Recipe) -> Result<()> {
         "a finished run".to_owned()
     } else if let Some(step) = step {
         format!("an unfinished run, at step {step} of {}", recipe.train.steps)
-    } else if out.join("recipe.toml").exists() {
-        "a run that was stopped before its first checkpoint".to_owned()
     } else {
-        return refuse_foreign(out);
+        // One that was stopped before its first checkpoint is nothing to lose.
+        return Ok(());
     };
     Err(Error::input(format!("this folder already holds {there}")).at(out.display()).hint(
         "go on with it by --resume, begin again by --force (which deletes it), or give another \
@@ -95,18 +98,25 @@ fn refuse(out: &Path, step: Option<u64>, recipe: &Recipe) -> Result<()> {
     ))
 }
 
-/// A folder of something else is not mixed with a run.
+/// A folder of something else is not mixed with a run, nor deleted for one.
 fn refuse_foreign(out: &Path) -> Result<()> {
-    let entries = fs::read_dir(out).map_err(|error| Error::io("listing", out, &error))?;
-    let mut names = entries.flatten().map(|entry| entry.file_name());
-    match names.find(|name| name != "lock") {
+    let entries = match fs::read_dir(out) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| Error::io("opening the run folder", out, &error))?,
+    };
+    let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
+    let is_run = ["lock", "recipe.toml"].iter().all(|made| names.iter().any(|name| name == made));
+    if is_run {
+        return Ok(());
+    }
+    match names.iter().find(|name| *name != "lock") {
         None => Ok(()),
         Some(name) => Err(Error::input(format!(
             "this folder holds other files, such as `{}`",
             name.to_string_lossy()
         ))
         .at(out.display())
-        .hint("give a new or an empty folder with --out; --force adds the run to what is there")),
+        .hint("give a new or an empty folder with --out")),
     }
 }
 

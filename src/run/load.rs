@@ -1,6 +1,7 @@
 //! Where is a model, and where does it compute?
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
@@ -41,7 +42,8 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// Reads what `source` names: a folder, a GGUF file, or a repository of the Hub.
+    /// Reads what `source` names: a folder, a GGUF file, a repository of the Hub, or a run folder
+    /// with a student or a model in it.
     ///
     /// # Errors
     /// It cannot be had, is damaged, or does not fit.
@@ -51,7 +53,8 @@ impl Loaded {
         observer: &dyn Observer,
         interrupt: &Interrupt,
     ) -> Result<Self> {
-        let checkpoint = source.parse::<Source>()?.load(observer, &|| interrupt.is_set())?;
+        let source: Source = inside_run(source).parse()?;
+        let checkpoint = source.load(observer, &|| interrupt.is_set())?;
         let tensors = on(&checkpoint.tensors, device)?;
         let model = match &checkpoint.looped {
             Some(config) => Model::Looped(LoopedTransformer::new(config, &tensors)?),
@@ -107,6 +110,17 @@ impl Loaded {
         }
         Ok(tokenizer)
     }
+}
+
+/// A run folder stands for what was made in it.
+fn inside_run(source: &str) -> String {
+    let is_model = |folder: &Path| folder.join("config.json").exists();
+    let folder = Path::new(source);
+    ["student", "model"]
+        .map(|made| folder.join(made))
+        .into_iter()
+        .find(|made| !is_model(folder) && is_model(made))
+        .map_or_else(|| source.to_owned(), |made| made.to_string_lossy().into_owned())
 }
 
 /// The same tensors on a device.

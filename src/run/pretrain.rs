@@ -11,6 +11,7 @@ use super::{Options, text};
 use crate::data::{Corpus, Split, Tokenizer, read_documents};
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
+use crate::hub::{StoredType, export_stack};
 use crate::lm::{LanguageModeling, TokenizerConfig, initial_tensors};
 use crate::recipe::Recipe;
 use crate::train::{Objective, Summary, Trainer};
@@ -58,7 +59,15 @@ pub fn pretrain(mut recipe: Recipe, options: &Options) -> Result<Report> {
         untrained: None,
         samples,
     };
-    export(&out.join("model"), &objective, &tokenizer, &report, options)?;
+    options.observer.note("exporting the model");
+    export_stack(
+        &out.join("model"),
+        &config,
+        &objective.params().tensors(),
+        Some(&tokenizer),
+        &report.card(&recipe)?,
+        StoredType::F32,
+    )?;
     report.write(&out.join("eval.json"))?;
     Ok(report)
 }
@@ -119,16 +128,4 @@ fn train<'t>(
     let summary = trainer.fit(objective, &batches, folder.resume, Some(&mut validate), observer)?;
     trainer.use_ema(objective.params())?;
     Ok((trainer, summary))
-}
-
-fn export(
-    folder: &Path,
-    objective: &LanguageModeling,
-    tokenizer: &Tokenizer,
-    report: &Report,
-    options: &Options,
-) -> Result<()> {
-    let _ = (objective, tokenizer, report);
-    options.observer.note(&format!("exporting {}", folder.display()));
-    Ok(())
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::folder::write_atomically;
 use crate::error::{Error, Result};
 use crate::eval::{Evaluation, StudentScore};
+use crate::hub::Card;
+use crate::recipe::Recipe;
 use crate::train::Summary;
 
 /// The content of `eval.json`.
@@ -77,6 +79,23 @@ impl Report {
     /// Writes it as JSON.
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         write_json(path, self)
+    }
+
+    /// What the model card tells of it.
+    pub(super) fn card(&self, recipe: &Recipe) -> Result<Card> {
+        let training = &self.training;
+        let trained =
+            format!("It was trained for {} steps on {} tokens.", training.steps, training.tokens);
+        Ok(Card {
+            name: self.name.clone(),
+            teacher: self.teacher_source.clone(),
+            recipe: Some(recipe.to_toml()?),
+            tables: vec![
+                ("Results on held-out text".to_owned(), self.table()),
+                ("Costs".to_owned(), self.evaluation.costs()),
+            ],
+            notes: vec![trained],
+        })
     }
 
     /// Teacher beside student: a head, then rows of as many cells. The student as it started

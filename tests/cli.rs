@@ -1,0 +1,6 @@
+//! Does the program keep its promises to people and scripts?
+
+mod errors;
+mod help;
+mod runs;
+mod world;

@@ -1,0 +1,67 @@
+//! Does every recipe that is shipped work?
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use factorexe::recipe::{Recipe, Source};
+
+fn shipped() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+    let mut recipes: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .collect();
+    recipes.sort();
+    assert!(recipes.len() >= 3, "{recipes:?}");
+    recipes
+}
+
+fn read(path: &Path, smoke: bool) -> Recipe {
+    let source = Source { path: path.to_owned(), smoke, ..Source::default() };
+    source.read().unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_recipe_is_read_and_its_resolved_form_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in shipped() {
+        for smoke in [false, true] {
+            let recipe = read(&path, smoke);
+            let again = folder.path().join("again.toml");
+            std::fs::write(&again, recipe.to_toml().unwrap()).unwrap();
+            assert_eq!(read(&again, false), recipe, "{}", path.display());
+        }
+    }
+}
+
+/// With a small teacher of random weights in the place of the one each recipe names.
+#[test]
+fn every_recipe_runs_at_smoke() {
+    let folder = tempfile::tempdir().unwrap();
+    let teacher = folder.path().join("teacher");
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_factorize"))
+            .args(arguments)
+            .args(["--smoke", "--quiet"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("XDG_CACHE_HOME", folder.path())
+            .env("RAYON_NUM_THREADS", "1")
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+    };
+    let layers = ["--set", "model.layers=30", "--set", "model.width=32"];
+    let base = ["pretrain", "recipes/tiny-teacher.toml", "--out", teacher.to_str().unwrap()];
+    run(&[&base[..], &layers[..]].concat());
+    for (index, path) in shipped().iter().enumerate() {
+        let out = folder.path().join(index.to_string());
+        let (out, path_text) = (out.to_str().unwrap(), path.to_str().unwrap());
+        if read(path, true).is_pretraining() {
+            run(&["pretrain", path_text, "--out", out]);
+        } else {
+            run(&["--teacher", teacher.to_str().unwrap(), path_text, "--out", out]);
+        }
+    }
+}
