@@ -24,6 +24,23 @@
 //!
 //! B batch, T tokens, D width, H query heads, K core layers, N repetitions, L teacher layers,
 //! V vocabulary.
+//!
+//! # What lives where
+//!
+//! | room | its question |
+//! | --- | --- |
+//! | [`nn`] | layers on a tape of explicit backward steps: fused on the CPU, composed of candle's operations elsewhere; nothing is recorded for what is frozen |
+//! | [`data`] | text to tokens to batches: batch `i` is a function of the seed and `i` alone, so a resumed run reads what an uninterrupted one reads |
+//! | [`train`] | the one trainer: an [`train::Objective`] gives loss and gradients, the rest is its |
+//! | [`model`] | teacher and student, built of one [`nn::Block`]; which layer imitates which |
+//! | [`hub`] | checkpoints in (folders, Hub, GGUF) and out (factorized, unrolled); one table a family |
+//! | [`distill`] | where a student starts and what it minimises |
+//! | [`lm`] | the objective of `pretrain` |
+//! | [`eval`], [`generate`] | how good it is, and what it writes |
+//! | [`recipe`], [`run`] | an experiment as written, and as carried out |
+//!
+//! A name on disk and in memory is one and the same: `layers.3.attention.q.weight` of a teacher,
+//! `core.0.attention.q.weight` of a student, `core.0.attention.q.lora.2.a` of its third repetition.
 
 pub mod data;
 pub mod distill;
@@ -43,3 +60,8 @@ pub mod train;
 pub mod cli;
 
 pub use error::{Error, Result};
+
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -232,3 +232,37 @@ fn weights_move_along_their_ramp() {
     let ramp = Weighting::Ramp { from: 1.0, to: 0.0, begin: 0.5, end: 1.0 };
     assert_eq!([ramp.at(0.0), ramp.at(0.5), ramp.at(0.75), ramp.at(1.0)], [1.0, 1.0, 0.5, 0.0]);
 }
+
+/// `FACTOREXE_SMOLLM2=file.gguf cargo test --release -- --ignored real_teacher`
+#[test]
+#[ignore = "needs a real model: FACTOREXE_SMOLLM2=path"]
+fn a_real_teacher_is_its_student_when_nothing_is_shared_or_corrections_have_full_rank() {
+    let path = std::env::var("FACTOREXE_SMOLLM2").expect("FACTOREXE_SMOLLM2 names a file");
+    let source: factorexe::hub::Source = path.parse().unwrap();
+    let checkpoint = source.load(&Quiet, &|| false).unwrap();
+    let teacher = Transformer::new(&checkpoint.config, &checkpoint.tensors).unwrap();
+    let ids = Tensor::new(&[[504_u32, 3575, 282, 4649, 314, 260, 1743]], &Device::Cpu).unwrap();
+    let logits = |model: &dyn CausalLm, repetitions: usize| {
+        let states = model.states(&Tape::off(), &ids, repetitions).unwrap();
+        model.frame().logits(states.last().unwrap().tensor()).unwrap()
+    };
+    let expected = logits(&teacher, 1);
+    let full = Relaxation::Lora { rank: 576 };
+    for (shape, relaxation) in [((3, 24, 1, 3), Relaxation::None), ((13, 2, 2, 13), full)] {
+        let (prelude, core, repetitions, coda) = shape;
+        let student = StudentConfig {
+            relaxation,
+            init: Init::Average,
+            ..student_config(prelude, core, repetitions, coda)
+        };
+        let config = split::find(&teacher, &student, &[]).unwrap();
+        let tensors = &checkpoint.tensors;
+        let tensors =
+            student_tensors(&teacher, tensors, &config, &student, &[], 7, &Quiet).unwrap();
+        let made = LoopedTransformer::new(&config, &tensors).unwrap();
+        let error = difference(&logits(&made, repetitions), &expected);
+        println!("{relaxation:?}: off by {error} of the largest logit");
+        // f32 through 30 layers; the decomposition of each residual adds to it.
+        assert!(error < 1e-3, "{relaxation:?} is off by {error}");
+    }
+}

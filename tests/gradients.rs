@@ -120,6 +120,42 @@ proptest! {
     }
 }
 
+#[test]
+fn comparisons_agree_with_the_composed_ones() {
+    let p = params(&[("head", random(1, &[37, 12]))]);
+    let state = (random(2, &[2, 9, 12]) * 3.0).unwrap();
+    let teacher = TeacherHead { hidden: random(3, &[2, 9, 5]), weight: random(4, &[37, 5]) };
+    let targets: Vec<u32> = (0..18).map(|i| (i * 11) % 37).collect();
+    let weights = HeadWeights { cross_entropy: 0.7, kl: 1.3, temperature: 2.0 };
+    let target = random(5, &[2, 9, 12]);
+    let run = |tape: Tape, scale, teacher: Option<&TeacherHead>| {
+        let leaf = tape.leaf(state.clone());
+        let how = StateComparison { squared: 1.0, cosine: 0.5, scale, skip_tokens: 2 };
+        let states = compare_states(&tape, &leaf, &target, &how, 0.3).unwrap();
+        let head = weight(&p, "head");
+        let found = compare(&tape, &leaf, &head, teacher, &targets, weights).unwrap();
+        let (gradients, leaves) = tape.backward_to(&[], &[&leaf]).unwrap();
+        (states, found, gradients["head"].clone(), leaves[0].clone().unwrap())
+    };
+    for scale in [StateScale::Raw, StateScale::Dimension] {
+        for teacher in [None, Some(&teacher)] {
+            let fused = run(Tape::recording(), scale, teacher);
+            let composed = run(Tape::recording().with_reference(), scale, teacher);
+            assert!((fused.0.squared - composed.0.squared).abs() < 1e-5 * fused.0.squared);
+            assert!((fused.0.cosine - composed.0.cosine).abs() < 1e-5);
+            for (fused, composed) in
+                [(&fused.1.cross_entropy, &composed.1.cross_entropy), (&fused.1.kl, &composed.1.kl)]
+            {
+                assert_eq!(fused.len(), composed.len());
+                assert!(fused.iter().zip(composed).all(|(x, y)| (x - y).abs() < 1e-5));
+            }
+            assert_eq!(fused.1.agree, composed.1.agree);
+            assert!(difference(&fused.2, &composed.2) < F32_SUMS);
+            assert!(difference(&fused.3, &composed.3) < F32_SUMS);
+        }
+    }
+}
+
 /// Central differences of `loss` along a random direction of each parameter, against its gradient.
 fn check_differences(params: &Params, loss: &dyn Fn(&Tape) -> f64) {
     let tape = Tape::recording();

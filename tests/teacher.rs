@@ -111,3 +111,43 @@ fn a_student_is_read_back_as_it_was_written() {
     write(json!({"model_type": "factorexe-looped", "factorexe": {"base": 3}}));
     says(&input(&read().unwrap_err()), &["does not say how this student is factored"]);
 }
+
+/// candle-transformers gives the logits of the last token only.
+#[test]
+fn candles_own_llama_gives_the_same_last_logits() {
+    use candle_nn::VarBuilder;
+    use candle_transformers::models::llama;
+    for name in ["llama-tied", "llama-f16"] {
+        let (checkpoint, (ids, _)) = (load(name), reference(name));
+        let family = factorexe::hub::Family::named("llama").unwrap();
+        let published = checkpoint.tensors.iter();
+        let published =
+            published.map(|(name, values)| (family.hf_name(name).unwrap(), values.clone()));
+        let config = &checkpoint.config;
+        let same = llama::Config {
+            hidden_size: config.width,
+            intermediate_size: config.mlp_width,
+            vocab_size: config.vocabulary,
+            num_hidden_layers: config.layers,
+            num_attention_heads: config.heads,
+            num_key_value_heads: config.kv_heads,
+            use_flash_attn: false,
+            rms_norm_eps: config.norm_eps,
+            rope_theta: config.rope_theta as f32,
+            bos_token_id: None,
+            eos_token_id: None,
+            rope_scaling: None,
+            max_position_embeddings: config.max_positions,
+            tie_word_embeddings: config.tied_head,
+        };
+        let f32 = candle_core::DType::F32;
+        let weights = VarBuilder::from_tensors(published.collect(), f32, &Device::Cpu);
+        let oracle = llama::Llama::load(weights, &same).unwrap();
+        let mut cache = llama::Cache::new(false, f32, &same, &Device::Cpu).unwrap();
+        let expected = oracle.forward(&ids, 0, &mut cache).unwrap();
+        let last = ids.dim(1).unwrap() - 1;
+        let found = compute(&checkpoint, &ids)["logits"].narrow(1, last, 1).unwrap();
+        let distance = furthest(&found.squeeze(1).unwrap(), &expected);
+        assert!(distance < ABSOLUTE, "{name}: the last logits are off by {distance}");
+    }
+}

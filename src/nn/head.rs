@@ -3,9 +3,10 @@
 //! Logits exist for a few tokens at a time only: each chunk is multiplied, compared, and turned
 //! into its gradient before the next one is touched.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use rayon::prelude::*;
 
+use super::composed_loss;
 use super::gemm::{Into, Matrix, Threads, new_product, product};
 use super::host::{self, Host};
 use super::params::Weight;
@@ -77,65 +78,45 @@ pub fn compare(
         return Err(Error::input(format!("token {target} is past the vocabulary of {vocabulary}"))
             .hint("is the tokenizer the one this model was trained with?"));
     }
+    if !tape.fuses(hidden.tensor()) {
+        return composed_loss::compare(tape, hidden, head, teacher, targets, weights);
+    }
     let needs = tape.needs(&[hidden], &[head]);
+    let count = |needed: bool, count: usize| if needed { count } else { 0 };
     let mut job = Job {
         targets,
         weights,
         vocabulary,
-        d_hidden: vec![0.0; if needs { targets.len() * width } else { 0 }],
-        d_head: vec![
-            0.0;
-            if needs && head.trained_name().is_some() { vocabulary * width } else { 0 }
-        ],
+        d_hidden: vec![0.0; count(needs, targets.len() * width)],
+        d_head: vec![0.0; count(needs && head.trained_name().is_some(), vocabulary * width)],
         terms: HeadTerms::default(),
     };
-    let device = hidden.tensor().device().clone();
-    let flat = on_host(&hidden.tensor().reshape(((), width))?)?;
-    let head_host = on_host(head.tensor())?;
-    let teacher_host = teacher
+    let flat = hidden.tensor().reshape(((), width))?.contiguous()?;
+    let teacher = teacher
         .map(|teacher| {
-            let width = teacher.weight.dim(1)?;
-            Ok::<_, Error>((
-                on_host(&teacher.hidden.reshape(((), width))?)?,
-                on_host(&teacher.weight)?,
-            ))
+            let flat = teacher.hidden.reshape(((), teacher.weight.dim(1)?))?.contiguous()?;
+            Ok::<_, Error>((flat, &teacher.weight))
         })
         .transpose()?;
     for start in (0..targets.len()).step_by(CHUNK) {
         let rows = start..(start + CHUNK).min(targets.len());
-        let mut logits = logits_of(&flat, &head_host, &rows)?;
-        let teacher = match &teacher_host {
+        let mut logits = logits_of(&flat, head.tensor(), &rows)?;
+        let teacher = match &teacher {
             Some((hidden, weight)) => logits_of(hidden, weight, &rows)?,
             None => Vec::new(),
         };
         job.compare_rows(rows.clone(), &mut logits, &teacher);
         if needs {
-            job.back(rows, &logits, &flat, &head_host)?;
+            job.back(rows, &logits, &flat, head.tensor())?;
         }
     }
     if needs {
-        let shape = hidden.tensor().shape();
-        tape.push_loss(hidden, to_device(job.d_hidden, shape, &device, hidden.tensor().dtype())?);
+        tape.push_loss(hidden, host::tensor(job.d_hidden, hidden.tensor().shape())?);
         if !job.d_head.is_empty() {
-            let shape = head.tensor().shape();
-            let gradient = to_device(job.d_head, shape, &device, head.tensor().dtype())?;
-            tape.push_weight_loss(head, gradient);
+            tape.push_weight_loss(head, host::tensor(job.d_head, head.tensor().shape())?);
         }
     }
     Ok(job.terms)
-}
-
-pub(super) fn on_host(tensor: &Tensor) -> Result<Tensor> {
-    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous()?)
-}
-
-fn to_device(
-    values: Vec<f32>,
-    shape: &candle_core::Shape,
-    device: &Device,
-    dtype: DType,
-) -> Result<Tensor> {
-    Ok(host::tensor(values, shape)?.to_device(device)?.to_dtype(dtype)?)
 }
 
 /// Logits of some rows of `hidden` (tokens, D) under `head` (V, D).

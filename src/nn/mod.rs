@@ -3,6 +3,7 @@
 pub mod attention;
 pub mod block;
 pub mod compare_each;
+mod composed_loss;
 pub(crate) mod gemm;
 pub mod head;
 pub(crate) mod host;

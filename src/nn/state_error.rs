@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::composed_loss;
 use super::head::mean;
 use super::host::{self, Host};
 use super::tape::{Tape, Value};
@@ -62,10 +63,10 @@ pub fn compare_states(
             target.dims()
         )));
     }
-    let cpu = |x: &Tensor| {
-        x.to_device(&candle_core::Device::Cpu)?.to_dtype(candle_core::DType::F32)?.contiguous()
-    };
-    let (state_host, target_host) = (cpu(state.tensor())?, cpu(target)?);
+    if !tape.fuses(state.tensor()) {
+        return composed_loss::compare_states(tape, state, target, how, weight);
+    }
+    let (state_host, target_host) = (state.tensor().contiguous()?, target.contiguous()?);
     let (h, t) = (Host::new(&state_host)?, Host::new(&target_host)?);
     let skip = how.skip_tokens.min(tokens.saturating_sub(1));
     let scales = dimension_scales(&t, width, tokens, skip, how.scale);
@@ -87,10 +88,7 @@ pub fn compare_states(
         let gradient = host::new_rows(batch * tokens * width, width, |row, values| {
             values.copy_from_slice(&rows[row * (width + 2)..][..width]);
         });
-        let gradient = host::tensor(gradient, (batch, tokens, width))?;
-        let gradient =
-            gradient.to_device(state.tensor().device())?.to_dtype(state.tensor().dtype())?;
-        tape.push_loss(state, gradient);
+        tape.push_loss(state, host::tensor(gradient, (batch, tokens, width))?);
     }
     Ok(terms)
 }

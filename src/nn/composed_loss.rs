@@ -1,0 +1,117 @@
+//! What do the comparisons compute, composed of candle's operations?
+//!
+//! The path of devices without kernels of their own, and the yardstick of those with. Gradients are
+//! written out, so nothing but the inputs is kept.
+
+use candle_core::{D, DType, Tensor};
+
+use super::head::{HeadTerms, HeadWeights, TeacherHead};
+use super::params::Weight;
+use super::state_error::{StateComparison, StateScale, StateTerms};
+use super::tape::{Tape, Value};
+use crate::error::Result;
+
+/// Tokens whose logits are alive at once.
+const CHUNK: usize = 1024;
+
+/// x - log sum e^x over the last axis, (tokens, V).
+fn log_softmax(logits: &Tensor) -> Result<Tensor> {
+    let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
+    let log_sum = shifted.exp()?.sum_keepdim(D::Minus1)?.log()?;
+    Ok(shifted.broadcast_sub(&log_sum)?)
+}
+
+fn logits(hidden: &Tensor, head: &Tensor) -> Result<Tensor> {
+    Ok(hidden.matmul(&head.t()?)?.to_dtype(DType::F32)?)
+}
+
+/// As [`super::head::compare`].
+pub(super) fn compare(
+    tape: &Tape,
+    hidden: &Value,
+    head: &Weight,
+    teacher: Option<&TeacherHead>,
+    targets: &[u32],
+    weights: HeadWeights,
+) -> Result<HeadTerms> {
+    let (width, weight) = (head.tensor().dim(1)?, head.tensor());
+    let flat = hidden.tensor().reshape(((), width))?.contiguous()?;
+    let scale = 1.0 / targets.len() as f64;
+    let temperature = f64::from(weights.temperature);
+    let ce = f64::from(weights.cross_entropy) * scale;
+    let kl = f64::from(weights.kl) * scale * temperature;
+    let mut terms = HeadTerms::default();
+    let (mut d_hidden, mut d_head) = (Vec::new(), None);
+    for start in (0..targets.len()).step_by(CHUNK) {
+        let rows = start..(start + CHUNK).min(targets.len());
+        let x = flat.narrow(0, rows.start, rows.len())?;
+        let next = Tensor::from_slice(&targets[rows.clone()], (rows.len(), 1), flat.device())?;
+        let student = logits(&x, weight)?;
+        let log_p = log_softmax(&student)?;
+        let found = log_p.gather(&next, 1)?.neg()?;
+        terms.cross_entropy.extend(found.flatten_all()?.to_vec1::<f32>()?);
+        let one = (found.ones_like()? * -ce)?;
+        let mut d_logits = (log_p.exp()? * ce)?.scatter_add(&next, &one, 1)?;
+        if let Some(teacher) = teacher {
+            let wide = teacher.weight.dim(1)?;
+            let own = teacher.hidden.reshape(((), wide))?.narrow(0, rows.start, rows.len())?;
+            let own = logits(&own.contiguous()?, &teacher.weight)?;
+            let cold = log_softmax(&(&student / temperature)?)?;
+            let target = log_softmax(&(&own / temperature)?)?;
+            let p = target.exp()?;
+            terms.kl.extend((&p * (&target - &cold)?)?.sum(1)?.to_vec1::<f32>()?);
+            let same = student.argmax(1)?.eq(&own.argmax(1)?)?.to_vec1::<u8>()?;
+            terms.agree.extend(same.into_iter().map(|same| same == 1));
+            d_logits = (d_logits + ((cold.exp()? - p)? * kl)?)?;
+        }
+        let d_logits = d_logits.to_dtype(x.dtype())?;
+        d_hidden.push(d_logits.matmul(weight)?);
+        if tape.needs(&[], &[head]) {
+            let part = d_logits.t()?.matmul(&x)?;
+            d_head = Some(d_head.map_or(Ok(part.clone()), |sum: Tensor| sum + &part)?);
+        }
+    }
+    tape.push_loss(hidden, Tensor::cat(&d_hidden, 0)?.reshape(hidden.tensor().shape())?);
+    if let Some(gradient) = d_head {
+        tape.push_weight_loss(head, gradient);
+    }
+    Ok(terms)
+}
+
+/// As [`super::state_error::compare_states`].
+pub(super) fn compare_states(
+    tape: &Tape,
+    state: &Value,
+    target: &Tensor,
+    how: &StateComparison,
+    weight: f32,
+) -> Result<StateTerms> {
+    let (batch, tokens, width) = state.tensor().dims3()?;
+    let skip = how.skip_tokens.min(tokens.saturating_sub(1));
+    let kept = |x: &Tensor| x.narrow(1, skip, tokens - skip)?.to_dtype(DType::F32);
+    let (h, t) = (kept(state.tensor())?, kept(target)?);
+    let scales = match how.scale {
+        StateScale::Raw => Tensor::ones((1, 1, width), DType::F32, t.device())?,
+        StateScale::Dimension => {
+            let squares = t.sqr()?.mean_keepdim(0)?.mean_keepdim(1)?;
+            let floor = (squares.mean_all()? * 1e-4)?.clamp(1e-20, f32::MAX)?;
+            squares.broadcast_maximum(&floor.reshape((1, 1, 1))?)?.recip()?
+        }
+    };
+    let sum = |x: &Tensor| Ok::<_, crate::Error>(x.broadcast_mul(&scales)?.sum_keepdim(2)?);
+    let (hh, tt) =
+        (sum(&h.sqr()?)?.clamp(1e-20, f32::MAX)?, sum(&t.sqr()?)?.clamp(1e-20, f32::MAX)?);
+    let gap = (&h - &t)?;
+    let squared = (sum(&gap.sqr()?)? / &tt)?;
+    let norms = (&hh * &tt)?.sqrt()?;
+    let cosine = (sum(&(&h * &t)?)? / &norms)?;
+    let mean = |x: &Tensor| Ok::<_, crate::Error>(f64::from(x.mean_all()?.to_scalar::<f32>()?));
+    let terms = StateTerms { squared: mean(&squared)?, cosine: mean(&cosine)? };
+    let share = f64::from(weight) / (batch * (tokens - skip)).max(1) as f64;
+    let away = (gap.broadcast_div(&tt)? * (2.0 * share * f64::from(how.squared)))?;
+    let towards = (t.broadcast_div(&norms)? - h.broadcast_mul(&(cosine / hh)?)?)?;
+    let gradient = (away - (towards * (share * f64::from(how.cosine)))?)?;
+    let gradient = gradient.broadcast_mul(&scales)?.pad_with_zeros(1, skip, 0)?;
+    tape.push_loss(state, gradient.to_dtype(state.tensor().dtype())?);
+    Ok(terms)
+}
