@@ -62,10 +62,6 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
     numbers.into_iter().map(f32::to_bits).collect()
 }
 
-fn tokenizer() -> Tokenizer {
-    Tokenizer::train_bpe((0..50).map(|i| format!("word {i}")), 300).unwrap()
-}
-
 fn export(folder: &Path, (config, tensors): &(LoopedConfig, Tensors)) -> factorexe::Result<()> {
     export_student(folder, config, tensors, None, &Card::default(), StoredType::F32)
 }
@@ -148,7 +144,8 @@ fn a_student_carries_its_tokenizer_its_card_and_how_it_is_factored() {
         tables: vec![("Results".into(), vec![vec!["perplexity".into()], vec!["24.3".into()]])],
         notes: vec!["A note.".into()],
     };
-    let tokenizer = tokenizer();
+    let texts = (0..50).map(|i| format!("word {i}"));
+    let tokenizer = Tokenizer::train_bpe(texts, 300).unwrap();
     let stored = StoredType::F32;
     export_student(place.path(), &config, &resized, Some(&tokenizer), &card, stored).unwrap();
     let back = load(place.path());
@@ -228,9 +225,9 @@ fn what_cannot_be_read_back_is_not_written_and_the_old_stays() {
     };
     says(&input(&spoiled(f32::NAN, StoredType::F32)), &["`norm.weight` is NaN", "diverged"]);
     says(&input(&spoiled(1e5, StoredType::F16)), &["100000", "f16", "bf16"]);
-    let (config, mut tensors) = good.clone();
-    tensors.remove("core.0.mlp.up.weight");
-    let error = export(&folder, &(config, tensors)).unwrap_err();
+    let mut lacking = good.clone();
+    lacking.1.remove("core.0.mlp.up.weight");
+    let error = export(&folder, &lacking).unwrap_err();
     says(error.message(), &["`core.0.mlp.up.weight` is missing"]);
     assert_eq!(fs::read(folder.join("model.safetensors")).unwrap(), before);
     assert_eq!(names(place.path()), ["student"]);

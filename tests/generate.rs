@@ -3,10 +3,12 @@
 use candle_core::{D, Device, Tensor};
 use factorexe::data::{SpecialTokens, Tokenizer};
 use factorexe::generate::{Continuation, End, GenerateConfig, Generator};
+use factorexe::hub::Source;
 use factorexe::model::{
     CausalLm, LoopedConfig, LoopedTransformer, Relaxation, Transformer, TransformerConfig,
 };
 use factorexe::nn::Tape;
+use factorexe::observe::Quiet;
 
 use crate::support::{random_params, tiny_config, tiny_looped};
 
@@ -195,4 +197,22 @@ fn values_that_draw_nothing_are_refused() {
         let error = config.validate().unwrap_err();
         assert!(error.message().contains(word), "{error}");
     }
+}
+
+/// `FACTOREXE_SMOLLM2=file.gguf cargo test .. -- --ignored`
+#[test]
+#[ignore = "needs SmolLM2-135M-Instruct"]
+fn smollm2_continues_as_known() {
+    let path = std::env::var("FACTOREXE_SMOLLM2").expect("FACTOREXE_SMOLLM2 names a file");
+    let checkpoint = path.parse::<Source>().unwrap().load(&Quiet, &|| false).unwrap();
+    let model = Transformer::new(&checkpoint.config, &checkpoint.tensors).unwrap();
+    let tokenizer = checkpoint.tokenizer.unwrap();
+    let config = GenerateConfig { max_tokens: 12, ..Default::default() };
+    let generator = Generator::new(&model, &tokenizer, &config).unwrap();
+    let write = |prompt: &str| generator.generate(prompt, &mut |_| true).unwrap().text;
+    let text = write("The capital of France is");
+    assert!(text.starts_with(" Paris."), "{text:?}");
+    // Its template would put a system message before this, and the answer is longer then.
+    let chat = "<|im_start|>user\nWhat is 2+2?<|im_end|>\n<|im_start|>assistant\n";
+    assert_eq!(write(chat), "The answer is 4.");
 }

@@ -1,10 +1,11 @@
 //! How does a student compare with its teacher on text that neither was fitted to?
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use candle_core::{Device, Tensor};
 
-use super::bootstrap::{DocumentSums, intervals, means};
+use super::bootstrap::{DocumentSums, Interval, intervals, means};
 use super::config::EvalConfig;
 use super::cost::{ModelCost, flops_per_token, peak_rss_mib};
 use super::report::{Evaluation, SizeRatio, StudentScore, TeacherScore};
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::nn::Tape;
 use crate::nn::compare_each::compare_each;
-use crate::nn::head::TeacherHead;
+use crate::nn::head::{HeadTerms, TeacherHead};
 use crate::observe::Observer;
 
 /// Compares `teacher` and `student` on `windows`; `stopped` is asked between repetitions.
@@ -136,59 +137,33 @@ impl<'a> Tally<'a> {
             batch.iter().flat_map(|window| &window.tokens[1..]).copied().collect();
         let head = self.student.map_or(frame, CausalLm::frame).head();
         let (teacher_nll, terms) = compare_each(&side, &normed, head, &targets)?;
+        let weight = targets.len() as f64;
         for (sum, exit) in self.cosines.iter_mut().zip(&exits) {
-            let weight = (batch.len() * tokens) as f64;
             *sum = sum.zip(exit.cosines).map(|(sum, found)| Cosines {
                 plain: sum.plain + weight * found.plain,
                 scaled: sum.scaled + weight * found.scaled,
             });
         }
         for (row, window) in batch.iter().enumerate() {
-            let span = row * tokens..(row + 1) * tokens;
             let document = self.documents.entry(window.document).or_default();
-            document.tokens += tokens as f64;
-            let total = |values: &[f32]| values[span.clone()].iter().copied().map(f64::from).sum();
-            let mut sums: Vec<f64> = vec![total(&teacher_nll)];
-            for terms in &terms {
-                let agreed = terms.agree[span.clone()].iter().filter(|&&agree| agree).count();
-                sums.extend([total(&terms.cross_entropy), total(&terms.kl), agreed as f64]);
-            }
-            document.sums.resize(sums.len(), 0.0);
-            document.sums.iter_mut().zip(sums).for_each(|(all, sum)| *all += sum);
+            add_row(document, row * tokens..(row + 1) * tokens, &teacher_nll, &terms);
         }
         Ok(())
     }
 
     fn finish(self, config: &EvalConfig, windows: &[EvaluationWindow]) -> Result<Evaluation> {
-        let documents: Vec<DocumentSums> = self.documents.into_values().collect();
-        let tokens: f64 = documents.iter().map(|document| document.tokens).sum();
+        let documents: Vec<DocumentSums> = self.documents.values().cloned().collect();
         let means = means(documents.iter());
         let intervals = intervals(&documents, config.bootstrap_samples, config.bootstrap_seed);
         let longest = windows.iter().max_by_key(|window| window.tokens.len());
         let longest = [longest.expect("there is a window")];
-        let context = longest[0].tokens.len() - 1;
         let cost = |model: &dyn CausalLm| {
             ModelCost::measure(model, &inputs(&longest, model.frame().device())?)
         };
         let teacher_cost = cost(self.teacher)?;
         let student_cost = self.student.map(|student| cost(student)).transpose()?;
-        let score = |(index, &repetitions): (usize, &usize)| {
-            let at = 1 + index * QUANTITIES;
-            let looped = self.student.map(LoopedTransformer::config);
-            StudentScore {
-                repetitions,
-                perplexity: means[at + NLL].exp(),
-                nll_nats: means[at + NLL],
-                kl_nats: means[at + KL],
-                agreement: means[at + AGREEMENT],
-                cosine: self.cosines[index].map(|sum| sum.plain / tokens),
-                cosine_scaled: self.cosines[index].map(|sum| sum.scaled / tokens),
-                perplexity_interval: intervals[at + NLL].map(|nll| nll.map(f64::exp)),
-                kl_interval: intervals[at + KL],
-                agreement_interval: intervals[at + AGREEMENT],
-                flops_per_token: flops_per_token(self.teacher.base(), looped, repetitions, context),
-            }
-        };
+        let tokens = documents.iter().map(|document| document.tokens).sum::<f64>();
+        let score = |index| self.score(index, &means, &intervals, longest[0].tokens.len() - 1);
         Ok(Evaluation {
             teacher: TeacherScore {
                 perplexity: means[0].exp(),
@@ -196,7 +171,7 @@ impl<'a> Tally<'a> {
                 tokens: tokens as u64,
                 perplexity_interval: intervals[0].map(|nll| nll.map(f64::exp)),
             },
-            student: self.repetitions.iter().enumerate().map(score).collect(),
+            student: (0..self.repetitions.len()).map(score).collect(),
             trained_repetitions: self.student.map(CausalLm::repetitions),
             documents: documents.len(),
             window_tokens: config.window_tokens,
@@ -206,4 +181,48 @@ impl<'a> Tally<'a> {
             peak_rss_mib: peak_rss_mib(),
         })
     }
+
+    /// The student at the repetitions of this index.
+    fn score(
+        &self,
+        index: usize,
+        means: &[f64],
+        intervals: &[Option<Interval>],
+        context: usize,
+    ) -> StudentScore {
+        let (at, repetitions) = (1 + index * QUANTITIES, self.repetitions[index]);
+        let looped = self.student.map(LoopedTransformer::config);
+        let tokens: f64 = self.documents.values().map(|document| document.tokens).sum();
+        StudentScore {
+            repetitions,
+            perplexity: means[at + NLL].exp(),
+            nll_nats: means[at + NLL],
+            kl_nats: means[at + KL],
+            agreement: means[at + AGREEMENT],
+            cosine: self.cosines[index].map(|sum| sum.plain / tokens),
+            cosine_scaled: self.cosines[index].map(|sum| sum.scaled / tokens),
+            perplexity_interval: intervals[at + NLL].map(|nll| nll.map(f64::exp)),
+            kl_interval: intervals[at + KL],
+            agreement_interval: intervals[at + AGREEMENT],
+            flops_per_token: flops_per_token(
+                self.student.map_or(self.teacher.base(), CausalLm::base),
+                looped,
+                repetitions,
+                context,
+            ),
+        }
+    }
+}
+
+/// Adds the tokens of one window to the sums of its document.
+fn add_row(document: &mut DocumentSums, span: Range<usize>, teacher: &[f32], terms: &[HeadTerms]) {
+    let total = |values: &[f32]| values[span.clone()].iter().copied().map(f64::from).sum();
+    let mut sums: Vec<f64> = vec![total(teacher)];
+    for terms in terms {
+        let agreed = terms.agree[span.clone()].iter().filter(|&&agree| agree).count();
+        sums.extend([total(&terms.cross_entropy), total(&terms.kl), agreed as f64]);
+    }
+    document.tokens += span.len() as f64;
+    document.sums.resize(sums.len(), 0.0);
+    document.sums.iter_mut().zip(sums).for_each(|(all, sum)| *all += sum);
 }

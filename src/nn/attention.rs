@@ -250,8 +250,7 @@ fn interleave(
     parts: &[&[f32]],
     (batch, tokens, heads, width): (usize, usize, usize, usize),
 ) -> Vec<f32> {
-    let mut output = vec![0.0; batch * tokens * heads * width];
-    host::fill_rows(&mut output, heads * width, |row, values| {
+    let output = host::new_rows(batch * tokens * heads * width, heads * width, |row, values| {
         let (batch, token) = (row / tokens, row % tokens);
         for (head, values) in values.chunks_exact_mut(width).enumerate() {
             let part = parts[batch * heads + head];

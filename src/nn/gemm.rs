@@ -1,6 +1,8 @@
 //! How are two matrices multiplied on the CPU?
 
-use gemm::Parallelism;
+use std::ops::Range;
+
+use rayon::prelude::*;
 
 /// A matrix as a slice with strides, so that transposes and heads need no copy.
 #[derive(Clone, Copy)]
@@ -59,13 +61,33 @@ pub(crate) enum Into {
 }
 
 /// Who computes the product.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Threads {
     /// The thread that asks, inside a loop that is parallel already.
     One,
     /// All of them.
     All,
 }
+
+/// Multiplications below which one thread does it all.
+const WORTH_SPLITTING: usize = 1 << 21;
+
+/// How many columns or rows of the output, `side` in all, one task computes: about 256, in an even
+/// number of tasks. It depends on nothing else, so every number is summed in the same order
+/// whatever the number of threads. gemm's own threads pack one operand on the thread that asks;
+/// here each task packs what it multiplies.
+fn task_size(side: usize) -> usize {
+    let tasks = (side / 256).next_multiple_of(2).max(2);
+    side.div_ceil(tasks).next_multiple_of(16)
+}
+
+/// Where tasks write; each its own part of one output.
+#[derive(Clone, Copy)]
+struct Target(*mut f32);
+
+#[expect(unsafe_code, reason = "tasks write disjoint parts of one output")]
+// SAFETY: `blocks` gives every task rows and columns that no other task has.
+unsafe impl Sync for Target {}
 
 /// `output = scale * a b`, or `+=`; output is (a.rows, b.columns), row by row, without gaps.
 pub(crate) fn product(
@@ -76,31 +98,75 @@ pub(crate) fn product(
     b: Matrix<'_>,
     threads: Threads,
 ) {
-    assert_eq!(a.columns, b.rows, "a product of matrices that do not fit");
     assert!(output.len() >= a.rows * b.columns, "a product larger than its output");
+    blocks(Target(output.as_mut_ptr()), into, scale, a, b, threads);
+}
+
+/// `a b` in new memory.
+pub(crate) fn new_product(a: Matrix<'_>, b: Matrix<'_>, threads: Threads) -> Vec<f32> {
+    let count = a.rows * b.columns;
+    let mut output = Vec::with_capacity(count);
+    if a.columns == 0 {
+        output.resize(count, 0.0);
+        return output;
+    }
+    blocks(Target(output.as_mut_ptr()), Into::Replace, 1.0, a, b, threads);
+    #[expect(unsafe_code, reason = "filling memory with zeros first takes a fifth of a step")]
+    // SAFETY: the capacity is `count`, and a product that replaces writes each of its numbers.
+    unsafe {
+        output.set_len(count);
+    }
+    output
+}
+
+/// Splits the longer side of the output into tasks of fixed size.
+fn blocks(target: Target, into: Into, scale: f32, a: Matrix<'_>, b: Matrix<'_>, threads: Threads) {
+    assert_eq!(a.columns, b.rows, "a product of matrices that do not fit");
     assert!(a.reach() <= a.values.len() && b.reach() <= b.values.len());
-    let parallelism = match threads {
-        Threads::All if rayon::current_num_threads() > 1 => {
-            Parallelism::Rayon(rayon::current_num_threads())
-        }
-        _ => Parallelism::None,
-    };
+    let (rows, columns) = (a.rows, b.columns);
+    if threads == Threads::One || rows * columns * a.columns < WORTH_SPLITTING {
+        part(target, into, scale, a, b, (0..rows, 0..columns));
+    } else if rows > columns {
+        let size = task_size(rows);
+        let task = |at: usize| (at * size..((at + 1) * size).min(rows), 0..columns);
+        (0..rows.div_ceil(size))
+            .into_par_iter()
+            .for_each(|at| part(target, into, scale, a, b, task(at)));
+    } else {
+        let size = task_size(columns);
+        let task = |at: usize| (0..rows, at * size..((at + 1) * size).min(columns));
+        (0..columns.div_ceil(size))
+            .into_par_iter()
+            .for_each(|at| part(target, into, scale, a, b, task(at)));
+    }
+}
+
+/// One block of the output.
+fn part(
+    target: Target,
+    into: Into,
+    scale: f32,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    (rows, columns): (Range<usize>, Range<usize>),
+) {
     #[expect(unsafe_code, reason = "gemm takes pointers and strides")]
-    // SAFETY: the three assertions above bound every element that gemm reads or writes; `output`
-    // is borrowed mutably, so it overlaps neither input.
+    // SAFETY: `blocks` has checked that both inputs reach no further than their numbers, and its
+    // callers that the output holds a.rows x b.columns; the block lies within. Inputs are borrowed
+    // while the output is owned by the caller, so they do not overlap.
     unsafe {
         gemm::gemm(
-            a.rows,
-            b.columns,
+            rows.len(),
+            columns.len(),
             a.columns,
-            output.as_mut_ptr(),
+            target.0.add(rows.start * b.columns + columns.start),
             1,
             b.columns as isize,
             into == Into::Add,
-            a.values.as_ptr(),
+            a.values.as_ptr().add(rows.start * a.row_stride),
             a.column_stride as isize,
             a.row_stride as isize,
-            b.values.as_ptr(),
+            b.values.as_ptr().add(columns.start * b.column_stride),
             b.column_stride as isize,
             b.row_stride as isize,
             1.0,
@@ -108,7 +174,7 @@ pub(crate) fn product(
             false,
             false,
             false,
-            parallelism,
+            gemm::Parallelism::None,
         );
     }
 }

@@ -6,7 +6,7 @@
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
-use super::gemm::{Into, Matrix, Threads, product};
+use super::gemm::{Into, Matrix, Threads, new_product, product};
 use super::host::{self, Host};
 use super::params::Weight;
 use super::tape::{Tape, Value};
@@ -146,11 +146,9 @@ pub(super) fn logits_of(
 ) -> Result<Vec<f32>> {
     let (vocabulary, width) = head.dims2()?;
     let (hidden, head) = (Host::new(hidden)?, Host::new(head)?);
-    let mut logits = vec![0.0; rows.len() * vocabulary];
     let x = Matrix::new(&hidden[rows.start * width..rows.end * width], rows.len(), width);
     let head = Matrix::new(&head, vocabulary, width).transposed();
-    product(&mut logits, Into::Replace, 1.0, x, head, Threads::All);
-    Ok(logits)
+    Ok(new_product(x, head, Threads::All))
 }
 
 struct Job<'a> {

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::gemm::{Into, Matrix, Threads, product};
+use super::gemm::{Into, Matrix, Threads, new_product, product};
 use super::host::{self, Host};
 use super::params::{Weight, Weights};
 use super::reference;
@@ -80,18 +80,16 @@ impl Linear {
         let x = Host::new(input)?;
         let rows = x.len() / inner;
         let x = Matrix::new(&x, rows, inner);
-        let mut y = vec![0.0; rows * out];
         let weight = Host::new(self.weight.tensor())?;
         let weight = Matrix::new(&weight, out, inner).transposed();
-        product(&mut y, Into::Replace, 1.0, x, weight, Threads::All);
+        let mut y = new_product(x, weight, Threads::All);
         let middle = match &self.low_rank {
             None => None,
             Some(low_rank) => {
                 let (a, b) = (Host::new(low_rank.a.tensor())?, Host::new(low_rank.b.tensor())?);
                 let rank = a.len() / inner;
-                let mut middle = vec![0.0; rows * rank];
                 let a = Matrix::new(&a, rank, inner).transposed();
-                product(&mut middle, Into::Replace, 1.0, x, a, Threads::All);
+                let middle = new_product(x, a, Threads::All);
                 let b = Matrix::new(&b, out, rank).transposed();
                 product(&mut y, Into::Add, 1.0, Matrix::new(&middle, rows, rank), b, Threads::All);
                 Some(middle)
@@ -124,34 +122,26 @@ impl Linear {
         let (x, dy) = (Host::new(input)?, Host::new(gradient)?);
         let rows = x.len() / inner;
         let (x, dy_rows) = (Matrix::new(&x, rows, inner), Matrix::new(&dy, rows, out));
-        let mut dx = vec![0.0; if slot.is_some() { rows * inner } else { 0 }];
+        let mut dx = Vec::new();
         if slot.is_some() {
             let weight = Host::new(self.weight.tensor())?;
-            let weight = Matrix::new(&weight, out, inner);
-            product(&mut dx, Into::Replace, 1.0, dy_rows, weight, Threads::All);
+            dx = new_product(dy_rows, Matrix::new(&weight, out, inner), Threads::All);
         }
-        backward.sum_weight(&self.weight, |sum| {
-            product(sum, Into::Add, 1.0, dy_rows.transposed(), x, Threads::All);
-        });
+        backward.add_product(&self.weight, dy_rows.transposed(), x);
         if let Some(bias) = &self.bias {
             backward.sum_weight(bias, |sum| add_rows(sum, &dy));
         }
         if let (Some(low_rank), Some(middle)) = (&self.low_rank, middle) {
             let (a, b) = (Host::new(low_rank.a.tensor())?, Host::new(low_rank.b.tensor())?);
             let rank = a.len() / inner;
-            let mut dm = vec![0.0; rows * rank];
-            product(&mut dm, Into::Replace, 1.0, dy_rows, Matrix::new(&b, out, rank), Threads::All);
+            let dm = new_product(dy_rows, Matrix::new(&b, out, rank), Threads::All);
             let dm = Matrix::new(&dm, rows, rank);
             if slot.is_some() {
                 product(&mut dx, Into::Add, 1.0, dm, Matrix::new(&a, rank, inner), Threads::All);
             }
-            backward.sum_weight(&low_rank.a, |sum| {
-                product(sum, Into::Add, 1.0, dm.transposed(), x, Threads::All);
-            });
+            backward.add_product(&low_rank.a, dm.transposed(), x);
             let middle = Matrix::new(middle, rows, rank);
-            backward.sum_weight(&low_rank.b, |sum| {
-                product(sum, Into::Add, 1.0, dy_rows.transposed(), middle, Threads::All);
-            });
+            backward.add_product(&low_rank.b, dy_rows.transposed(), middle);
         }
         if slot.is_some() {
             backward.add(slot, host::tensor(dx, input.shape())?)?;

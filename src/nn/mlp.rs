@@ -19,8 +19,7 @@ pub fn swiglu(tape: &Tape, gate: &Value, up: &Value) -> Result<Value> {
     let (gate_tensor, up_tensor) = (gate.tensor().clone(), up.tensor().clone());
     let output = {
         let (gate, up) = (Host::new(&gate_tensor)?, Host::new(&up_tensor)?);
-        let mut y = vec![0.0; gate.len()];
-        host::fill_ranges(&mut y, |range, y| {
+        let y = host::new_ranges(gate.len(), |range, y| {
             let inputs = gate[range.clone()].iter().zip(&up[range]);
             for (y, (gate, up)) in y.iter_mut().zip(inputs) {
                 *y = gate / (1.0 + host::exp(-gate)) * up;
@@ -35,16 +34,14 @@ pub fn swiglu(tape: &Tape, gate: &Value, up: &Value) -> Result<Value> {
     Ok(tape.push(output, move |gradient, backward| {
         let (gate, up, dy) =
             (Host::new(&gate_tensor)?, Host::new(&up_tensor)?, Host::new(&gradient)?);
-        let mut d_gate = vec![0.0; gate.len()];
-        let mut d_up = vec![0.0; gate.len()];
-        host::fill_ranges(&mut d_gate, |range, d_gate| {
+        let d_gate = host::new_ranges(gate.len(), |range, d_gate| {
             let inputs = gate[range.clone()].iter().zip(&up[range.clone()]).zip(&dy[range]);
             for (d_gate, ((gate, up), dy)) in d_gate.iter_mut().zip(inputs) {
                 let sigmoid = 1.0 / (1.0 + host::exp(-gate));
                 *d_gate = dy * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
             }
         });
-        host::fill_ranges(&mut d_up, |range, d_up| {
+        let d_up = host::new_ranges(gate.len(), |range, d_up| {
             let inputs = gate[range.clone()].iter().zip(&dy[range]);
             for (d_up, (gate, dy)) in d_up.iter_mut().zip(inputs) {
                 *d_up = dy * gate / (1.0 + host::exp(-gate));
@@ -84,8 +81,7 @@ pub fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
 /// The sum of two CPU tensors of one shape.
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (x, y) = (Host::new(a)?, Host::new(b)?);
-    let mut sum = vec![0.0; x.len()];
-    host::fill_ranges(&mut sum, |range, values| {
+    let sum = host::new_ranges(x.len(), |range, values| {
         let both = x[range.clone()].iter().zip(&y[range]);
         for (value, (x, y)) in values.iter_mut().zip(both) {
             *value = x + y;

@@ -20,8 +20,7 @@ pub fn rms_norm(tape: &Tape, x: &Value, weight: &Weight, eps: f64) -> Result<Val
     let inverse = |row: &[f32]| 1.0 / (host::dot(row, row) / width as f32 + eps as f32).sqrt();
     let output = {
         let (x, scale) = (Host::new(&input)?, Host::new(weight.tensor())?);
-        let mut y = vec![0.0; x.len()];
-        host::fill_rows(&mut y, width, |row, y| {
+        let y = host::new_rows(x.len(), width, |row, y| {
             let x = &x[row * width..(row + 1) * width];
             let inverse = inverse(x);
             for ((y, x), scale) in y.iter_mut().zip(x).zip(&*scale) {
@@ -56,8 +55,7 @@ pub fn rms_norm(tape: &Tape, x: &Value, weight: &Weight, eps: f64) -> Result<Val
             return Ok(());
         }
         // dx = inverse (g - x inverse^2 mean(g x)), g = dy * scale
-        let mut dx = vec![0.0; x.len()];
-        host::fill_rows(&mut dx, width, |row, dx| {
+        let dx = host::new_rows(x.len(), width, |row, dx| {
             let (x, dy) = (&x[row_of(&x, row)], &dy[row_of(&dy, row)]);
             let inverse = inverse(x);
             for ((dx, dy), scale) in dx.iter_mut().zip(dy).zip(&*scale) {

@@ -41,8 +41,7 @@ impl RopeTable {
         let (_, tokens, heads, width) = x.dims4()?;
         let values = Host::new(x)?;
         let (row, half) = (heads * width, self.half);
-        let mut y = vec![0.0; values.len()];
-        host::fill_rows(&mut y, row, |index, y| {
+        let y = host::new_rows(values.len(), row, |index, y| {
             let position = index % tokens * half;
             let (cos, sin) = (&self.cos[position..][..half], &self.sin[position..][..half]);
             let x = &values[index * row..(index + 1) * row];

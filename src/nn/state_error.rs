@@ -71,8 +71,7 @@ pub fn compare_states(
     let scales = dimension_scales(&t, width, tokens, skip, how.scale);
     let per_token = 1.0 / (batch * (tokens - skip)).max(1) as f32;
     // Gradient of each row, then squared error and cosine in two more numbers at its end.
-    let mut rows = vec![0.0; batch * tokens * (width + 2)];
-    host::fill_rows(&mut rows, width + 2, |row, output| {
+    let rows = host::new_rows(batch * tokens * (width + 2), width + 2, |row, output| {
         if row % tokens < skip {
             return;
         }
@@ -85,8 +84,7 @@ pub fn compare_states(
     };
     let terms = StateTerms { squared: mean(&found(0)), cosine: mean(&found(1)) };
     if state.slot().is_some() && weight != 0.0 {
-        let mut gradient = vec![0.0; batch * tokens * width];
-        host::fill_rows(&mut gradient, width, |row, values| {
+        let gradient = host::new_rows(batch * tokens * width, width, |row, values| {
             values.copy_from_slice(&rows[row * (width + 2)..][..width]);
         });
         let gradient = host::tensor(gradient, (batch, tokens, width))?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use candle_core::{Shape, Tensor, Var};
 
+use super::gemm::{Into, Matrix, Threads, new_product, product};
 use super::host::{self, Host};
 use super::params::{Gradients, Weight};
 use crate::error::{Error, Result};
@@ -41,7 +42,7 @@ impl Value {
     ///
     /// # Errors
     /// The shapes hold different counts.
-    pub(crate) fn reshaped(&self, shape: impl Into<Shape>) -> Result<Self> {
+    pub(crate) fn reshaped(&self, shape: impl std::convert::Into<Shape>) -> Result<Self> {
         Ok(Self { tensor: self.tensor.reshape(shape.into())?, slot: self.slot })
     }
 
@@ -266,8 +267,7 @@ impl Backward {
             None => gradient,
             Some(before) if host::is_host(&before) => {
                 let (a, b) = (Host::new(&before)?, Host::new(&gradient)?);
-                let mut sum = vec![0.0; a.len()];
-                host::fill_ranges(&mut sum, |range, values| {
+                let sum = host::new_ranges(a.len(), |range, values| {
                     let both = a[range.clone()].iter().zip(&b[range]);
                     for (value, (x, y)) in values.iter_mut().zip(both) {
                         *value = x + y;
@@ -288,6 +288,19 @@ impl Backward {
             || Sum::Host(vec![0.0; weight.tensor().elem_count()], weight.tensor().shape().clone());
         if let Sum::Host(values, _) = self.weights.entry(name.clone()).or_insert_with(zeros) {
             add(values);
+        }
+    }
+
+    /// Adds `a b` to the gradient of a trainable weight on the CPU.
+    pub(crate) fn add_product(&mut self, weight: &Weight, a: Matrix<'_>, b: Matrix<'_>) {
+        let Some(name) = weight.trained_name() else { return };
+        match self.weights.get_mut(name) {
+            Some(Sum::Host(sum, _)) => product(sum, Into::Add, 1.0, a, b, Threads::All),
+            _ => {
+                let first = new_product(a, b, Threads::All);
+                let sum = Sum::Host(first, weight.tensor().shape().clone());
+                self.weights.insert(name.clone(), sum);
+            }
         }
     }
 
