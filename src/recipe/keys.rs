@@ -5,7 +5,7 @@ use toml::{Table, Value};
 
 use super::Recipe;
 
-/// A JSON schema of recipes, for editors and for [`first_unknown`].
+/// A JSON schema of recipes, for editors, and to find unknown keys.
 #[must_use]
 pub fn schema() -> Json {
     let schema = schemars::schema_for!(Recipe);
