@@ -10,7 +10,7 @@ use crate::hub::StoredType;
 
 const EXAMPLES: &str = "\
 Examples:
-  factorize --teacher models/sotu-12l recipes/tiny.toml      the whole job, in runs/tiny
+  factorize --teacher recipes/sotu-12l recipes/tiny.toml      the whole job, in runs/tiny
   factorize --teacher owner/name@main recipe.toml --smoke    the same, in seconds
   factorize recipe.toml --set train.steps=400 --resume       go on, for longer
   factorize inspect runs/tiny/student
@@ -122,19 +122,19 @@ pub(super) enum Command {
     Pretrain(PretrainArgs),
     /// Distil a teacher as a recipe says: the same as no verb at all
     #[command(
-        after_help = "Example:\n  factorize distill --teacher models/sotu-12l recipes/tiny.toml"
+        after_help = "Example:\n  factorize distill --teacher recipes/sotu-12l recipes/tiny.toml"
     )]
     Distill(RecipeArgs),
     /// Compare a student with its teacher on text, at every number of repetitions
-    #[command(after_help = "Example:\n  factorize evaluate --teacher models/sotu-12l \
-        --student runs/tiny/student --text data/sotu/2015*.txt --repetitions 1,2,4")]
+    #[command(after_help = "Example:\n  factorize evaluate --teacher recipes/sotu-12l \
+        --student runs/tiny/student --text recipes/text/sotu-test.parquet --repetitions 1,2,4")]
     Evaluate(EvaluateArgs),
     /// Continue a prompt; the continuation alone goes to stdout
     #[command(after_help = "Example:\n  factorize generate --model runs/tiny/student \
         --prompt 'We the people' --max-tokens 40 --temperature 0")]
     Generate(GenerateArgs),
     /// Write the logits and every hidden state of some tokens; needs no tokenizer
-    #[command(after_help = "Example:\n  factorize states --model models/sotu-12l --ids 1,2,3 \
+    #[command(after_help = "Example:\n  factorize states --model recipes/sotu-12l --ids 1,2,3 \
         --out states.safetensors\n\nThe file holds `logits` (1, T, V) and `hidden.0` (the \
         embedding) to `hidden.L` (the residual stream\nafter layer L, before the last norm), \
         each (1, T, D).")]
