@@ -2,7 +2,9 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use crate::error::{Error, Kind};
 
@@ -31,21 +33,32 @@ pub(super) fn of_arguments(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::from(error.use_stderr()))
 }
 
-/// A panic is our fault, wherever it happens: says so and ends with exit code 2.
-pub(super) fn report_panics() {
+/// What the latest panic said, and where.
+static LATEST: Mutex<Option<(String, String)>> = Mutex::new(None);
+
+/// Runs the program. A panic is our fault, wherever it happens: it is told with exit code 2. One
+/// that a reader of damaged files catches is told by its error alone.
+pub(super) fn catching_panics(program: impl FnOnce() -> ExitCode) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
         let text = payload.downcast_ref::<String>().map(String::as_str);
         let what = text.or(payload.downcast_ref::<&str>().copied()).unwrap_or("a panic");
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        if let Ok(mut latest) = LATEST.lock() {
+            *latest = Some((what.to_owned(), place));
+        }
+    }));
+    std::panic::catch_unwind(AssertUnwindSafe(program)).unwrap_or_else(|_| {
+        let (what, place) =
+            LATEST.lock().ok().and_then(|mut latest| latest.take()).unwrap_or_default();
         let _ = writeln!(
             std::io::stderr(),
             "error: {what}\n  in {place}\n\nhint: this is a defect of factorize {}: please report \
              it with the command and this message",
             env!("CARGO_PKG_VERSION")
         );
-        std::process::exit(2);
-    }));
+        ExitCode::from(2)
+    })
 }
 
 /// The same command, going on.

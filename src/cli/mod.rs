@@ -29,15 +29,11 @@ use crate::train::Interrupt;
 /// Runs the program: arguments in, exit code out. 0 done, 1 yours to mend, 2 ours.
 #[must_use]
 pub fn main(argv: &[OsString]) -> ExitCode {
-    failure::report_panics();
-    let arguments = match Arguments::try_parse_from(argv) {
-        Ok(arguments) => arguments,
-        Err(error) => return failure::of_arguments(&error),
-    };
-    match run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failure::tell(&error, argv),
-    }
+    failure::catching_panics(|| match Arguments::try_parse_from(argv).map(run) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => failure::tell(&error, argv),
+        Err(error) => failure::of_arguments(&error),
+    })
 }
 
 fn run(arguments: Arguments) -> Result<()> {
