@@ -292,7 +292,8 @@ impl Objective for Distillation {
         let (phases, depth) = (self.config.phases, &self.config.depth);
         let made_for = self.student.config().repetitions;
         let repetitions = depth::draw(depth, made_for, progress, &mut moment.rng);
-        let mut step = if progress < phases.teacher_forced {
+        let partial = progress < phases.teacher_forced;
+        let mut step = if partial {
             let weight = self.config.loss.hidden.weight.at(progress).max(1e-3);
             self.forced(&ids, repetitions, weight)?
         } else {
@@ -306,6 +307,6 @@ impl Objective for Distillation {
             Some(tape) if step.total.is_finite() => tape.backward()?,
             _ => crate::nn::Gradients::new(),
         };
-        Ok(Loss { total: step.total, terms: step.terms, gradients })
+        Ok(Loss { total: step.total, terms: step.terms, gradients, partial })
     }
 }

@@ -56,6 +56,6 @@ impl Objective for LanguageModeling {
         let total = mean(&found.cross_entropy);
         let gradients = tape.backward()?;
         let terms = BTreeMap::from([("cross_entropy".to_owned(), total)]);
-        Ok(Loss { total, terms, gradients })
+        Ok(Loss { total, terms, gradients, partial: false })
     }
 }

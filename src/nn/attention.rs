@@ -250,14 +250,13 @@ fn interleave(
     parts: &[&[f32]],
     (batch, tokens, heads, width): (usize, usize, usize, usize),
 ) -> Vec<f32> {
-    let output = host::new_rows(batch * tokens * heads * width, heads * width, |row, values| {
+    host::new_rows(batch * tokens * heads * width, heads * width, |row, values| {
         let (batch, token) = (row / tokens, row % tokens);
         for (head, values) in values.chunks_exact_mut(width).enumerate() {
             let part = parts[batch * heads + head];
             values.copy_from_slice(&part[token * width..(token + 1) * width]);
         }
-    });
-    output
+    })
 }
 
 /// Causal softmax attention with grouped key heads: q (B, T, H, head width), k and v

@@ -294,13 +294,12 @@ impl Backward {
     /// Adds `a b` to the gradient of a trainable weight on the CPU.
     pub(crate) fn add_product(&mut self, weight: &Weight, a: Matrix<'_>, b: Matrix<'_>) {
         let Some(name) = weight.trained_name() else { return };
-        match self.weights.get_mut(name) {
-            Some(Sum::Host(sum, _)) => product(sum, Into::Add, 1.0, a, b, Threads::All),
-            _ => {
-                let first = new_product(a, b, Threads::All);
-                let sum = Sum::Host(first, weight.tensor().shape().clone());
-                self.weights.insert(name.clone(), sum);
-            }
+        if let Some(Sum::Host(sum, _)) = self.weights.get_mut(name) {
+            product(sum, Into::Add, 1.0, a, b, Threads::All);
+        } else {
+            let first = new_product(a, b, Threads::All);
+            let sum = Sum::Host(first, weight.tensor().shape().clone());
+            self.weights.insert(name.clone(), sum);
         }
     }
 

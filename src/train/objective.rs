@@ -43,6 +43,8 @@ pub struct Loss {
     /// The gradient of `total` for every trainable parameter it depends on; may be empty when
     /// `total` is not finite, for then the trainer skips the step.
     pub gradients: Gradients,
+    /// This phase trains a part of the model: a parameter without gradient is no surprise.
+    pub partial: bool,
 }
 
 /// Something to train: pretraining, distillation and all that comes later.

@@ -48,6 +48,7 @@ struct Gathered {
     loss: f64,
     terms: BTreeMap<String, f64>,
     tokens: u64,
+    partial: bool,
     started: Instant,
 }
 
@@ -133,7 +134,7 @@ impl<'a> Run<'a> {
             self.progress.skipped += 1;
             return Ok(());
         }
-        self.tell_missing(missing)?;
+        self.tell_missing(missing, gathered.partial)?;
         let params = self.setting.params;
         self.optimizer.step(params, &gathered.gradients, norm, lr)?;
         if let Some(ema) = &mut self.ema {
@@ -149,7 +150,7 @@ impl<'a> Run<'a> {
         let Setting { config, seed, interrupt, params, .. } = self.setting;
         let step = self.progress.step;
         let (mut gradients, mut terms) = (GradientSum::new(), BTreeMap::<String, f64>::new());
-        let (mut loss, mut tokens, started) = (0.0, 0, Instant::now());
+        let (mut loss, mut tokens, mut partial, started) = (0.0, 0, false, Instant::now());
         let share = 1.0 / config.accumulate as f64;
         for micro in 0..config.accumulate {
             if interrupt.is_set() {
@@ -159,6 +160,7 @@ impl<'a> Run<'a> {
             let mut moment = Moment::new(seed, step, config.steps, micro);
             let mut found = objective.loss(&batch, &mut moment)?;
             tokens += batch.tokens() as u64;
+            partial |= found.partial;
             loss += found.total * share;
             for (name, value) in found.terms {
                 *terms.entry(name).or_default() += value * share;
@@ -169,11 +171,11 @@ impl<'a> Run<'a> {
             gradients.add(params, &mut found.gradients)?;
         }
         terms.retain(|_, value| value.is_finite());
-        Ok(Some(Gathered { gradients, loss, terms, tokens, started }))
+        Ok(Some(Gathered { gradients, loss, terms, tokens, partial, started }))
     }
 
     /// A cut graph leaves parameters without gradient and nobody notices: say it once.
-    fn tell_missing(&mut self, missing: &[&str]) -> Result<()> {
+    fn tell_missing(&mut self, missing: &[&str], partial: bool) -> Result<()> {
         let all = self.setting.params.trainable().count();
         if missing.len() == all {
             return Err(Error::internal(format!(
@@ -181,7 +183,7 @@ impl<'a> Run<'a> {
                 missing.first().unwrap_or(&"")
             )));
         }
-        if missing.len() > self.missing_told {
+        if !partial && missing.len() > self.missing_told {
             let some = missing.iter().take(4).map(|name| format!("`{name}`")).collect::<Vec<_>>();
             let more = if missing.len() > 4 { " and more" } else { "" };
             self.setting.observer.warn(&format!(

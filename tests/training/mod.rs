@@ -120,7 +120,7 @@ pub fn backward(params: &Params, total: &Tensor, terms: BTreeMap<String, f64>) -
             gradients.extend(store.remove(var).map(|gradient| (name.into(), gradient)));
         }
     }
-    Ok(Loss { total: value, terms, gradients })
+    Ok(Loss { total: value, terms, gradients, partial: false })
 }
 
 /// Random tokens, each followed by the next number.
