@@ -98,7 +98,8 @@ impl SizeRatio {
 }
 
 impl Evaluation {
-    /// Teacher beside student, by repetitions: a head, then rows of as many cells.
+    /// Teacher beside student, by repetitions: a head, then rows of as many cells. Narrow enough
+    /// for a terminal: the intervals of KL and agreement are in the JSON.
     #[must_use]
     pub fn table(&self) -> Vec<Vec<String>> {
         let head =
@@ -132,8 +133,8 @@ impl Evaluation {
             "student".to_owned(),
             format!("{}{note}", score.repetitions),
             with_interval(score.perplexity, score.perplexity_interval, short),
-            with_interval(score.kl_nats, score.kl_interval, |nats| format!("{nats:.3}")),
-            with_interval(score.agreement, score.agreement_interval, percent),
+            format!("{:.3}", score.kl_nats),
+            percent(score.agreement),
             score.cosine.map_or_else(|| "-".to_owned(), |cosine| format!("{cosine:.3}")),
             mega(score.flops_per_token),
         ]
