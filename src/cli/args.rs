@@ -139,7 +139,7 @@ pub(super) enum Command {
         embedding) to `hidden.L` (the residual stream\nafter layer L, before the last norm), \
         each (1, T, D).")]
     States(StatesArgs),
-    /// Write a student anew, or as an ordinary model that any loader opens
+    /// Write a model anew in another type of numbers, or a student as an ordinary model
     #[command(after_help = "Example:\n  factorize export runs/tiny/student --unrolled \
         --out unrolled")]
     Export(ExportArgs),
@@ -251,7 +251,7 @@ pub(super) struct StatesArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
-    /// The folder of a student, or its run folder
+    /// The folder of a student or of an ordinary model, or a run folder
     #[arg(value_hint = ValueHint::DirPath)]
     pub(super) student: String,
     /// The folder to write

@@ -1,16 +1,15 @@
-//! In which other form is a student wanted?
+//! In which other form is a model wanted?
 
 use super::args::ExportArgs;
 use super::{Session, output};
 use crate::error::{Error, Result};
-use crate::hub::{Card, export_student, export_unrolled};
+use crate::hub::{Card, export_stack, export_student, export_unrolled};
 use crate::run::Loaded;
 
 pub(super) fn export(args: &ExportArgs, session: &Session) -> Result<()> {
     refuse_used(args)?;
     let (progress, interrupt) = (&session.progress, &session.interrupt);
     let loaded = Loaded::read(&args.student, &session.device, progress, interrupt)?;
-    let config = loaded.looped()?.config();
     let checkpoint = &loaded.checkpoint;
     let name = args.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let card = Card {
@@ -19,11 +18,14 @@ pub(super) fn export(args: &ExportArgs, session: &Session) -> Result<()> {
         ..Card::default()
     };
     let tokenizer = checkpoint.tokenizer.as_ref();
-    if args.unrolled {
-        let (out, tensors, dtype) = (&args.out, &checkpoint.tensors, args.dtype);
-        export_unrolled(out, config, tensors, args.repetitions, tokenizer, &card, dtype)?;
-    } else {
-        export_student(&args.out, config, &checkpoint.tensors, tokenizer, &card, args.dtype)?;
+    let (out, tensors, dtype) = (&args.out, &checkpoint.tensors, args.dtype);
+    match &checkpoint.looped {
+        Some(config) if args.unrolled => {
+            export_unrolled(out, config, tensors, args.repetitions, tokenizer, &card, dtype)?;
+        }
+        Some(config) => export_student(out, config, tensors, tokenizer, &card, dtype)?,
+        // What an ordinary model is unrolled into is itself.
+        None => export_stack(out, &checkpoint.config, tensors, tokenizer, &card, dtype)?,
     }
     output::line(&args.out.display().to_string())
 }
