@@ -18,13 +18,16 @@ pub(super) fn export(args: &ExportArgs, session: &Session) -> Result<()> {
         ..Card::default()
     };
     let tokenizer = checkpoint.tokenizer.as_ref();
+    if args.unrolled || args.repetitions.is_some() {
+        // Only a student has repetitions to write out.
+        loaded.looped()?;
+    }
     let (out, tensors, dtype) = (&args.out, &checkpoint.tensors, args.dtype);
     match &checkpoint.looped {
         Some(config) if args.unrolled => {
             export_unrolled(out, config, tensors, args.repetitions, tokenizer, &card, dtype)?;
         }
         Some(config) => export_student(out, config, tensors, tokenizer, &card, dtype)?,
-        // What an ordinary model is unrolled into is itself.
         None => export_stack(out, &checkpoint.config, tensors, tokenizer, &card, dtype)?,
     }
     output::line(&args.out.display().to_string())

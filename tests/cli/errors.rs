@@ -58,7 +58,11 @@ fn a_model_or_a_text_that_does_not_fit_is_refused() {
     assert!(!world.path("s.safetensors").exists());
     let generate = ["generate", "--model", "runs/teacher", "--prompt", "we", "--temperature"];
     world.run(&[&generate[..], &["NaN"]].concat()).refused(&["temperature"]);
-    world.run(&["export", "runs/teacher", "--out", "x"]).refused(&["no student"]);
+    world.run(&["export", "runs/teacher", "--unrolled", "--out", "x"]).refused(&["no student"]);
+    assert!(!world.path("x").exists());
+    let ordinary = ["export", "runs/teacher", "--dtype", "bf16", "--out", "x"];
+    assert_eq!(world.run(&ordinary).good().stdout.trim(), "x");
+    world.run(&["inspect", "x", "--json"]).good();
     let shape = ["--set", "student.core_layers=9"];
     world.distill("too-large", &shape).refused(&["11 layers", "the teacher has 6"]);
     // A run that never began is nothing to lose.
