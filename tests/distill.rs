@@ -200,6 +200,16 @@ fn random_depth_truncation_and_mixing_leave_every_loss_finite() {
 }
 
 #[test]
+fn a_forced_phase_without_anything_to_learn_is_refused() {
+    let mut config = DistillConfig::default();
+    config.loss.hidden.weight = Weighting::Constant(0.0);
+    let error = config.validate().unwrap_err().to_string();
+    assert!(error.contains("loss.hidden.weight") && error.contains("hint"), "{error}");
+    config.phases.teacher_forced = 0.0;
+    config.validate().unwrap();
+}
+
+#[test]
 fn the_cheapest_pairing_that_never_goes_back_is_found() {
     let mut config = LoopedConfig {
         base: tiny_config(6),

@@ -318,6 +318,16 @@ impl DistillConfig {
                 phases.teacher_forced, phases.mixed_until
             )));
         }
+        let hidden = self.loss.hidden.weight;
+        if phases.teacher_forced > 0.0
+            && (hidden.at(0.0) <= 0.0 || hidden.at(phases.teacher_forced) <= 0.0)
+        {
+            return Err(Error::input(
+                "loss.hidden.weight is 0 while phases.teacher_forced lasts, and nothing else is \
+                 learned there",
+            )
+            .hint("raise loss.hidden.weight, or set phases.teacher_forced to 0"));
+        }
         match self.depth.law {
             DepthLaw::Uniform { least, most } if least == 0 || least > most => Err(Error::input(
                 format!("depth.law draws from {least} to {most}: expected 1 or more, rising"),

@@ -294,7 +294,7 @@ impl Objective for Distillation {
         let repetitions = depth::draw(depth, made_for, progress, &mut moment.rng);
         let partial = progress < phases.teacher_forced;
         let mut step = if partial {
-            let weight = self.config.loss.hidden.weight.at(progress).max(1e-3);
+            let weight = self.config.loss.hidden.weight.at(progress);
             self.forced(&ids, repetitions, weight)?
         } else {
             let mixing = (phases.mixed_until - phases.teacher_forced).max(1e-12);

@@ -14,7 +14,8 @@ pub enum Alignment {
     /// Equal steps; between two layers their states are blended.
     #[default]
     Interpolated,
-    /// The cheapest pairing that never goes back, found on a calibration batch.
+    /// The cheapest pairing that never goes back, found anew on every batch; while the teacher's
+    /// own states are forced, before there is anything to pair, equal steps as `uniform`.
     Monotone,
 }
 

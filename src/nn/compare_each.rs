@@ -8,7 +8,7 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::head::{CHUNK, HeadTerms, HeadWeights, Row, TeacherHead};
-use super::head::{compare_row, log_sum_exp, logits_of};
+use super::head::{check_tokens, compare_row, log_sum_exp, logits_of};
 use super::host;
 use super::params::Weight;
 use crate::error::{Error, Result};
@@ -29,10 +29,7 @@ pub fn compare_each(
     targets: &[u32],
 ) -> Result<(Vec<f32>, Vec<HeadTerms>)> {
     let (vocabulary, teacher_width) = teacher.weight.dims2()?;
-    if let Some(target) = targets.iter().find(|&&target| target as usize >= vocabulary) {
-        return Err(Error::input(format!("token {target} is past the vocabulary of {vocabulary}"))
-            .hint("is the tokenizer the one this model was trained with?"));
-    }
+    check_tokens(targets, vocabulary)?;
     let teacher_head = teacher.weight.contiguous()?;
     let teacher_hidden = teacher.hidden.reshape(((), teacher_width))?.contiguous()?;
     let head = head.tensor().contiguous()?;

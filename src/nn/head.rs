@@ -47,6 +47,17 @@ pub struct HeadTerms {
     pub agree: Vec<bool>,
 }
 
+/// Refuses tokens that no row of the head or the embedding stands for.
+pub(super) fn check_tokens(tokens: &[u32], vocabulary: usize) -> Result<()> {
+    match tokens.iter().find(|&&token| token as usize >= vocabulary) {
+        None => Ok(()),
+        Some(token) => {
+            Err(Error::input(format!("token {token} is past the vocabulary of {vocabulary}"))
+                .hint("is the tokenizer the one this model was trained with?"))
+        }
+    }
+}
+
 /// The mean of a list.
 #[must_use]
 pub fn mean(values: &[f32]) -> f64 {
@@ -74,10 +85,7 @@ pub fn compare(
     weights: HeadWeights,
 ) -> Result<HeadTerms> {
     let (vocabulary, width) = head.tensor().dims2()?;
-    if let Some(target) = targets.iter().find(|&&target| target as usize >= vocabulary) {
-        return Err(Error::input(format!("token {target} is past the vocabulary of {vocabulary}"))
-            .hint("is the tokenizer the one this model was trained with?"));
-    }
+    check_tokens(targets, vocabulary)?;
     if !tape.fuses(hidden.tensor()) {
         return composed_loss::compare(tape, hidden, head, teacher, targets, weights);
     }

@@ -153,6 +153,18 @@ pub(crate) fn fill_rows(output: &mut [f32], width: usize, fill: impl Fn(usize, &
     }
 }
 
+/// The sum of two CPU tensors of as many numbers, in the shape of the second.
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    let (x, y) = (Host::new(a)?, Host::new(b)?);
+    let sum = new_ranges(x.len(), |range, values| {
+        let both = x[range.clone()].iter().zip(&y[range]);
+        for (value, (x, y)) in values.iter_mut().zip(both) {
+            *value = x + y;
+        }
+    });
+    tensor(sum, b.shape())
+}
+
 /// Sums, over fixed blocks of rows, what `block` adds into a buffer of `width` numbers. The blocks
 /// do not depend on the number of threads, so neither do the sums.
 pub(crate) fn sum_over_rows(

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::head::check_tokens;
 use super::host::{self, Host};
 use super::params::Weight;
 use super::reference;
@@ -67,7 +68,7 @@ pub fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
     if !tape.fuses(a.tensor()) {
         return tape.composed(&[a, b], &[], |x, _| Ok((&x[0] + &x[1])?));
     }
-    let output = sum(a.tensor(), b.tensor())?;
+    let output = host::sum(a.tensor(), b.tensor())?;
     if !tape.needs(&[a, b], &[]) {
         return Ok(Value::constant(output));
     }
@@ -78,18 +79,6 @@ pub fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
     }))
 }
 
-/// The sum of two CPU tensors of one shape.
-pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let (x, y) = (Host::new(a)?, Host::new(b)?);
-    let sum = host::new_ranges(x.len(), |range, values| {
-        let both = x[range.clone()].iter().zip(&y[range]);
-        for (value, (x, y)) in values.iter_mut().zip(both) {
-            *value = x + y;
-        }
-    });
-    host::tensor(sum, a.shape())
-}
-
 /// Rows of `weight` (V, D) picked by `ids` (B, T) u32: (B, T, D).
 ///
 /// # Errors
@@ -98,10 +87,8 @@ pub fn embedding(tape: &Tape, weight: &Weight, ids: &Tensor) -> Result<Value> {
     let (batch, tokens) = ids.dims2()?;
     let (vocabulary, width) = weight.tensor().dims2()?;
     let flat = ids.flatten_all()?;
-    if let Some(id) = flat.to_vec1::<u32>()?.into_iter().find(|&id| id as usize >= vocabulary) {
-        return Err(Error::input(format!("token {id} is past the vocabulary of {vocabulary}"))
-            .hint("is the tokenizer the one this model was trained with?"));
-    }
+    let rows = flat.to_vec1::<u32>()?;
+    check_tokens(&rows, vocabulary)?;
     let shape = (batch, tokens, width);
     if !tape.fuses(weight.tensor()) {
         return tape.composed(&[], &[weight], |_, weights| {
@@ -112,7 +99,7 @@ pub fn embedding(tape: &Tape, weight: &Weight, ids: &Tensor) -> Result<Value> {
     if !tape.needs(&[], &[weight]) {
         return Ok(Value::constant(output));
     }
-    let (weight, rows) = (weight.clone(), flat.to_vec1::<u32>()?);
+    let weight = weight.clone();
     Ok(tape.push(output, move |gradient, backward| {
         let gradient = Host::new(&gradient)?;
         backward.sum_weight(&weight, |sum| {

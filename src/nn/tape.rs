@@ -265,16 +265,7 @@ impl Backward {
         let Some(slot) = slot else { return Ok(()) };
         let sum = match self.slots[slot].take() {
             None => gradient,
-            Some(before) if host::is_host(&before) => {
-                let (a, b) = (Host::new(&before)?, Host::new(&gradient)?);
-                let sum = host::new_ranges(a.len(), |range, values| {
-                    let both = a[range.clone()].iter().zip(&b[range]);
-                    for (value, (x, y)) in values.iter_mut().zip(both) {
-                        *value = x + y;
-                    }
-                });
-                host::tensor(sum, gradient.shape())?
-            }
+            Some(before) if host::is_host(&before) => host::sum(&before, &gradient)?,
             Some(before) => (&before + gradient.reshape(before.shape())?)?,
         };
         self.slots[slot] = Some(sum);
