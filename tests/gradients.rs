@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use factorexe::model::{CausalLm, LoopedTransformer, Relaxation, Transformer};
 use factorexe::nn::attention::{AttentionShape, attention};
-use factorexe::nn::head::{HeadWeights, TeacherHead, compare, mean};
+use factorexe::nn::head::{HeadWeights, TeacherHead, TeacherOutput, compare, mean};
 use factorexe::nn::linear::{Linear, LowRank};
 use factorexe::nn::mlp::{embedding, swiglu};
 use factorexe::nn::norm::rms_norm;
 use factorexe::nn::rope::{RopeTable, rope};
 use factorexe::nn::state_error::{StateComparison, StateScale, compare_states};
+use factorexe::nn::top_tokens::TopTokens;
 use factorexe::nn::{Params, Tape, Value};
 use proptest::prelude::*;
 
@@ -124,11 +125,21 @@ proptest! {
 fn comparisons_agree_with_the_composed_ones() {
     let p = params(&[("head", random(1, &[37, 12]))]);
     let state = (random(2, &[2, 9, 12]) * 3.0).unwrap();
-    let teacher = TeacherHead { hidden: random(3, &[2, 9, 5]), weight: random(4, &[37, 5]) };
+    let hidden = random(3, &[2, 9, 5]);
+    let of_teacher = random(4, &[37, 5]);
+    let logits = hidden.broadcast_matmul(&of_teacher.t().unwrap()).unwrap();
+    let flat = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let top = |kept| TeacherOutput::Top(TopTokens::of_logits(&flat, 37, kept, 2.0));
+    let teachers = [
+        TeacherOutput::Head(TeacherHead { hidden, weight: of_teacher }),
+        TeacherOutput::Logits(logits),
+        top(37),
+        top(5),
+    ];
     let targets: Vec<u32> = (0..18).map(|i| (i * 11) % 37).collect();
     let weights = HeadWeights { cross_entropy: 0.7, kl: 1.3, temperature: 2.0 };
     let target = random(5, &[2, 9, 12]);
-    let run = |tape: Tape, scale, teacher: Option<&TeacherHead>| {
+    let run = |tape: Tape, scale, teacher: Option<&TeacherOutput>| {
         let leaf = tape.leaf(state.clone());
         let how = StateComparison { squared: 1.0, cosine: 0.5, scale, skip_tokens: 2 };
         let states = compare_states(&tape, &leaf, &target, &how, 0.3).unwrap();
@@ -138,7 +149,7 @@ fn comparisons_agree_with_the_composed_ones() {
         (states, found, gradients["head"].clone(), leaves[0].clone().unwrap())
     };
     for scale in [StateScale::Raw, StateScale::Dimension] {
-        for teacher in [None, Some(&teacher)] {
+        for teacher in std::iter::once(None).chain(teachers.iter().map(Some)) {
             let fused = run(Tape::recording(), scale, teacher);
             let composed = run(Tape::recording().with_reference(), scale, teacher);
             assert!((fused.0.squared - composed.0.squared).abs() < 1e-5 * fused.0.squared);
@@ -190,12 +201,21 @@ fn ids(rows: usize, columns: usize, vocabulary: usize) -> Tensor {
 
 #[test]
 fn every_parameter_of_a_student_has_the_gradient_of_finite_differences() {
-    for relaxation in [Relaxation::None, Relaxation::Lora { rank: 2 }, Relaxation::Norms] {
+    let (hidden, head) = (random(5, &[2, 7, 10]), random(6, &[37, 10]));
+    let logits = hidden.broadcast_matmul(&head.t().unwrap()).unwrap();
+    let logits = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let top = TeacherOutput::Top(TopTokens::of_logits(&logits, 37, 4, 2.0));
+    let whole = TeacherOutput::Head(TeacherHead { hidden, weight: head });
+    for (relaxation, teacher) in [
+        (Relaxation::None, &whole),
+        (Relaxation::Lora { rank: 2 }, &whole),
+        (Relaxation::Norms, &whole),
+        (Relaxation::None, &top),
+    ] {
         let config = tiny_looped(relaxation);
         let params = random_params(&config.tensors());
         let ids = ids(2, 7, 37);
         let targets: Vec<u32> = (0..14).map(|i| (i * 11) % 37).collect();
-        let teacher = TeacherHead { hidden: random(5, &[2, 7, 10]), weight: random(6, &[37, 10]) };
         let weights = HeadWeights { cross_entropy: 0.7, kl: 0.4, temperature: 2.0 };
         let how = StateComparison {
             squared: 1.0,
@@ -209,14 +229,40 @@ fn every_parameter_of_a_student_has_the_gradient_of_finite_differences() {
             let states = model.states(tape, &ids, 2).unwrap();
             let terms = compare_states(tape, &states[3], &target, &how, 0.3).unwrap();
             let hidden = model.frame().normed(tape, states.last().unwrap()).unwrap();
-            let found =
-                compare(tape, &hidden, model.frame().head(), Some(&teacher), &targets, weights)
-                    .unwrap();
+            let head = model.frame().head();
+            let found = compare(tape, &hidden, head, Some(teacher), &targets, weights).unwrap();
             0.7 * mean(&found.cross_entropy)
                 + 0.4 * 4.0 * mean(&found.kl)
                 + 0.3 * (terms.squared + 0.5 * (1.0 - terms.cosine))
         };
         check_differences(&params, &loss);
+    }
+}
+
+#[test]
+fn the_likeliest_tokens_say_what_the_whole_distribution_says_or_less() {
+    let logits = (random(11, &[3, 4, 29]) * 3.0).unwrap();
+    let flat = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let p = params(&[("head", random(1, &[29, 6]))]);
+    let state = (random(2, &[3, 4, 6]) * 2.0).unwrap();
+    let targets: Vec<u32> = (0..12).collect();
+    let weights = HeadWeights { cross_entropy: 0.3, kl: 1.0, temperature: 1.5 };
+    let run = |teacher: &TeacherOutput| {
+        let tape = Tape::recording();
+        let leaf = tape.leaf(state.clone());
+        let head = weight(&p, "head");
+        let found = compare(&tape, &leaf, &head, Some(teacher), &targets, weights).unwrap();
+        let (gradients, _) = tape.backward_to(&[], &[&leaf]).unwrap();
+        (found, gradients["head"].clone())
+    };
+    let top = |kept| run(&TeacherOutput::Top(TopTokens::of_logits(&flat, 29, kept, 1.5)));
+    let whole = run(&TeacherOutput::Logits(logits));
+    let all = top(29);
+    assert!(difference(&all.1, &whole.1) < F32_SUMS);
+    assert_eq!(all.0.agree, whole.0.agree);
+    let few = top(3);
+    for ((few, all), whole) in few.0.kl.iter().zip(&all.0.kl).zip(&whole.0.kl) {
+        assert!((all - whole).abs() < 1e-5 && *few < whole + 1e-6 && *few > 0.0);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::model::alignment::{Depth, equal_steps, monotone};
 use crate::model::{Alignment, CausalLm, LoopedTransformer, Transformer};
-use crate::nn::head::{HeadWeights, TeacherHead, compare, mean};
+use crate::nn::head::{HeadWeights, TeacherHead, TeacherOutput, compare, mean};
 use crate::nn::state_error::{StateComparison, compare_states};
 use crate::nn::{Params, Tape, Value};
 use crate::train::{Loss, Moment, Objective};
@@ -239,10 +239,10 @@ impl Distillation {
         let (ce, kl) = (loss.cross_entropy.at(progress), loss.kl.at(progress));
         let frame = self.teacher.frame();
         let last_teacher = Value::constant(teacher[teacher.len() - 1].clone());
-        let teacher = TeacherHead {
+        let teacher = TeacherOutput::Head(TeacherHead {
             hidden: frame.normed(&Tape::off(), &last_teacher)?.tensor().clone(),
             weight: frame.head().tensor().clone(),
-        };
+        });
         let hidden = self.student.frame().normed(tape, last)?;
         let weights = HeadWeights {
             cross_entropy: ce as f32,

@@ -5,10 +5,11 @@
 
 use candle_core::{D, DType, Tensor};
 
-use super::head::{HeadTerms, HeadWeights, TeacherHead};
+use super::head::{HeadTerms, HeadWeights, TeacherHead, TeacherOutput};
 use super::params::Weight;
 use super::state_error::{StateComparison, StateScale, StateTerms};
 use super::tape::{Tape, Value};
+use super::top_tokens::TopTokens;
 use crate::error::Result;
 
 /// Tokens whose logits are alive at once.
@@ -30,7 +31,7 @@ pub(super) fn compare(
     tape: &Tape,
     hidden: &Value,
     head: &Weight,
-    teacher: Option<&TeacherHead>,
+    teacher: Option<&TeacherOutput>,
     targets: &[u32],
     weights: HeadWeights,
 ) -> Result<HeadTerms> {
@@ -53,16 +54,21 @@ pub(super) fn compare(
         let one = (found.ones_like()? * -ce)?;
         let mut d_logits = (log_p.exp()? * ce)?.scatter_add(&next, &one, 1)?;
         if let Some(teacher) = teacher {
-            let wide = teacher.weight.dim(1)?;
-            let own = teacher.hidden.reshape(((), wide))?.narrow(0, rows.start, rows.len())?;
-            let own = logits(&own.contiguous()?, &teacher.weight)?;
-            let cold = log_softmax(&(&student / temperature)?)?;
-            let target = log_softmax(&(&own / temperature)?)?;
-            let p = target.exp()?;
-            terms.kl.extend((&p * (&target - &cold)?)?.sum(1)?.to_vec1::<f32>()?);
-            let same = student.argmax(1)?.eq(&own.argmax(1)?)?.to_vec1::<u8>()?;
-            terms.agree.extend(same.into_iter().map(|same| same == 1));
-            d_logits = (d_logits + ((cold.exp()? - p)? * kl)?)?;
+            let found = match teacher {
+                TeacherOutput::Head(TeacherHead { hidden, weight }) => {
+                    let flat = hidden.reshape(((), weight.dim(1)?))?;
+                    let x = flat.narrow(0, rows.start, rows.len())?.contiguous()?;
+                    beside_logits(&student, &logits(&x, weight)?, temperature)?
+                }
+                TeacherOutput::Logits(all) => {
+                    let all = all.reshape(((), all.dim(2)?))?;
+                    beside_logits(&student, &all.narrow(0, rows.start, rows.len())?, temperature)?
+                }
+                TeacherOutput::Top(top) => beside_top(&student, top, &rows, temperature)?,
+            };
+            terms.kl.extend(found.kl.to_vec1::<f32>()?);
+            terms.agree.extend(found.agree.to_vec1::<u8>()?.into_iter().map(|same| same == 1));
+            d_logits = (d_logits + (found.gradient * kl)?)?;
         }
         let d_logits = d_logits.to_dtype(x.dtype())?;
         d_hidden.push(d_logits.matmul(weight)?);
@@ -76,6 +82,59 @@ pub(super) fn compare(
         tape.push_weight_loss(head, gradient);
     }
     Ok(terms)
+}
+
+/// What a student's logits are beside a teacher's.
+struct Beside {
+    /// KL of each row, (tokens).
+    kl: Tensor,
+    /// Whether both prefer the same token, (tokens) u8.
+    agree: Tensor,
+    /// Gradient of the KL for the student's logits over the temperature, (tokens, V).
+    gradient: Tensor,
+}
+
+fn beside_logits(student: &Tensor, teacher: &Tensor, temperature: f64) -> Result<Beside> {
+    let cold = log_softmax(&(student / temperature)?)?;
+    let target = log_softmax(&(teacher / temperature)?)?;
+    let p = target.exp()?;
+    Ok(Beside {
+        kl: (&p * (&target - &cold)?)?.sum(1)?,
+        agree: student.argmax(1)?.eq(&teacher.argmax(1)?)?,
+        gradient: (cold.exp()? - p)?,
+    })
+}
+
+fn beside_top(
+    student: &Tensor,
+    top: &TopTokens,
+    rows: &std::ops::Range<usize>,
+    temperature: f64,
+) -> Result<Beside> {
+    let (kept, device) = (top.kept(), student.device());
+    let shape = (rows.len(), kept);
+    let span = rows.start * kept..rows.end * kept;
+    let ids = Tensor::from_slice(&top.ids[span.clone()], shape, device)?;
+    let log_p = Tensor::from_slice(&top.log_p[span], shape, device)?;
+    let p = log_p.exp()?;
+    let cold = log_softmax(&(student / temperature)?)?;
+    let q = cold.exp()?;
+    let agree = student.argmax(1)?.eq(&ids.narrow(1, 0, 1)?.squeeze(1)?)?;
+    let mut kl = (&p * (log_p - cold.gather(&ids, 1)?)?)?.sum(1)?;
+    let mut share = Tensor::zeros((rows.len(), 1), DType::F32, device)?;
+    if kept < student.dim(1)? {
+        let log_tail = &top.log_tail[rows.clone()];
+        let tail: Vec<f32> = log_tail.iter().map(|log| log.exp()).collect();
+        let finite: Vec<f32> = log_tail.iter().map(|log| log.max(-87.0)).collect();
+        let tail = Tensor::from_vec(tail, (rows.len(), 1), device)?;
+        let log_tail = Tensor::from_vec(finite, (rows.len(), 1), device)?;
+        let others = q.scatter(&ids, &p.zeros_like()?, 1)?.sum_keepdim(1)?;
+        let others = others.clamp(1e-37, f32::MAX)?;
+        kl = (kl + (&tail * (log_tail - others.log()?)?)?.squeeze(1)?)?;
+        share = (tail / others)?;
+    }
+    let gradient = (&q - q.broadcast_mul(&share)?)?.scatter(&ids, &(q.gather(&ids, 1)? - p)?, 1)?;
+    Ok(Beside { kl, agree, gradient })
 }
 
 /// As [`super::state_error::compare_states`].

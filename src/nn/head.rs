@@ -11,12 +11,24 @@ use super::gemm::{Into, Matrix, Threads, new_product, product};
 use super::host::{self, Host};
 use super::params::Weight;
 use super::tape::{Tape, Value};
+use super::top_tokens::{TopTokens, compare_with_top};
 use crate::error::{Error, Result};
 
 /// Tokens whose logits are alive at once.
 pub(super) const CHUNK: usize = 128;
 
-/// The teacher's side: what its logits are made of.
+/// The teacher's side of the comparison.
+#[derive(Debug, Clone)]
+pub enum TeacherOutput {
+    /// Its last state and its head: the logits are made chunk by chunk.
+    Head(TeacherHead),
+    /// Its logits, (B, T, V).
+    Logits(Tensor),
+    /// Its likeliest tokens, as they are kept on disk.
+    Top(TopTokens),
+}
+
+/// What the teacher's logits are made of.
 #[derive(Debug, Clone)]
 pub struct TeacherHead {
     /// Normed last state, (B, T, D of the teacher).
@@ -80,12 +92,15 @@ pub fn compare(
     tape: &Tape,
     hidden: &Value,
     head: &Weight,
-    teacher: Option<&TeacherHead>,
+    teacher: Option<&TeacherOutput>,
     targets: &[u32],
     weights: HeadWeights,
 ) -> Result<HeadTerms> {
     let (vocabulary, width) = head.tensor().dims2()?;
     check_tokens(targets, vocabulary)?;
+    if let Some(TeacherOutput::Top(top)) = teacher {
+        top.check(targets.len(), vocabulary, weights.temperature)?;
+    }
     if !tape.fuses(hidden.tensor()) {
         return composed_loss::compare(tape, hidden, head, teacher, targets, weights);
     }
@@ -100,20 +115,22 @@ pub fn compare(
         terms: HeadTerms::default(),
     };
     let flat = hidden.tensor().reshape(((), width))?.contiguous()?;
-    let teacher = teacher
-        .map(|teacher| {
-            let flat = teacher.hidden.reshape(((), teacher.weight.dim(1)?))?.contiguous()?;
-            Ok::<_, Error>((flat, &teacher.weight))
-        })
-        .transpose()?;
+    let teacher = teacher.map(Side::new).transpose()?;
     for start in (0..targets.len()).step_by(CHUNK) {
         let rows = start..(start + CHUNK).min(targets.len());
         let mut logits = logits_of(&flat, head.tensor(), &rows)?;
-        let teacher = match &teacher {
-            Some((hidden, weight)) => logits_of(hidden, weight, &rows)?,
-            None => Vec::new(),
-        };
-        job.compare_rows(rows.clone(), &mut logits, &teacher);
+        match &teacher {
+            None => job.compare_rows(rows.clone(), &mut logits, &[]),
+            Some(Side::Head(hidden, weight)) => {
+                job.compare_rows(rows.clone(), &mut logits, &logits_of(hidden, weight, &rows)?);
+            }
+            Some(Side::Logits(all)) => {
+                let all = Host::new(all)?;
+                let span = rows.start * vocabulary..rows.end * vocabulary;
+                job.compare_rows(rows.clone(), &mut logits, &all[span]);
+            }
+            Some(Side::Top(top)) => job.compare_rows_with_top(rows.clone(), &mut logits, top),
+        }
         if needs {
             job.back(rows, &logits, &flat, head.tensor())?;
         }
@@ -125,6 +142,25 @@ pub fn compare(
         }
     }
     Ok(job.terms)
+}
+
+/// The teacher's side, row by row.
+enum Side<'a> {
+    Head(Tensor, &'a Tensor),
+    Logits(Tensor),
+    Top(&'a TopTokens),
+}
+
+impl<'a> Side<'a> {
+    fn new(teacher: &'a TeacherOutput) -> Result<Self> {
+        Ok(match teacher {
+            TeacherOutput::Head(TeacherHead { hidden, weight }) => {
+                Self::Head(hidden.reshape(((), weight.dim(1)?))?.contiguous()?, weight)
+            }
+            TeacherOutput::Logits(logits) => Self::Logits(logits.contiguous()?),
+            TeacherOutput::Top(top) => Self::Top(top),
+        })
+    }
 }
 
 /// Logits of some rows of `hidden` (tokens, D) under `head` (V, D).
@@ -163,7 +199,31 @@ impl Job<'_> {
                 host::vectorised(|| compare_row(logits, teacher, target as usize, weights, scale))
             })
             .collect();
-        let with_teacher = !teacher.is_empty();
+        self.note(&found, !teacher.is_empty());
+    }
+
+    /// The same, beside the likeliest tokens of the teacher.
+    fn compare_rows_with_top(
+        &mut self,
+        rows: std::ops::Range<usize>,
+        logits: &mut [f32],
+        top: &TopTokens,
+    ) {
+        let scale = 1.0 / self.targets.len() as f32;
+        let (weights, start) = (self.weights, rows.start);
+        let found: Vec<Row> = logits
+            .par_chunks_exact_mut(self.vocabulary)
+            .zip(&self.targets[rows])
+            .enumerate()
+            .map(|(index, (logits, &target))| {
+                let top = top.row(start + index);
+                host::vectorised(|| compare_with_top(logits, top, target as usize, weights, scale))
+            })
+            .collect();
+        self.note(&found, true);
+    }
+
+    fn note(&mut self, found: &[Row], with_teacher: bool) {
         for row in found {
             self.terms.cross_entropy.push(row.cross_entropy);
             if with_teacher {

@@ -11,10 +11,12 @@ pub mod linear;
 pub mod mlp;
 pub mod norm;
 pub mod params;
+pub mod recompute;
 mod reference;
 pub mod rope;
 pub mod state_error;
 pub mod tape;
+pub mod top_tokens;
 
 pub use block::{Block, BlockInputs, BlockShape, LayerCache};
 pub use linear::Linear;

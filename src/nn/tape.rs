@@ -199,6 +199,35 @@ impl Tape {
         }))
     }
 
+    /// Applies `compute` to `input` and keeps nothing but `input`: the way back applies it again,
+    /// recording, and goes back through that. What `compute` adds to the loss it adds there.
+    ///
+    /// # Errors
+    /// `compute` fails.
+    pub fn recompute(
+        &self,
+        input: &Value,
+        compute: impl Fn(&Self, &Value) -> Result<Value> + 'static,
+    ) -> Result<Value> {
+        let off = Self { recording: None, reference: self.reference };
+        let output = self.leaf(compute(&off, &input.detached())?.tensor);
+        if let (Some(recording), Some(slot)) = (&self.recording, output.slot) {
+            let (kept, reference) = (input.clone(), self.reference);
+            recording.borrow_mut().steps.push(Box::new(move |backward| {
+                let gradient = backward.slots[slot].take();
+                let inner = Self { recording: Some(RefCell::default()), reference };
+                let input = kept.slot.map_or_else(
+                    || Value::constant(kept.tensor.clone()),
+                    |_| inner.leaf(kept.tensor.clone()),
+                );
+                let output = compute(&inner, &input)?;
+                let gradient = backward.through(inner, &output, gradient, &input)?;
+                gradient.map_or(Ok(()), |gradient| backward.add(kept.slot, gradient))
+            }));
+        }
+        Ok(output)
+    }
+
     /// Runs the steps last to first and gives the gradient of every trainable weight they reach.
     ///
     /// # Errors
@@ -260,6 +289,27 @@ pub(crate) struct Backward {
 }
 
 impl Backward {
+    /// Goes back through another tape, whose weights are summed with those of this one: from the
+    /// gradient of its output, if there is any, to that of its input.
+    fn through(
+        &mut self,
+        tape: Tape,
+        output: &Value,
+        gradient: Option<Tensor>,
+        input: &Value,
+    ) -> Result<Option<Tensor>> {
+        let recording = tape.recording.map(RefCell::into_inner).unwrap_or_default();
+        let outer = std::mem::replace(&mut self.slots, vec![None; recording.slots]);
+        if let Some(gradient) = gradient {
+            self.add(output.slot, gradient)?;
+        }
+        for step in recording.steps.into_iter().rev() {
+            step(self)?;
+        }
+        let mut inner = std::mem::replace(&mut self.slots, outer);
+        Ok(input.slot.and_then(|slot| inner[slot].take()))
+    }
+
     /// Adds to the gradient of a value; nothing when it has none.
     pub(crate) fn add(&mut self, slot: Option<usize>, gradient: Tensor) -> Result<()> {
         let Some(slot) = slot else { return Ok(()) };
