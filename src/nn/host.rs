@@ -94,31 +94,97 @@ pub(crate) fn new_ranges(count: usize, fill: impl Fn(Range<usize>, &mut [f32]) +
     new_chunks(count, chunk, |start, values| fill(start..start + values.len(), values))
 }
 
+/// As many new numbers as `beside` has, written range by range in parallel together with it:
+/// `fill(range, new numbers, numbers of beside)`.
+pub(crate) fn new_ranges_beside(
+    beside: &mut [f32],
+    fill: impl Fn(Range<usize>, &mut [f32], &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let count = beside.len();
+    let chunk = rows_per_task(count, 1);
+    let mut output = Vec::with_capacity(count);
+    let run = |(task, (new, beside)): (usize, (&mut [MaybeUninit<f32>], &mut [f32]))| {
+        let (start, new) = (task * chunk, zeroed(new));
+        vectorised(|| fill(start..start + new.len(), new, beside));
+    };
+    if chunk >= count {
+        run((0, (spare(&mut output, count), beside)));
+    } else {
+        let tasks = spare(&mut output, count).par_chunks_mut(chunk);
+        tasks.zip(beside.par_chunks_mut(chunk)).enumerate().for_each(run);
+    }
+    written(output, count)
+}
+
+/// `rows` rows of two new buffers, `widths.0` and `widths.1` numbers each, written in parallel:
+/// `fill(row, row of the first, row of the second)` finds zeros.
+pub(crate) fn new_row_pairs(
+    rows: usize,
+    widths: (usize, usize),
+    fill: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+) -> (Vec<f32>, Vec<f32>) {
+    let task_rows = rows_per_task(rows, widths.0 + widths.1);
+    let (mut first, mut second) =
+        (Vec::with_capacity(rows * widths.0), Vec::with_capacity(rows * widths.1));
+    let (a, b) = (spare(&mut first, rows * widths.0), spare(&mut second, rows * widths.1));
+    let run = |(task, (a, b)): (usize, (&mut [MaybeUninit<f32>], &mut [MaybeUninit<f32>]))| {
+        let (a, b) = (zeroed(a), zeroed(b));
+        let both = a.chunks_exact_mut(widths.0).zip(b.chunks_exact_mut(widths.1));
+        vectorised(|| {
+            both.enumerate().for_each(|(row, (a, b))| fill(task * task_rows + row, a, b))
+        });
+    };
+    if task_rows >= rows {
+        run((0, (a, b)));
+    } else {
+        let tasks = a.par_chunks_mut(task_rows * widths.0);
+        tasks.zip(b.par_chunks_mut(task_rows * widths.1)).enumerate().for_each(run);
+    }
+    (written(first, rows * widths.0), written(second, rows * widths.1))
+}
+
 /// Memory is set to zero by the task that fills it, while it is in that core's cache.
 fn new_chunks(count: usize, chunk: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let mut output: Vec<f32> = Vec::with_capacity(count);
     let run = |(task, values): (usize, &mut [MaybeUninit<f32>])| {
-        values.fill(MaybeUninit::new(0.0));
-        #[expect(unsafe_code, reason = "the standard library's safe form is not stable")]
-        // SAFETY: every number of the chunk was written in the line above.
-        let values = unsafe { values.assume_init_mut() };
+        let values = zeroed(values);
         vectorised(|| fill(task * chunk, values));
     };
-    let spare = &mut output.spare_capacity_mut()[..count];
+    let spare = spare(&mut output, count);
     if chunk >= count {
         run((0, spare));
     } else {
         spare.par_chunks_mut(chunk).enumerate().for_each(run);
     }
+    written(output, count)
+}
+
+fn spare(values: &mut Vec<f32>, count: usize) -> &mut [MaybeUninit<f32>] {
+    &mut values.spare_capacity_mut()[..count]
+}
+
+fn zeroed(values: &mut [MaybeUninit<f32>]) -> &mut [f32] {
+    values.fill(MaybeUninit::new(0.0));
+    #[expect(unsafe_code, reason = "the standard library's safe form is not stable")]
+    // SAFETY: every number was written in the line above.
+    unsafe {
+        values.assume_init_mut()
+    }
+}
+
+/// The first `count` numbers of the spare capacity, every one of them written by [`zeroed`] in a
+/// chunk of its own; the chunks cover them.
+fn written(mut values: Vec<f32>, count: usize) -> Vec<f32> {
+    assert!(count <= values.capacity());
     #[expect(
         unsafe_code,
         reason = "filling memory with zeros on one thread takes a fifth of a step"
     )]
-    // SAFETY: the capacity is at least `count`, and the chunks, all written, cover `..count`.
+    // SAFETY: the capacity is at least `count`, and both callers have every chunk written.
     unsafe {
-        output.set_len(count);
+        values.set_len(count);
     }
-    output
+    values
 }
 
 /// Element by element over numbers that are there, in parallel: `fill(range, numbers of it)`.
@@ -151,6 +217,20 @@ pub(crate) fn fill_rows(output: &mut [f32], width: usize, fill: impl Fn(usize, &
     } else {
         output.par_chunks_mut(chunk * width).enumerate().for_each(run);
     }
+}
+
+/// The same numbers in new memory.
+pub(crate) fn copy(values: &[f32]) -> Vec<f32> {
+    new_ranges(values.len(), |range, copy| copy.copy_from_slice(&values[range]))
+}
+
+/// Adds `values` to `sums`, one to one.
+pub(crate) fn add_to(sums: &mut [f32], values: &[f32]) {
+    fill_ranges(sums, |range, sums| {
+        for (sum, value) in sums.iter_mut().zip(&values[range]) {
+            *sum += value;
+        }
+    });
 }
 
 /// The sum of two CPU tensors of as many numbers, in the shape of the second.
@@ -223,6 +303,24 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
             sums[lane] += x[lane] * y[lane];
         }
     }
+    sums.iter().sum::<f32>() + tail
+}
+
+/// sum a b c, in running sums as [`dot`].
+#[inline]
+pub(crate) fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0_f32; LANES];
+    let width = a.len().min(b.len()).min(c.len());
+    let (a, b, c) = (&a[..width], &b[..width], &c[..width]);
+    let whole = width / LANES * LANES;
+    for start in (0..whole).step_by(LANES) {
+        let (a, b, c) = (&a[start..][..LANES], &b[start..][..LANES], &c[start..][..LANES]);
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane] * c[lane];
+        }
+    }
+    let tail: f32 = (whole..width).map(|i| a[i] * b[i] * c[i]).sum();
     sums.iter().sum::<f32>() + tail
 }
 

@@ -122,11 +122,9 @@ impl Linear {
         let (x, dy) = (Host::new(input)?, Host::new(gradient)?);
         let rows = x.len() / inner;
         let (x, dy_rows) = (Matrix::new(&x, rows, inner), Matrix::new(&dy, rows, out));
-        let mut dx = Vec::new();
-        if slot.is_some() {
-            let weight = Host::new(self.weight.tensor())?;
-            dx = new_product(dy_rows, Matrix::new(&weight, out, inner), Threads::All);
-        }
+        let weight = Host::new(self.weight.tensor())?;
+        let weight = Matrix::new(&weight, out, inner);
+        backward.add_product_to(slot, dy_rows, weight, input.shape())?;
         backward.add_product(&self.weight, dy_rows.transposed(), x);
         if let Some(bias) = &self.bias {
             backward.sum_weight(bias, |sum| add_rows(sum, &dy));
@@ -136,15 +134,10 @@ impl Linear {
             let rank = a.len() / inner;
             let dm = new_product(dy_rows, Matrix::new(&b, out, rank), Threads::All);
             let dm = Matrix::new(&dm, rows, rank);
-            if slot.is_some() {
-                product(&mut dx, Into::Add, 1.0, dm, Matrix::new(&a, rank, inner), Threads::All);
-            }
+            backward.add_product_to(slot, dm, Matrix::new(&a, rank, inner), input.shape())?;
             backward.add_product(&low_rank.a, dm.transposed(), x);
             let middle = Matrix::new(middle, rows, rank);
             backward.add_product(&low_rank.b, dy_rows.transposed(), middle);
-        }
-        if slot.is_some() {
-            backward.add(slot, host::tensor(dx, input.shape())?)?;
         }
         Ok(())
     }

@@ -32,24 +32,20 @@ pub fn swiglu(tape: &Tape, gate: &Value, up: &Value) -> Result<Value> {
         return Ok(Value::constant(output));
     }
     let (gate_slot, up_slot) = (gate.slot(), up.slot());
-    Ok(tape.push(output, move |gradient, backward| {
-        let (gate, up, dy) =
-            (Host::new(&gate_tensor)?, Host::new(&up_tensor)?, Host::new(&gradient)?);
-        let d_gate = host::new_ranges(gate.len(), |range, d_gate| {
-            let inputs = gate[range.clone()].iter().zip(&up[range.clone()]).zip(&dy[range]);
-            for (d_gate, ((gate, up), dy)) in d_gate.iter_mut().zip(inputs) {
+    Ok(tape.push_host(output, move |mut d_up, backward| {
+        let (gate, up) = (Host::new(&gate_tensor)?, Host::new(&up_tensor)?);
+        // The gradient of the output becomes that of `up` where it stands.
+        let d_gate = host::new_ranges_beside(&mut d_up, |range, d_gate, d_up| {
+            let inputs = gate[range.clone()].iter().zip(&up[range]);
+            for ((d_gate, d_up), (gate, up)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
                 let sigmoid = 1.0 / (1.0 + host::exp(-gate));
+                let dy = *d_up;
                 *d_gate = dy * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
+                *d_up = dy * gate * sigmoid;
             }
         });
-        let d_up = host::new_ranges(gate.len(), |range, d_up| {
-            let inputs = gate[range.clone()].iter().zip(&dy[range]);
-            for (d_up, (gate, dy)) in d_up.iter_mut().zip(inputs) {
-                *d_up = dy * gate / (1.0 + host::exp(-gate));
-            }
-        });
-        backward.add(gate_slot, host::tensor(d_gate, gradient.shape())?)?;
-        backward.add(up_slot, host::tensor(d_up, gradient.shape())?)
+        backward.add_own(gate_slot, d_gate, gate_tensor.shape())?;
+        backward.add_own(up_slot, d_up, up_tensor.shape())
     }))
 }
 

@@ -3,7 +3,7 @@
 use super::host::{self, Host};
 use super::params::Weight;
 use super::reference;
-use super::tape::{Tape, Value};
+use super::tape::{Gradient, Tape, Value};
 use crate::error::Result;
 
 /// y = weight * x / sqrt(mean(x^2) + eps) over the last axis: (.., D) by (D). Zhang & Sennrich 2019.
@@ -55,17 +55,40 @@ pub fn rms_norm(tape: &Tape, x: &Value, weight: &Weight, eps: f64) -> Result<Val
             return Ok(());
         }
         // dx = inverse (g - x inverse^2 mean(g x)), g = dy * scale
-        let dx = host::new_rows(x.len(), width, |row, dx| {
+        let (before, own) = match backward.take(slot) {
+            None => (None, None),
+            Some(Gradient::Shared(before)) => (Some(before.contiguous()?), None),
+            Some(own) => (None, Some(own.numbers()?)),
+        };
+        let before = before.as_ref().map(Host::new).transpose()?;
+        let back = |row: usize, dx: &mut [f32], before: Option<&[f32]>| {
             let (x, dy) = (&x[row_of(&x, row)], &dy[row_of(&dy, row)]);
             let inverse = inverse(x);
-            for ((dx, dy), scale) in dx.iter_mut().zip(dy).zip(&*scale) {
-                *dx = dy * scale;
+            let mean = host::dot3(dy, &scale, x) / width as f32 * inverse * inverse;
+            let of = |dy: f32, scale: f32, x: f32| (dy * scale - x * mean) * inverse;
+            let inputs = dy.iter().zip(&*scale).zip(x);
+            match before {
+                None => {
+                    for (dx, ((dy, scale), x)) in dx.iter_mut().zip(inputs) {
+                        *dx += of(*dy, *scale, *x);
+                    }
+                }
+                Some(before) => {
+                    for ((dx, before), ((dy, scale), x)) in dx.iter_mut().zip(before).zip(inputs) {
+                        *dx = before + of(*dy, *scale, *x);
+                    }
+                }
             }
-            let shrink = host::dot(dx, x) / width as f32 * inverse * inverse;
-            for (dx, x) in dx.iter_mut().zip(x) {
-                *dx = (*dx - x * shrink) * inverse;
+        };
+        let dx = match own {
+            Some(mut sum) => {
+                host::fill_rows(&mut sum, width, |row, dx| back(row, dx, None));
+                sum
             }
-        });
-        backward.add(slot, host::tensor(dx, gradient.shape())?)
+            None => host::new_rows(x.len(), width, |row, dx| {
+                back(row, dx, before.as_ref().map(|before| &before[row_of(before, row)]));
+            }),
+        };
+        backward.add_own(slot, dx, gradient.shape())
     }))
 }

@@ -36,26 +36,27 @@ impl RopeTable {
         Ok((cos, Tensor::from_slice(&self.sin, shape, device)?))
     }
 
-    /// Rotates every head of `x`, (B, T, H, head width); `direction` -1 turns back.
-    fn rotate(&self, x: &Tensor, direction: f32) -> Result<Tensor> {
-        let (_, tokens, heads, width) = x.dims4()?;
-        let values = Host::new(x)?;
-        let (row, half) = (heads * width, self.half);
-        let y = host::new_rows(values.len(), row, |index, y| {
-            let position = index % tokens * half;
-            let (cos, sin) = (&self.cos[position..][..half], &self.sin[position..][..half]);
-            let x = &values[index * row..(index + 1) * row];
-            for (y, x) in y.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-                let (y_low, y_high) = y.split_at_mut(half);
-                let (x_low, x_high) = x.split_at(half);
-                for i in 0..half {
-                    let sin = sin[i] * direction;
-                    y_low[i] = x_low[i] * cos[i] - x_high[i] * sin;
-                    y_high[i] = x_high[i] * cos[i] + x_low[i] * sin;
-                }
+    /// Rotates every head of the rows `row..` of (B T, H, head width) where they stand;
+    /// `direction` -1 turns back.
+    fn turn(&self, tokens: usize, row: usize, heads: &mut [f32], direction: f32) {
+        let half = self.half;
+        let position = row % tokens * half;
+        let (cos, sin) = (&self.cos[position..][..half], &self.sin[position..][..half]);
+        for head in heads.chunks_exact_mut(2 * half) {
+            let (low, high) = head.split_at_mut(half);
+            let high = &mut high[..half];
+            for i in 0..half {
+                let sin = sin[i] * direction;
+                let (x, y) = (low[i], high[i]);
+                low[i] = x * cos[i] - y * sin;
+                high[i] = y * cos[i] + x * sin;
             }
-        });
-        host::tensor(y, x.shape())
+        }
+    }
+
+    /// Rotates every head of (B, T, H, head width) numbers where they stand.
+    fn rotate(&self, values: &mut [f32], (tokens, row_width): (usize, usize), direction: f32) {
+        host::fill_rows(values, row_width, |row, heads| self.turn(tokens, row, heads, direction));
     }
 }
 
@@ -68,11 +69,23 @@ pub fn rope(tape: &Tape, x: &Value, table: &RopeTable) -> Result<Value> {
         let (cos, sin) = table.tensors(x.tensor().device())?;
         return tape.composed(&[x], &[], |x, _| reference::rope(&x[0], &cos, &sin));
     }
-    let output = table.rotate(&x.tensor().contiguous()?, 1.0)?;
+    let (_, tokens, heads, width) = x.tensor().dims4()?;
+    let sizes = (tokens, heads * width);
+    let output = {
+        let input = x.tensor().contiguous()?;
+        let input = Host::new(&input)?;
+        let rotated = host::new_rows(input.len(), sizes.1, |row, output| {
+            output.copy_from_slice(&input[row * sizes.1..(row + 1) * sizes.1]);
+            table.turn(tokens, row, output, 1.0);
+        });
+        host::tensor(rotated, x.tensor().shape())?
+    };
     if !tape.needs(&[x], &[]) {
         return Ok(Value::constant(output));
     }
-    let (table, slot) = (table.clone(), x.slot());
-    Ok(tape
-        .push(output, move |gradient, backward| backward.add(slot, table.rotate(&gradient, -1.0)?)))
+    let (table, slot, shape) = (table.clone(), x.slot(), x.tensor().shape().clone());
+    Ok(tape.push_host(output, move |mut gradient, backward| {
+        table.rotate(&mut gradient, sizes, -1.0);
+        backward.add_own(slot, gradient, &shape)
+    }))
 }

@@ -71,23 +71,21 @@ pub fn compare_states(
     let skip = how.skip_tokens.min(tokens.saturating_sub(1));
     let scales = dimension_scales(&t, width, tokens, skip, how.scale);
     let per_token = 1.0 / (batch * (tokens - skip)).max(1) as f32;
-    // Gradient of each row, then squared error and cosine in two more numbers at its end.
-    let rows = host::new_rows(batch * tokens * (width + 2), width + 2, |row, output| {
+    let rows = batch * tokens;
+    // The gradient of each row; its squared error and its cosine.
+    let (gradient, found) = host::new_row_pairs(rows, (width, 2), |row, gradient, found| {
         if row % tokens < skip {
             return;
         }
         let span = row * width..(row + 1) * width;
-        compare_row(&h[span.clone()], &t[span], &scales, output, how, weight * per_token);
+        let (h, t) = (&h[span.clone()], &t[span]);
+        compare_row(h, t, &scales, (gradient, found), how, weight * per_token);
     });
     let found = |index: usize| -> Vec<f32> {
-        let compared = (0..batch * tokens).filter(|row| row % tokens >= skip);
-        compared.map(|row| rows[row * (width + 2) + width + index]).collect()
+        (0..rows).filter(|row| row % tokens >= skip).map(|row| found[2 * row + index]).collect()
     };
     let terms = StateTerms { squared: mean(&found(0)), cosine: mean(&found(1)) };
     if state.slot().is_some() && weight != 0.0 {
-        let gradient = host::new_rows(batch * tokens * width, width, |row, values| {
-            values.copy_from_slice(&rows[row * (width + 2)..][..width]);
-        });
         tape.push_loss(state, host::tensor(gradient, (batch, tokens, width))?);
     }
     Ok(terms)
@@ -118,13 +116,13 @@ fn dimension_scales(
     squares.iter().map(|&sum| 1.0 / (sum / compared).max(typical * 1e-4).max(1e-20)).collect()
 }
 
-/// One token: the gradient for `h`, then the relative squared error and the cosine.
+/// One token: the gradient for `h`; the relative squared error and the cosine.
 #[inline]
 fn compare_row(
     h: &[f32],
     t: &[f32],
     scales: &[f32],
-    output: &mut [f32],
+    (gradient, found): (&mut [f32], &mut [f32]),
     how: &StateComparison,
     weight: f32,
 ) {
@@ -146,8 +144,8 @@ fn compare_row(
     let turn = weight * how.cosine;
     for i in 0..width {
         let towards = turn * (t[i] / norms - h[i] * cosine / hh);
-        output[i] = scales[i] * (squared * (h[i] - t[i]) - towards);
+        gradient[i] = scales[i] * (squared * (h[i] - t[i]) - towards);
     }
-    output[width] = sum(dd) / tt;
-    output[width + 1] = cosine;
+    found[0] = sum(dd) / tt;
+    found[1] = cosine;
 }

@@ -129,8 +129,26 @@ impl Tape {
         if let (Some(recording), Some(slot)) = (&self.recording, value.slot) {
             let shape = value.tensor.shape().clone();
             recording.borrow_mut().steps.push(Box::new(move |backward| {
-                match backward.slots[slot].take() {
-                    Some(gradient) => step(gradient.reshape(shape)?, backward),
+                match backward.take(Some(slot)) {
+                    Some(gradient) => step(gradient.tensor()?.reshape(shape)?, backward),
+                    None => Ok(()),
+                }
+            }));
+        }
+        value
+    }
+
+    /// The same for a kernel that may write into the gradient of its output.
+    pub(crate) fn push_host(
+        &self,
+        output: Tensor,
+        step: impl FnOnce(Vec<f32>, &mut Backward) -> Result<()> + 'static,
+    ) -> Value {
+        let value = self.leaf(output);
+        if let (Some(recording), Some(slot)) = (&self.recording, value.slot) {
+            recording.borrow_mut().steps.push(Box::new(move |backward| {
+                match backward.take(Some(slot)) {
+                    Some(gradient) => step(gradient.numbers()?, backward),
                     None => Ok(()),
                 }
             }));
@@ -214,7 +232,7 @@ impl Tape {
         if let (Some(recording), Some(slot)) = (&self.recording, output.slot) {
             let (kept, reference) = (input.clone(), self.reference);
             recording.borrow_mut().steps.push(Box::new(move |backward| {
-                let gradient = backward.slots[slot].take();
+                let gradient = backward.take(Some(slot));
                 let inner = Self { recording: Some(RefCell::default()), reference };
                 let input = kept.slot.map_or_else(
                     || Value::constant(kept.tensor.clone()),
@@ -222,7 +240,7 @@ impl Tape {
                 );
                 let output = compute(&inner, &input)?;
                 let gradient = backward.through(inner, &output, gradient, &input)?;
-                gradient.map_or(Ok(()), |gradient| backward.add(kept.slot, gradient))
+                gradient.map_or(Ok(()), |gradient| backward.give(kept.slot, gradient))
             }));
         }
         Ok(output)
@@ -247,17 +265,19 @@ impl Tape {
         leaves: &[&Value],
     ) -> Result<(Gradients, Vec<Option<Tensor>>)> {
         let (gradients, mut slots) = self.run(outputs)?;
-        let of = leaves.iter().map(|leaf| leaf.slot.and_then(|slot| slots[slot].take())).collect();
-        Ok((gradients, of))
+        let of = leaves.iter().map(|leaf| {
+            let gradient = leaf.slot.and_then(|slot| slots[slot].take());
+            gradient.map(Gradient::tensor).transpose()
+        });
+        Ok((gradients, of.collect::<Result<_>>()?))
     }
 
-    fn run(self, outputs: &[(&Value, Tensor)]) -> Result<(Gradients, Vec<Option<Tensor>>)> {
+    fn run(self, outputs: &[(&Value, Tensor)]) -> Result<(Gradients, Slots)> {
         let Some(recording) = self.recording else {
             return Err(Error::internal("backward on a tape that records nothing"));
         };
         let recording = recording.into_inner();
-        let mut backward =
-            Backward { slots: vec![None; recording.slots], weights: BTreeMap::new() };
+        let mut backward = Backward { slots: empty(recording.slots), weights: BTreeMap::new() };
         for (value, gradient) in outputs {
             backward.add(value.slot, gradient.clone())?;
         }
@@ -282,9 +302,40 @@ enum Sum {
     Device(Tensor),
 }
 
+/// The gradient of a value: of numbers that nothing else reads, or of shared ones.
+pub(crate) enum Gradient {
+    /// May be written into.
+    Own(Vec<f32>, Shape),
+    /// Another slot, or another step, may read it too.
+    Shared(Tensor),
+}
+
+impl Gradient {
+    fn tensor(self) -> Result<Tensor> {
+        match self {
+            Self::Own(values, shape) => host::tensor(values, shape),
+            Self::Shared(tensor) => Ok(tensor),
+        }
+    }
+
+    /// Its numbers, to write into: copied when they are shared.
+    pub(crate) fn numbers(self) -> Result<Vec<f32>> {
+        match self {
+            Self::Own(values, _) => Ok(values),
+            Self::Shared(tensor) => Ok(host::copy(&Host::new(&tensor.contiguous()?)?)),
+        }
+    }
+}
+
+type Slots = Vec<Option<Gradient>>;
+
+fn empty(slots: usize) -> Slots {
+    (0..slots).map(|_| None).collect()
+}
+
 /// The gradients known so far while the tape runs back.
 pub(crate) struct Backward {
-    slots: Vec<Option<Tensor>>,
+    slots: Slots,
     weights: BTreeMap<Arc<str>, Sum>,
 }
 
@@ -295,13 +346,13 @@ impl Backward {
         &mut self,
         tape: Tape,
         output: &Value,
-        gradient: Option<Tensor>,
+        gradient: Option<Gradient>,
         input: &Value,
-    ) -> Result<Option<Tensor>> {
+    ) -> Result<Option<Gradient>> {
         let recording = tape.recording.map(RefCell::into_inner).unwrap_or_default();
-        let outer = std::mem::replace(&mut self.slots, vec![None; recording.slots]);
+        let outer = std::mem::replace(&mut self.slots, empty(recording.slots));
         if let Some(gradient) = gradient {
-            self.add(output.slot, gradient)?;
+            self.give(output.slot, gradient)?;
         }
         for step in recording.steps.into_iter().rev() {
             step(self)?;
@@ -310,16 +361,73 @@ impl Backward {
         Ok(input.slot.and_then(|slot| inner[slot].take()))
     }
 
+    /// What the gradient of a value is so far; it has none afterwards.
+    pub(crate) fn take(&mut self, slot: Option<usize>) -> Option<Gradient> {
+        self.slots[slot?].take()
+    }
+
     /// Adds to the gradient of a value; nothing when it has none.
     pub(crate) fn add(&mut self, slot: Option<usize>, gradient: Tensor) -> Result<()> {
+        self.give(slot, Gradient::Shared(gradient))
+    }
+
+    /// The same with numbers that nothing else reads, in any shape of as many.
+    pub(crate) fn add_own(
+        &mut self,
+        slot: Option<usize>,
+        gradient: Vec<f32>,
+        shape: &Shape,
+    ) -> Result<()> {
+        self.give(slot, Gradient::Own(gradient, shape.clone()))
+    }
+
+    fn give(&mut self, slot: Option<usize>, gradient: Gradient) -> Result<()> {
         let Some(slot) = slot else { return Ok(()) };
-        let sum = match self.slots[slot].take() {
-            None => gradient,
-            Some(before) if host::is_host(&before) => host::sum(&before, &gradient)?,
-            Some(before) => (&before + gradient.reshape(before.shape())?)?,
+        let sum = match (self.slots[slot].take(), gradient) {
+            (None, gradient) => gradient,
+            (Some(Gradient::Own(mut sum, shape)), other)
+            | (Some(other), Gradient::Own(mut sum, shape)) => {
+                match other {
+                    Gradient::Own(other, _) => host::add_to(&mut sum, &other),
+                    Gradient::Shared(other) => {
+                        host::add_to(&mut sum, &Host::new(&other.contiguous()?)?);
+                    }
+                }
+                Gradient::Own(sum, shape)
+            }
+            (Some(Gradient::Shared(a)), Gradient::Shared(b)) if host::is_host(&a) => {
+                let mut sum = host::copy(&Host::new(&a.contiguous()?)?);
+                host::add_to(&mut sum, &Host::new(&b.contiguous()?)?);
+                Gradient::Own(sum, a.shape().clone())
+            }
+            (Some(Gradient::Shared(a)), Gradient::Shared(b)) => {
+                Gradient::Shared((&a + b.reshape(a.shape())?)?)
+            }
         };
         self.slots[slot] = Some(sum);
         Ok(())
+    }
+
+    /// Adds `a b` to the gradient of a value on the CPU.
+    pub(crate) fn add_product_to(
+        &mut self,
+        slot: Option<usize>,
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+        shape: &Shape,
+    ) -> Result<()> {
+        if slot.is_none() {
+            return Ok(());
+        }
+        let sum = match self.take(slot) {
+            None => new_product(a, b, Threads::All),
+            Some(before) => {
+                let mut sum = before.numbers()?;
+                product(&mut sum, Into::Add, 1.0, a, b, Threads::All);
+                sum
+            }
+        };
+        self.add_own(slot, sum, shape)
     }
 
     /// Lets `add` add to the gradient of a trainable weight on the CPU, row by row in its shape.
@@ -348,13 +456,7 @@ impl Backward {
     pub(crate) fn add_weight(&mut self, weight: &Weight, gradient: &Tensor) -> Result<()> {
         if host::is_host(gradient) {
             let gradient = Host::new(gradient)?;
-            self.sum_weight(weight, |sums| {
-                host::fill_ranges(sums, |range, sums| {
-                    for (sum, value) in sums.iter_mut().zip(&gradient[range]) {
-                        *sum += value;
-                    }
-                });
-            });
+            self.sum_weight(weight, |sums| host::add_to(sums, &gradient));
         } else if let Some(name) = weight.trained_name() {
             let sum = match self.weights.remove(name) {
                 Some(Sum::Device(before)) => (before + gradient)?,
