@@ -60,6 +60,7 @@ const UNSAFE_FILES: &[&str] = &[
     "src/cli/threads.rs", // tells candle how many threads to start
     "src/data/mapped.rs", // maps the token cache into memory
     "src/hub/mapped.rs",  // maps checkpoints into memory
+    "src/main.rs",        // tells the allocator to keep its pages
     "src/nn/gemm.rs",     // hands slices to the matrix product as pointers
     "src/nn/host.rs",     // new memory is written once, not zeroed first
 ];

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::args::{Arguments, Command, Common};
+use self::args::{Arguments, Command, Common, RecipeArgs};
 use self::progress::{Progress, Volume};
 use crate::error::{Error, Result};
 use crate::run::device;
@@ -43,7 +43,11 @@ fn run(arguments: Arguments) -> Result<()> {
         return Err(Error::input("flags of a recipe stand before the verb")
             .hint("write the verb first: factorize evaluate --teacher T --text FILES"));
     }
-    let session = Session::new(&common)?;
+    threads::inside(|| carry_out(bare, &common, command))
+}
+
+fn carry_out(bare: RecipeArgs, common: &Common, command: Option<Command>) -> Result<()> {
+    let session = Session::new(common)?;
     match command {
         None => train::distill(&bare, &session),
         Some(Command::Distill(args)) => train::distill(&args, &session),

@@ -26,6 +26,22 @@ impl Batch {
         Ok(Tensor::from_slice(&self.inputs, (self.rows, self.columns), device)?)
     }
 
+    /// The rows in `count` equal parts, in order; `count` divides them.
+    #[must_use]
+    pub fn parts(&self, count: usize) -> Vec<Self> {
+        let rows = self.rows / count.max(1);
+        let tokens = (rows * self.columns).max(1);
+        let parts = self.inputs.chunks(tokens).zip(self.targets.chunks(tokens));
+        parts
+            .map(|(inputs, targets)| Self {
+                inputs: inputs.to_vec(),
+                targets: targets.to_vec(),
+                rows,
+                columns: self.columns,
+            })
+            .collect()
+    }
+
     /// How many tokens are predicted.
     #[must_use]
     pub fn tokens(&self) -> usize {

@@ -22,7 +22,7 @@ impl GradientSum {
         Self::default()
     }
 
-    /// Adds one micro-batch: the gradient of every trainable parameter that has one.
+    /// Adds one micro-batch, or an equal part of one: the gradient of every trainable parameter that has one.
     ///
     /// # Errors
     /// A gradient has another shape than its parameter, or the device fails.
@@ -37,11 +37,11 @@ impl GradientSum {
                 )));
             }
             let gradient = gradient.to_dtype(DType::F32)?;
-            let sum = match self.sums.remove(name) {
-                Some(sum) => (sum + gradient)?,
-                None => gradient.contiguous()?,
-            };
-            self.sums.insert(name.to_owned(), sum);
+            match self.sums.get_mut(name) {
+                Some(sum) if sum.device().is_cpu() => kernels::add_to(sum, &gradient)?,
+                Some(sum) => *sum = (&*sum + gradient)?,
+                None => drop(self.sums.insert(name.to_owned(), gradient.contiguous()?)),
+            }
         }
         self.micro_batches += 1;
         Ok(())

@@ -81,6 +81,42 @@ impl InplaceOp2 for AdamW<'_> {
     }
 }
 
+/// Adds an f32 gradient on the CPU to a sum, where the sum stands.
+pub(super) fn add_to(sum: &Tensor, gradient: &Tensor) -> Result<()> {
+    Ok(sum.inplace_op2(&gradient.contiguous()?, &AddTo)?)
+}
+
+struct AddTo;
+
+impl InplaceOp2 for AddTo {
+    fn name(&self) -> &'static str {
+        "add-to"
+    }
+
+    fn cpu_fwd(
+        &self,
+        sums: &mut CpuStorage,
+        sums_layout: &Layout,
+        values: &CpuStorage,
+        values_layout: &Layout,
+    ) -> candle_core::Result<()> {
+        let (CpuStorage::F32(sums), CpuStorage::F32(values)) = (sums, values) else {
+            candle_core::bail!("gradients are summed in f32")
+        };
+        let ranges = (sums_layout.contiguous_offsets(), values_layout.contiguous_offsets());
+        let (Some((start, end)), Some((from, to))) = ranges else {
+            candle_core::bail!("contiguous gradients are summed")
+        };
+        let parts = sums[start..end].par_chunks_mut(CHUNK).zip(values[from..to].par_chunks(CHUNK));
+        parts.for_each(|(sums, values)| {
+            for (sum, value) in sums.iter_mut().zip(values) {
+                *sum += value;
+            }
+        });
+        Ok(())
+    }
+}
+
 fn step_chunk(values: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32], u: Update) {
     let (rest1, rest2) = (1.0 - u.beta1, 1.0 - u.beta2);
     for (((value, &gradient), m), v) in values.iter_mut().zip(gradient).zip(m).zip(v) {

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::nn::{Gradients, Params};
 
 /// The moment of training an objective is asked at.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Moment {
     /// Steps taken so far.
     pub step: u64,
@@ -47,8 +47,9 @@ pub struct Loss {
     pub partial: bool,
 }
 
-/// Something to train: pretraining, distillation and all that comes later.
-pub trait Objective {
+/// Something to train: pretraining, distillation and all that comes later. Rows of a batch are
+/// independent of each other: a batch may be asked for in parts, side by side.
+pub trait Objective: Sync {
     /// The parameters, trainable and frozen.
     fn params(&self) -> &Params;
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::checkpoint::Checkpoints;
+use super::lanes::in_lanes;
 use super::metrics::{Recorder, StepMetrics};
 use super::resume::{fingerprint, restore};
 use super::state::{FrozenMark, Manifest, Progress, Restored};
@@ -157,18 +158,23 @@ impl<'a> Run<'a> {
                 return Ok(None);
             }
             let batch = batches.batch(step * config.accumulate + micro)?;
-            let mut moment = Moment::new(seed, step, config.steps, micro);
-            let mut found = objective.loss(&batch, &mut moment)?;
+            let moment = Moment::new(seed, step, config.steps, micro);
+            let lanes = in_lanes(objective, &batch, &moment)?;
+            let share = share / lanes.len() as f64;
             tokens += batch.tokens() as u64;
-            partial |= found.partial;
-            loss += found.total * share;
-            for (name, value) in found.terms {
-                *terms.entry(name).or_default() += value * share;
+            for mut found in lanes {
+                partial |= found.partial;
+                loss += found.total * share;
+                for (name, value) in found.terms {
+                    *terms.entry(name).or_default() += value * share;
+                }
+                if loss.is_finite() {
+                    gradients.add(params, &mut found.gradients)?;
+                }
             }
             if !loss.is_finite() {
                 break;
             }
-            gradients.add(params, &mut found.gradients)?;
         }
         terms.retain(|_, value| value.is_finite());
         Ok(Some(Gathered { gradients, loss, terms, tokens, partial, started }))

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use factorexe::data::Batch;
 use factorexe::nn::Params;
 use factorexe::train::{
-    Interrupt, Loss, Moment, Objective, Resume, TrainConfig, Trainer, on_large_stack, read_steps,
+    Interrupt, Loss, Moment, Objective, Resume, TrainConfig, Trainer, read_steps,
 };
 use factorexe::{Error, Result};
 
@@ -97,18 +97,4 @@ fn a_graph_that_is_cut_everywhere_is_an_error() {
     let fit = trainer.fit(&Half::new(false), &Counting, Resume::Fresh, None, &Listener::default());
     let text = fit.unwrap_err().to_string();
     assert!(text.contains("none of the 2 trainable parameters"), "{text}");
-}
-
-/// `left`, by as many nested calls of half a KiB and more.
-fn depth(left: u64) -> u64 {
-    let frame = std::hint::black_box([left; 64]);
-    if left == 0 { 0 } else { depth(left - 1) + frame[63] / left }
-}
-
-#[test]
-fn a_deep_recursion_fits_on_the_large_stack() {
-    // Above 100 MB: a usual stack of 8 MiB overflows at a tenth of this.
-    assert_eq!(on_large_stack(|| Ok(depth(200_000))).unwrap(), 200_000);
-    let error = on_large_stack(|| Err::<(), _>(Error::input("as it was"))).unwrap_err();
-    assert_eq!(error.message(), "as it was");
 }

@@ -36,7 +36,7 @@ pub struct Net {
     params: Params,
     tensors: BTreeMap<String, Tensor>,
     calls: AtomicU64,
-    trouble: Box<dyn Fn(u64) -> Trouble>,
+    trouble: Box<dyn Fn(u64) -> Trouble + Sync>,
 }
 
 impl Net {
@@ -67,7 +67,7 @@ impl Net {
         Self { params, tensors, calls: AtomicU64::new(0), trouble: Box::new(|_| Trouble::None) }
     }
 
-    pub fn troubled(mut self, trouble: impl Fn(u64) -> Trouble + 'static) -> Self {
+    pub fn troubled(mut self, trouble: impl Fn(u64) -> Trouble + Sync + 'static) -> Self {
         self.trouble = Box::new(trouble);
         self
     }
