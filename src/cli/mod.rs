@@ -1,6 +1,8 @@
 //! What does a person see? The only room that prints.
 
 mod args;
+mod bench;
+mod bench_args;
 mod evaluate;
 mod export;
 mod failure;
@@ -53,6 +55,7 @@ fn run(arguments: Arguments) -> Result<()> {
         Some(Command::Generate(args)) => generate::generate(&args, &session),
         Some(Command::States(args)) => states::states(&args, &session),
         Some(Command::Export(args)) => export::export(&args, &session),
+        Some(Command::Bench { what }) => bench::bench(&what, &session),
         Some(Command::Schema) => shell::schema(),
         Some(Command::Completions { shell }) => shell::completions(shell),
         Some(Command::Man) => shell::man(),
