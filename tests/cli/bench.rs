@@ -95,7 +95,7 @@ fn sizes_of_nothing_and_heads_that_do_not_fit_are_refused() {
     of(&["--width", "6", "--heads", "2"]).refused(&["even width"]);
     of(&["--repetitions", "99999"]).refused(&["99999 repetitions"]);
     of(&["--tokens", "99999999999"]).refused(&["too large", "--tokens"]);
-    of(&["--batch", "-1"]).refused(&["--batch"]);
+    of(&["--batch=-1"]).refused(&["--batch"]);
     let prefill = ["bench", "prefill", "--model", "runs/teacher"];
     World::shared().run(&[&prefill[..], &["--steps", "0"]].concat()).refused(&["--steps is 0"]);
     World::shared().run(&["bench", "prefill"]).refused(&["--model"]);
