@@ -60,8 +60,10 @@ fn main() {
 /// Something to be timed.
 type Work = Box<dyn FnMut()>;
 
-/// Each gives the kernel and the composed reference.
-const OPERATIONS: &[(&str, fn() -> [Work; 2])] = &[
+/// Prepares the kernel and the composed reference.
+type Prepare = fn() -> [Work; 2];
+
+const OPERATIONS: &[(&str, Prepare)] = &[
     ("rms norm", norms),
     ("rope", rotations),
     ("swiglu", gates),
