@@ -12,7 +12,7 @@
 //! ```text
 //! 9  cli
 //! 6  run
-//! 5  recipe
+//! 5  recipe  bench
 //! 4  distill  lm  hub  eval  generate
 //! 3  model
 //! 2  train
@@ -37,11 +37,13 @@
 //! | [`distill`] | where a student starts and what it minimises |
 //! | [`lm`] | the objective of `pretrain` |
 //! | [`eval`], [`generate`] | how good it is, and what it writes |
+//! | [`bench`] | how fast it is on this machine |
 //! | [`recipe`], [`run`] | an experiment as written, and as carried out |
 //!
 //! A name on disk and in memory is one and the same: `layers.3.attention.q.weight` of a teacher,
 //! `core.0.attention.q.weight` of a student, `core.0.attention.q.lora.2.a` of its third repetition.
 
+pub mod bench;
 pub mod data;
 pub mod distill;
 pub mod error;

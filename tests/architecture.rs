@@ -14,6 +14,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("cli", 9),
     ("run", 6),
     ("recipe", 5),
+    ("bench", 5),
     ("distill", 4),
     ("lm", 4),
     ("hub", 4),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use super::bench_args::BenchCommand;
 use crate::error::Error;
 use crate::hub::StoredType;
 
@@ -143,6 +144,14 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  factorize export runs/tiny/student --unrolled \
         --out unrolled")]
     Export(ExportArgs),
+    /// Time the arithmetic on this machine: a training step, a forward pass, the matrix product
+    #[command(after_help = "Example:\n  factorize bench step --width 256 --repetitions 8 --json")]
+    #[command(subcommand_value_name = "WHAT", subcommand_help_heading = "What")]
+    #[command(disable_help_subcommand = true)]
+    Bench {
+        #[command(subcommand)]
+        what: BenchCommand,
+    },
     /// Print the JSON schema of recipes
     Schema,
     /// Print what a shell needs to complete commands

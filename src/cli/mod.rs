@@ -1,6 +1,8 @@
 //! What does a person see? The only room that prints.
 
 mod args;
+mod bench;
+mod bench_args;
 mod evaluate;
 mod export;
 mod failure;
@@ -57,6 +59,7 @@ fn carry_out(bare: RecipeArgs, common: &Common, command: Option<Command>) -> Res
         Some(Command::Generate(args)) => generate::generate(&args, &session),
         Some(Command::States(args)) => states::states(&args, &session),
         Some(Command::Export(args)) => export::export(&args, &session),
+        Some(Command::Bench { what }) => bench::bench(&what, &session),
         Some(Command::Schema) => shell::schema(),
         Some(Command::Completions { shell }) => shell::completions(shell),
         Some(Command::Man) => shell::man(),

@@ -16,6 +16,10 @@ const FLAGS: &[(&str, &str)] = &[
     ("generate", "model prompt max-tokens temperature top-k top-p seed stop repetitions chat"),
     ("states", "model ids out repetitions"),
     ("export", "out unrolled repetitions dtype force"),
+    ("bench", ""),
+    ("bench step", "width ffn core repetitions heads batch tokens vocab steps recompute reference"),
+    ("bench prefill", "model batch tokens steps"),
+    ("bench peak", "width ffn vocab batch tokens"),
     ("schema", ""),
     ("completions", ""),
     ("man", ""),
@@ -41,7 +45,9 @@ fn every_verb_has_the_flags_it_promises_and_no_others() {
 
 #[test]
 fn help_teaches_by_examples() {
-    for verb in ["", "inspect", "pretrain", "distill", "evaluate", "generate", "states", "export"] {
+    let verbs = ["", "inspect", "pretrain", "distill", "evaluate", "generate", "states", "export"];
+    let timed = ["bench", "bench step", "bench prefill", "bench peak"];
+    for verb in verbs.into_iter().chain(timed) {
         let mut arguments: Vec<&str> = verb.split_whitespace().collect();
         arguments.push("--help");
         let help = ask(&arguments).good().stdout;

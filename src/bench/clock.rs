@@ -1,0 +1,71 @@
+//! How long did it take, and how long did the processor work?
+
+use std::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::train::Interrupt;
+
+/// What runs before anything is timed: the first steps find caches and memory cold.
+const WARM_UP: usize = 2;
+
+/// Medians over the rounds that count.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Timing {
+    pub(super) wall_s: f64,
+    /// Of all threads; none where the system does not tell.
+    pub(super) cpu_s: Option<f64>,
+}
+
+/// Times `work` `rounds` times, after rounds that do not count.
+pub(super) fn time(
+    rounds: usize,
+    interrupt: &Interrupt,
+    mut work: impl FnMut() -> Result<()>,
+) -> Result<Timing> {
+    let (mut wall, mut cpu) = (Vec::new(), Vec::new());
+    for round in 0..WARM_UP + rounds {
+        if interrupt.is_set() {
+            return Err(Error::interrupted("stopped before everything was timed"));
+        }
+        let (start, worked) = (Instant::now(), processor_s());
+        work()?;
+        if round >= WARM_UP {
+            wall.push(start.elapsed().as_secs_f64().max(1e-9));
+            cpu.extend(processor_s().zip(worked).map(|(after, before)| after - before));
+        }
+    }
+    let cpu_s = if cpu.len() == wall.len() { Some(median(&mut cpu)) } else { None };
+    Ok(Timing { wall_s: median(&mut wall), cpu_s })
+}
+
+/// The middle of some numbers, the higher one of two.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Processor time of the threads of this process that are alive (Linux). Those of the arithmetic
+/// live as long as the process.
+// /proc/self/stat counts in hundredths of a second, which is a whole step of a small model.
+fn processor_s() -> Option<f64> {
+    let mut sum_ns = 0.0;
+    for task in std::fs::read_dir("/proc/self/task").ok()? {
+        // A thread may have ended since it was listed.
+        let Ok(text) = std::fs::read_to_string(task.ok()?.path().join("schedstat")) else {
+            continue;
+        };
+        sum_ns += text.split_whitespace().next()?.parse::<f64>().ok()?;
+    }
+    Some(sum_ns / 1e9).filter(|&seconds| seconds > 0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_one_in_the_middle() {
+        assert!((median(&mut [3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
+        assert!((median(&mut [4.0, 1.0, 2.0, 3.0]) - 3.0).abs() < f64::EPSILON);
+    }
+}

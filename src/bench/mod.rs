@@ -1,0 +1,12 @@
+//! How fast is it?
+
+mod clock;
+pub mod peak;
+pub mod prefill;
+pub mod shape;
+pub mod step;
+
+pub use peak::{MatrixPeak, ProductSpeed, matrix_peak};
+pub use prefill::{PrefillReport, time_prefill};
+pub use shape::{StepGraph, StepShape};
+pub use step::{StepReport, time_step};

@@ -1,0 +1,90 @@
+//! How long does a model take to read?
+
+use candle_core::Tensor;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use super::clock;
+use super::shape::at_least_one;
+use crate::error::{Error, Result};
+use crate::eval::cost::{flops_per_token, peak_rss_mib};
+use crate::model::CausalLm;
+use crate::nn::Tape;
+use crate::train::Interrupt;
+
+/// Numbers of logits at most: 32 GiB.
+const LARGEST: u128 = 1 << 33;
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PrefillReport {
+    /// B, rows.
+    pub batch: usize,
+    /// T, tokens of a row.
+    pub tokens: usize,
+    /// Passes timed.
+    pub steps: usize,
+    /// Threads of the arithmetic.
+    pub threads: usize,
+    /// Median of a pass.
+    pub wall_s: f64,
+    /// Median of the processor time of a pass, over all threads; none where the system does not
+    /// tell.
+    pub cpu_s: Option<f64>,
+    /// Tokens of a pass over `wall_s`.
+    pub tokens_per_s: f64,
+    /// Most memory the process ever held; none where the system does not tell.
+    pub peak_rss_mib: Option<f64>,
+    /// Estimated arithmetic of a pass, in 1e9 floating point operations.
+    pub gflop: f64,
+}
+
+/// Times the forward pass of a frozen model over random tokens, with the logits of every position.
+///
+/// # Errors
+/// There is nothing to read, the device fails, or the interrupt is set.
+pub fn time_prefill(
+    model: &dyn CausalLm,
+    batch: usize,
+    tokens: usize,
+    steps: usize,
+    interrupt: &Interrupt,
+) -> Result<PrefillReport> {
+    for (name, count) in [("batch", batch), ("tokens", tokens), ("steps", steps)] {
+        at_least_one(name, count)?;
+    }
+    let (base, repetitions) = (model.base(), model.repetitions());
+    let logits = batch as u128 * tokens as u128 * base.vocabulary as u128;
+    if logits > LARGEST {
+        return Err(Error::input(format!(
+            "{batch} rows of {tokens} tokens have {logits} logits, expected at most {LARGEST}"
+        ))
+        .hint("make --batch or --tokens smaller"));
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let ids: Vec<u32> =
+        (0..batch * tokens).map(|_| rng.random_range(0..base.vocabulary as u32)).collect();
+    let device = model.frame().device();
+    let ids = Tensor::from_vec(ids, (batch, tokens), device)?;
+    let timing = clock::time(steps, interrupt, || {
+        let last = model.states(&Tape::off(), &ids, repetitions)?.pop();
+        let last = last.ok_or_else(|| Error::internal("a model without states"))?;
+        let logits = model.frame().logits(last.tensor())?;
+        device.synchronize()?;
+        drop(logits);
+        Ok(())
+    })?;
+    let flops = flops_per_token(base, model.factorization(), repetitions, tokens);
+    Ok(PrefillReport {
+        batch,
+        tokens,
+        steps,
+        threads: rayon::current_num_threads(),
+        wall_s: timing.wall_s,
+        cpu_s: timing.cpu_s,
+        tokens_per_s: (batch * tokens) as f64 / timing.wall_s,
+        peak_rss_mib: peak_rss_mib(),
+        gflop: flops * (batch * tokens) as f64 / 1e9,
+    })
+}

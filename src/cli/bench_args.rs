@@ -1,0 +1,93 @@
+//! What can be timed?
+
+use clap::{Args, Subcommand, ValueHint};
+
+/// What is timed.
+#[derive(Debug, Subcommand)]
+pub(super) enum BenchCommand {
+    /// A training step of a student on fixed random data
+    #[command(after_help = "Example:\n  factorize bench step --width 576 --ffn 1536 --heads 9 \
+        --repetitions 8\n\nA step is the forward pass, the way back and AdamW, under cross entropy \
+        with random tokens, KL\nwith given logits and, after every repetition, the relative squared \
+        error with a given state. Past\nthe eighth repetition the given states repeat, as those of \
+        a teacher of few layers: they are data,\nand would hide what the graph takes.")]
+    Step(StepArgs),
+    /// The forward pass of a frozen model, with the logits of every position
+    #[command(after_help = "Example:\n  factorize bench prefill --model recipes/sotu-12l --json")]
+    Prefill(PrefillArgs),
+    /// The matrix product alone: the most that this machine can do
+    #[command(after_help = "Example:\n  factorize bench peak --width 256 --ffn 768 --json")]
+    Peak(PeakArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StepArgs {
+    /// Width of the states
+    #[arg(long, default_value_t = 256, value_name = "D")]
+    pub(super) width: usize,
+    /// Inner width of the mlp
+    #[arg(long, default_value_t = 768, value_name = "WIDTH")]
+    pub(super) ffn: usize,
+    /// Layers of the core
+    #[arg(long, default_value_t = 2, value_name = "K")]
+    pub(super) core: usize,
+    /// How often the core is applied
+    #[arg(long, default_value_t = 4, value_name = "N")]
+    pub(super) repetitions: usize,
+    /// Heads of queries, keys and values
+    #[arg(long, default_value_t = 4, value_name = "H")]
+    pub(super) heads: usize,
+    /// Rows of a batch
+    #[arg(long, default_value_t = 16, value_name = "B")]
+    pub(super) batch: usize,
+    /// Tokens of a row
+    #[arg(long, default_value_t = 128, value_name = "T")]
+    pub(super) tokens: usize,
+    /// Tokens there are
+    #[arg(long, default_value_t = 512, value_name = "V")]
+    pub(super) vocab: usize,
+    /// Steps timed, after two that are not
+    #[arg(long, default_value_t = 6, value_name = "STEPS")]
+    pub(super) steps: usize,
+    /// Compute repetitions anew on the way back, instead of keeping what they computed
+    #[arg(long)]
+    pub(super) recompute: bool,
+    /// Compute by candle's composed operations, the yardstick of the kernels
+    #[arg(long)]
+    pub(super) reference: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PrefillArgs {
+    /// A deep model or a student
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub(super) model: String,
+    /// Rows of a batch
+    #[arg(long, default_value_t = 4, value_name = "B")]
+    pub(super) batch: usize,
+    /// Tokens of a row
+    #[arg(long, default_value_t = 256, value_name = "T")]
+    pub(super) tokens: usize,
+    /// Passes timed, after two that are not
+    #[arg(long, default_value_t = 6, value_name = "STEPS")]
+    pub(super) steps: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PeakArgs {
+    /// Time the products of a student of this width too
+    #[arg(long, value_name = "D")]
+    pub(super) width: Option<usize>,
+    /// Inner width of its mlp
+    #[arg(long, value_name = "WIDTH", requires = "width")]
+    pub(super) ffn: Option<usize>,
+    /// Tokens there are
+    #[arg(long, value_name = "V", requires = "width")]
+    pub(super) vocab: Option<usize>,
+    /// Rows of a batch
+    #[arg(long, default_value_t = 16, value_name = "B")]
+    pub(super) batch: usize,
+    /// Tokens of a row
+    #[arg(long, default_value_t = 128, value_name = "T")]
+    pub(super) tokens: usize,
+}
