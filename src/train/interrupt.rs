@@ -1,8 +1,7 @@
-//! How does a long run stop early, and where does it run?
+//! How does a long run stop early?
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-
 
 /// A request to stop, set by Ctrl-C and read between micro-batches. Clones share it.
 #[derive(Debug, Clone, Default)]

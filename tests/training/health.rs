@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use factorexe::Result;
 use factorexe::data::Batch;
 use factorexe::nn::Params;
 use factorexe::train::{
     Interrupt, Loss, Moment, Objective, Resume, TrainConfig, Trainer, read_steps,
 };
-use factorexe::{Error, Result};
 
 use super::{Counting, Listener, Net, Trouble, config};
 
-fn once(trouble: impl Fn(u64) -> bool + 'static) -> Net {
+fn once(trouble: impl Fn(u64) -> bool + Sync + 'static) -> Net {
     Net::new().troubled(move |call| if trouble(call) { Trouble::NotFinite } else { Trouble::None })
 }
 
