@@ -89,7 +89,7 @@ fn open<'a>(
     listener: &'a Listener,
 ) -> TeacherCache<'a> {
     let place = CachePlace { folder: folder.to_owned(), limit_bytes, fingerprint: "one".into() };
-    TeacherCache::open(place, config, &tiny_config(6), 2.0, listener).unwrap()
+    TeacherCache::open(&place, config, &tiny_config(6), 2.0, listener).unwrap()
 }
 
 fn objective<'a>(params: &Params, cache: Option<TeacherCache<'a>>) -> Distillation<'a> {

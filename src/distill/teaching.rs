@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::Tensor;
 
-use super::cache::TeacherCache;
+use super::cache::{Item, TeacherCache};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::model::alignment::Depth;
@@ -55,7 +55,7 @@ impl<'a> Teaching<'a> {
         wanted: &BTreeSet<usize>,
     ) -> Result<Lesson> {
         if let Some(cache) = &self.cache {
-            return self.remembered(cache, batch, wanted, false);
+            return self.remembered(cache, batch, wanted, None);
         }
         let deepest = wanted.last().copied().unwrap_or(0);
         let states = self.teacher.states_through(ids, deepest)?;
@@ -70,7 +70,7 @@ impl<'a> Teaching<'a> {
         wanted: &BTreeSet<usize>,
     ) -> Result<Lesson> {
         if let Some(cache) = &self.cache {
-            return self.remembered(cache, batch, wanted, true);
+            return self.remembered(cache, batch, wanted, Some(Item::Outputs));
         }
         let states = self.teacher.states_through(ids, self.teacher.base().layers)?;
         let last = Value::constant(states[states.len() - 1].clone());
@@ -87,10 +87,11 @@ impl<'a> Teaching<'a> {
         cache: &Mutex<TeacherCache<'a>>,
         batch: &Batch,
         wanted: &BTreeSet<usize>,
-        output: bool,
+        more: Option<Item>,
     ) -> Result<Lesson> {
+        let items: Vec<Item> = wanted.iter().copied().map(Item::State).chain(more).collect();
         let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = cache.answer(&self.teacher, batch, wanted, output)?;
+        let answer = cache.answer(&self.teacher, batch, &items)?;
         Ok(Lesson { states: answer.states, output: answer.outputs.map(TeacherOutput::Top) })
     }
 }

@@ -201,7 +201,7 @@ impl Stage<'_> {
             limit_bytes: self.options.cache_limit_bytes,
             fingerprint: self.teacher.checkpoint.fingerprint.clone(),
         };
-        let cache = TeacherCache::open(place, kept, &base, temperature, self.options.observer)?;
+        let cache = TeacherCache::open(&place, kept, &base, temperature, self.options.observer)?;
         Ok(objective.remembering(cache))
     }
 

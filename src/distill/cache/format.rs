@@ -9,7 +9,7 @@ const VERSION: u32 = 1;
 
 /// What is kept of a row of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Item {
+pub(in crate::distill) enum Item {
     /// The teacher's state of this index, 0 for the embedding.
     State(usize),
     /// Its likeliest tokens.

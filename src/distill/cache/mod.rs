@@ -15,3 +15,5 @@ mod store;
 pub use config::{CachePlace, TeacherCacheConfig};
 pub use precision::StatePrecision;
 pub use store::TeacherCache;
+
+pub(super) use format::Item;

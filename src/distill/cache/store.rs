@@ -1,6 +1,6 @@
 //! Was the teacher asked this before?
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use candle_core::{DType, Tensor};
@@ -61,7 +61,7 @@ impl<'a> TeacherCache<'a> {
     /// # Errors
     /// `config` keeps nothing.
     pub fn open(
-        place: CachePlace,
+        place: &CachePlace,
         config: TeacherCacheConfig,
         teacher: &TransformerConfig,
         temperature: f32,
@@ -116,21 +116,18 @@ impl<'a> TeacherCache<'a> {
         let _ = std::fs::remove_file(path);
     }
 
-    /// The states of these indices and the likeliest tokens, of every row of `batch`.
+    /// What is `wanted` of every row of `batch`.
     pub(in crate::distill) fn answer(
         &mut self,
         teacher: &Transformer,
         batch: &Batch,
-        states: &BTreeSet<usize>,
-        outputs: bool,
+        wanted: &[Item],
     ) -> Result<Answer> {
-        let mut wanted: Vec<Item> = states.iter().map(|index| Item::State(*index)).collect();
-        wanted.extend(outputs.then_some(Item::Outputs));
-        let mut sheet = Sheet::new(self.format, batch.rows, batch.columns, &wanted);
+        let mut sheet = Sheet::new(self.format, batch.rows, batch.columns, wanted);
         let mut lacking = Vec::new();
         for (row, tokens) in batch.inputs.chunks_exact(batch.columns).enumerate() {
             let key = row_key(tokens);
-            let mut items = wanted.clone();
+            let mut items = wanted.to_vec();
             items.retain(|item| !self.recall(&key, *item, row, batch.columns, &mut sheet));
             if items.is_empty() {
                 self.known += 1;
