@@ -124,7 +124,6 @@ impl<'a> TeacherCache<'a> {
         wanted: &[Item],
     ) -> Result<Answer> {
         let mut sheet = Sheet::new(self.format, batch.rows, batch.columns, wanted);
-        let mut lacking = Vec::new();
         for (row, tokens) in batch.inputs.chunks_exact(batch.columns).enumerate() {
             let key = row_key(tokens);
             let mut items = wanted.to_vec();
@@ -133,11 +132,8 @@ impl<'a> TeacherCache<'a> {
                 self.known += 1;
             } else {
                 self.asked += 1;
-                lacking.push(Lacking { row, key, items });
+                self.ask(teacher, tokens, Lacking { row, key, items }, &mut sheet)?;
             }
-        }
-        if !lacking.is_empty() {
-            self.ask(teacher, batch, lacking, &mut sheet)?;
         }
         sheet.finish(teacher.frame().device())
     }
@@ -172,36 +168,33 @@ impl<'a> TeacherCache<'a> {
         })
     }
 
-    /// One call of the teacher for all rows that lack anything.
+    /// Asks the teacher what a row lacks. A row alone: a product of more rows may sum in another
+    /// order, and what is kept must not depend on what a batch happened to lack.
     fn ask(
         &mut self,
         teacher: &Transformer,
-        batch: &Batch,
-        lacking: Vec<Lacking>,
+        tokens: &[u32],
+        lacking: Lacking,
         sheet: &mut Sheet,
     ) -> Result<()> {
-        let tokens = batch.columns;
-        let of_row = |row: usize| &batch.inputs[row * tokens..(row + 1) * tokens];
-        let ids: Vec<u32> = lacking.iter().flat_map(|one| of_row(one.row)).copied().collect();
-        let ids = Tensor::from_vec(ids, (lacking.len(), tokens), teacher.frame().device())?;
+        let Lacking { row, key, items } = lacking;
+        let ids = Tensor::from_slice(tokens, (1, tokens.len()), teacher.frame().device())?;
         let last = self.format.layers;
         let depth = |item: &Item| if let Item::State(index) = item { *index } else { last };
-        let deepest = lacking.iter().flat_map(|one| one.items.iter().map(depth)).max();
-        let states = teacher.states_through(&ids, deepest.unwrap_or(0))?;
-        for (at, Lacking { row, key, items }) in lacking.into_iter().enumerate() {
-            let mut kept = Vec::with_capacity(items.len());
-            for item in items {
-                let state = states[depth(&item)].narrow(0, at, 1)?.contiguous()?;
-                let pieces = match item {
-                    Item::State(_) => self.rounded(&state)?,
-                    Item::Outputs => self.likeliest(teacher, &state)?,
-                };
-                let borrowed: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
-                sheet.write(row, item, &borrowed).map_err(Error::internal)?;
-                kept.push((item, pieces));
-            }
-            self.keep(key, tokens, &kept);
+        let deepest = items.iter().map(depth).max().unwrap_or(0);
+        let states = teacher.states_through(&ids, deepest)?;
+        let mut kept = Vec::with_capacity(items.len());
+        for item in items {
+            let state = &states[depth(&item)];
+            let pieces = match item {
+                Item::State(_) => self.rounded(state)?,
+                Item::Outputs => self.likeliest(teacher, state)?,
+            };
+            let borrowed: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+            sheet.write(row, item, &borrowed).map_err(Error::internal)?;
+            kept.push((item, pieces));
         }
+        self.keep(key, tokens.len(), &kept);
         Ok(())
     }
 
