@@ -33,13 +33,19 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// Maps the file at `path`; none of its rows is read yet.
+    /// Maps the file at `path`.
     ///
     /// # Errors
-    /// What is wrong with it.
-    pub(super) fn open(path: &Path, format: &Format) -> Result<Self, String> {
-        let file = File::open(path).map_err(|error| error.to_string())?;
-        let bytes = mapped::map(&file).map_err(|error| error.to_string())?;
+    /// It cannot be read, which says nothing of what is in it.
+    pub(super) fn map(path: &Path) -> std::io::Result<Mmap> {
+        mapped::map(&File::open(path)?)
+    }
+
+    /// What the bytes of the file at `path` hold; none of its rows is read yet.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn new(path: &Path, bytes: Mmap, format: &Format) -> Result<Self, String> {
         // The crate checks that the tensors follow each other without gap and fill the file.
         let (header, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|error| error.to_string())?;

@@ -92,7 +92,9 @@ impl<'a> TeacherCache<'a> {
             observer,
         };
         for path in cache.folder.shards() {
-            match Shard::open(&path, &format) {
+            // One that cannot be read, or was removed a moment ago, is no damaged one.
+            let Ok(bytes) = Shard::map(&path) else { continue };
+            match Shard::new(&path, bytes, &format) {
                 Ok(shard) => cache.add(shard),
                 Err(damage) => cache.discard(&path, &damage),
             }
@@ -248,9 +250,10 @@ impl<'a> TeacherCache<'a> {
             return self.stop_writing("the limit of --cache-limit is reached");
         }
         let written = self.folder.publish(|path| draft.write(path, &self.format, signature));
-        let opened = written.map_err(|error| error.to_string()).and_then(|path| {
-            Shard::open(&path, &self.format).map_err(|damage| format!("it reads back as: {damage}"))
-        });
+        let mapped = written.and_then(|path| Ok((Shard::map(&path)?, path)));
+        let opened = mapped
+            .map_err(|error| error.to_string())
+            .and_then(|(bytes, path)| Shard::new(&path, bytes, &self.format));
         match opened {
             Ok(shard) => self.add(shard),
             Err(error) => self.stop_writing(&error),
