@@ -34,7 +34,7 @@
 //! | [`train`] | the one trainer: an [`train::Objective`] gives loss and gradients, the rest is its |
 //! | [`model`] | teacher and student, built of one [`nn::Block`]; which layer imitates which |
 //! | [`hub`] | checkpoints in (folders, Hub, GGUF) and out (factorized, unrolled); one table a family |
-//! | [`distill`] | where a student starts and what it minimises |
+//! | [`distill`] | where a student starts, what it minimises, and what is kept of its teacher |
 //! | [`lm`] | the objective of `pretrain` |
 //! | [`eval`], [`generate`] | how good it is, and what it writes |
 //! | [`bench`] | how fast it is on this machine |

@@ -59,7 +59,7 @@ const GRADIENT_CUTTING_METHODS: &[&str] =
 /// The only uses of `unsafe`, each with its reason.
 const UNSAFE_FILES: &[&str] = &[
     "src/cli/threads.rs", // tells candle how many threads to start
-    "src/data/mapped.rs", // maps the token cache into memory
+    "src/data/mapped.rs", // maps what is cached into memory
     "src/hub/mapped.rs",  // maps checkpoints into memory
     "src/main.rs",        // tells the allocator to keep its pages
     "src/nn/gemm.rs",     // hands slices to the matrix product as pointers

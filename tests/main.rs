@@ -18,5 +18,6 @@ mod hub_remote;
 mod recipes;
 mod support;
 mod teacher;
+mod teacher_cache;
 mod tokenizer;
 mod training;

@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use super::bench_args::BenchCommand;
+use super::size::size;
 use crate::error::Error;
 use crate::hub::StoredType;
 
@@ -48,9 +49,12 @@ pub(super) struct Common {
     /// Print the result as JSON
     #[arg(long, global = true)]
     pub(super) json: bool,
-    /// Where tokenised text is kept [default: ~/.cache/factorexe]
+    /// Where tokenised text and what teachers say is kept [default: ~/.cache/factorexe]
     #[arg(long, global = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(super) cache: Option<PathBuf>,
+    /// Most of the disk that kept teachers take together, such as 8GB, 500MB or 0
+    #[arg(long, global = true, value_name = "SIZE", default_value = "8GB", value_parser = size)]
+    pub(super) cache_limit: u64,
     /// Tell more on the way
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(super) verbose: u8,
@@ -69,6 +73,9 @@ pub(super) struct RecipeArgs {
     /// The model to distil: a folder, a file.gguf, or owner/name[@revision]
     #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
     pub(super) teacher: Option<String>,
+    /// Compute the teacher at every step, though the recipe says to keep what it says
+    #[arg(long)]
+    pub(super) live: bool,
     #[command(flatten)]
     pub(super) run: RunArgs,
 }
@@ -103,6 +110,7 @@ impl RecipeArgs {
         let run = &self.run;
         self.recipe.is_some()
             || self.teacher.is_some()
+            || self.live
             || run.out.is_some()
             || !run.set.is_empty()
             || run.seed.is_some()

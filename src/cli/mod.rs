@@ -12,6 +12,7 @@ mod interrupt;
 mod output;
 mod progress;
 mod shell;
+mod size;
 mod states;
 mod threads;
 mod train;
@@ -71,6 +72,7 @@ struct Session {
     device: candle_core::Device,
     json: bool,
     cache: PathBuf,
+    cache_limit_bytes: u64,
     progress: Progress,
     interrupt: Interrupt,
 }
@@ -88,6 +90,7 @@ impl Session {
             device: device(&common.device)?,
             json: common.json,
             cache: common.cache.clone().map_or_else(default_cache, Ok)?,
+            cache_limit_bytes: common.cache_limit,
             progress: Progress::new(volume),
             interrupt,
         })

@@ -17,7 +17,8 @@ pub(super) fn distill(args: &RecipeArgs, session: &Session) -> Result<()> {
         Error::input("no recipe was given")
             .hint("factorize --teacher <model> <recipe.toml>; see factorize --help")
     })?;
-    let recipe = read(path, args.teacher.clone(), &args.run)?;
+    let (teacher, live) = (args.teacher.clone(), args.live);
+    let recipe = Source { teacher, live, ..source(path, &args.run)? }.read()?;
     if recipe.is_pretraining() {
         return Err(Error::input("this recipe trains a model from nothing: it has [model]")
             .at(path.display())
@@ -30,7 +31,7 @@ pub(super) fn distill(args: &RecipeArgs, session: &Session) -> Result<()> {
 
 /// `pretrain`.
 pub(super) fn pretrain(args: &PretrainArgs, session: &Session) -> Result<()> {
-    let recipe = read(&args.recipe, None, &args.run)?;
+    let recipe = source(&args.recipe, &args.run)?.read()?;
     if !recipe.is_pretraining() {
         return Err(Error::input("this recipe distils: it has no [model] to train from nothing")
             .at(args.recipe.display())
@@ -41,13 +42,14 @@ pub(super) fn pretrain(args: &PretrainArgs, session: &Session) -> Result<()> {
     show(&report, &options, session)
 }
 
-fn read(path: &Path, teacher: Option<String>, args: &RunArgs) -> Result<Recipe> {
+/// The recipe at `path`, as the flags of every run change it.
+fn source(path: &Path, args: &RunArgs) -> Result<Source> {
     if let Some(verb) = meant_verb(path) {
         return Err(Error::input(format!("there is no verb and no recipe `{}`", path.display()))
             .hint(format!("did you mean `factorize {verb}`?")));
     }
-    let set = args.set.clone();
-    Source { path: path.to_owned(), set, teacher, seed: args.seed, smoke: args.smoke }.read()
+    let (path, set) = (path.to_owned(), args.set.clone());
+    Ok(Source { path, set, seed: args.seed, smoke: args.smoke, ..Source::default() })
 }
 
 /// The verb that a missing recipe without an ending looks like.
@@ -73,6 +75,7 @@ fn options<'a>(recipe: &Recipe, args: &RunArgs, session: &'a Session) -> Options
         out,
         existing,
         cache: session.cache.clone(),
+        cache_limit_bytes: session.cache_limit_bytes,
         device: session.device.clone(),
         interrupt: session.interrupt.clone(),
         observer: &session.progress,

@@ -67,10 +67,10 @@ impl Tokens {
     }
 }
 
-/// The bytes of a file of the cache.
+/// The bytes of a file of a cache.
 #[expect(unsafe_code, reason = "memory maps are the point of this file")]
-pub(super) fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the bytes must not change while they are mapped. Files of the cache are written
+pub(crate) fn map(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the bytes must not change while they are mapped. Files of a cache are written
     // under another name, renamed when complete and never written again; a rebuilt one is a new
     // file under the old name, so an existing map keeps the old bytes.
     unsafe { Mmap::map(file) }

@@ -1,13 +1,17 @@
 //! How does a student learn from its teacher?
 
 mod algebra;
+pub mod cache;
 pub mod config;
 mod depth;
 pub mod init;
+mod needs;
 pub mod objective;
 mod products;
 pub mod split;
+mod teaching;
 
+pub use cache::{CachePlace, StatePrecision, TeacherCache, TeacherCacheConfig};
 pub use config::{
     Auto, DepthConfig, DepthLaw, DistillConfig, Every, HiddenConfig, Init, Layers, LoraInit,
     LossConfig, PhaseConfig, StudentConfig, Weighting,

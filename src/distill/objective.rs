@@ -5,21 +5,25 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 use rand::Rng;
 
+use super::cache::TeacherCache;
 use super::config::{DistillConfig, Every};
 use super::depth;
+use super::needs::Needs;
+use super::teaching::{Lesson, Teaching};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::model::alignment::{Depth, equal_steps, monotone};
 use crate::model::{Alignment, CausalLm, LoopedTransformer, Transformer};
-use crate::nn::head::{HeadWeights, TeacherHead, TeacherOutput, compare, mean};
+use crate::nn::head::{HeadWeights, compare, mean};
 use crate::nn::state_error::{StateComparison, compare_states};
 use crate::nn::{Params, Tape, Value};
 use crate::train::{Loss, Moment, Objective};
 
 /// Teaches a looped student to think as its teacher does.
 #[derive(Debug)]
-pub struct Distillation {
-    teacher: Transformer,
+pub struct Distillation<'a> {
+    teaching: Teaching<'a>,
+    needs: Needs,
     student: LoopedTransformer,
     params: Params,
     config: DistillConfig,
@@ -31,7 +35,7 @@ struct CoreStates {
     repetitions: usize,
 }
 
-impl Distillation {
+impl<'a> Distillation<'a> {
     /// `student` computes with `params`, `teacher` is frozen.
     ///
     /// # Errors
@@ -50,13 +54,26 @@ impl Distillation {
                 ours.width, ours.vocabulary, theirs.width, theirs.vocabulary
             )));
         }
-        Ok(Self { teacher, student, params, config })
+        let needs = Needs::new(student.config(), &config);
+        Ok(Self { teaching: Teaching::live(teacher), needs, student, params, config })
+    }
+
+    /// What the teacher said before is read from `cache`, what it says is kept there.
+    #[must_use]
+    pub fn remembering(mut self, cache: TeacherCache<'a>) -> Self {
+        self.teaching = self.teaching.remembering(cache);
+        self
+    }
+
+    /// Writes what is still to be kept of the teacher.
+    pub fn close(&self) {
+        self.teaching.close();
     }
 
     /// The teacher.
     #[must_use]
     pub fn teacher(&self) -> &Transformer {
-        &self.teacher
+        self.teaching.teacher()
     }
 
     /// The student, with the parameters as they stand.
@@ -76,9 +93,9 @@ impl Distillation {
     }
 
     /// The core alone, each layer or repetition on the teacher's own state.
-    fn forced(&self, ids: &Tensor, repetitions: usize, weight: f64) -> Result<Step> {
+    fn forced(&self, batch: &Batch, ids: &Tensor, repetitions: usize, weight: f64) -> Result<Step> {
         let middle = self.student.config().middle();
-        let teacher = self.teacher.states_through(ids, middle.end)?;
+        let teacher = self.teaching.states(batch, ids, &self.needs.forced)?;
         let tape = Tape::recording();
         let table = self.student.frame().rope(0, ids.dim(1)?);
         let count = repetitions * self.student.config().core_layers;
@@ -86,12 +103,12 @@ impl Distillation {
         let start = Depth { lower: middle.start, fraction: 0.0 };
         let mut states = Vec::with_capacity(count);
         for repetition in 0..repetitions {
-            let mut state = Value::constant(teacher[0].clone());
+            let mut state = Value::constant(teacher.at_depth(start)?);
             for (layer, block) in self.student.core_at(repetition).iter().enumerate() {
                 let at = states.len();
                 if layer == 0 || self.config.phases.force == Every::Layer {
                     let before = if at == 0 { start } else { depths[at - 1] };
-                    state = Value::constant(at_depth(&teacher, before)?);
+                    state = Value::constant(teacher.at_depth(before)?);
                 }
                 state = block.forward(&tape, &state, &table, None)?;
                 states.push(state.clone());
@@ -122,7 +139,7 @@ impl Distillation {
         progress: f64,
         mut forced: impl FnMut() -> bool,
     ) -> Result<Step> {
-        let teacher = self.teacher.states_through(ids, self.teacher.base().layers)?;
+        let teacher = self.teaching.states_and_output(batch, ids, &self.needs.closed)?;
         let tape = Tape::recording();
         let table = self.student.frame().rope(0, ids.dim(1)?);
         let count = repetitions * self.student.config().core_layers;
@@ -134,7 +151,7 @@ impl Distillation {
         for repetition in 0..repetitions {
             if repetition > 0 && forced() {
                 let depth = steps[core.states.len() - 1];
-                state = Value::constant(at_depth(&teacher, depth)?);
+                state = Value::constant(teacher.at_depth(depth)?);
             } else if truncated > 0 && repetition + truncated == repetitions {
                 state = state.detached();
             }
@@ -159,7 +176,7 @@ impl Distillation {
     }
 
     /// The cheapest pairing of the core's states with the teacher's that never goes back.
-    fn monotone(&self, core: &CoreStates, teacher: &[Tensor]) -> Result<Vec<Depth>> {
+    fn monotone(&self, core: &CoreStates, teacher: &Lesson) -> Result<Vec<Depth>> {
         let config = self.student.config();
         let middle = config.middle();
         let how = self.comparison();
@@ -167,7 +184,8 @@ impl Distillation {
         let mut costs = Vec::with_capacity(core.states.len());
         for state in &core.states {
             let mut row = Vec::with_capacity(middle.len() + 1);
-            for target in &teacher[middle.start..=middle.end] {
+            for layer in middle.start..=middle.end {
+                let target = teacher.state(layer)?;
                 row.push(compare_states(&off, &state.detached(), target, &how, 0.0)?.squared);
             }
             costs.push(row);
@@ -180,7 +198,7 @@ impl Distillation {
         tape: &Tape,
         core: &CoreStates,
         depths: &[Depth],
-        teacher: &[Tensor],
+        teacher: &Lesson,
         weight: f64,
         step: &mut Step,
     ) -> Result<()> {
@@ -193,7 +211,7 @@ impl Distillation {
         let share = weight / compared as f64;
         let (mut squared, mut cosine) = (0.0, 0.0);
         for at in (stride - 1..core.states.len()).step_by(stride) {
-            let target = at_depth(teacher, depths[at])?;
+            let target = teacher.at_depth(depths[at])?;
             let terms = compare_states(tape, &core.states[at], &target, &how, share as f32)?;
             squared += terms.squared / compared as f64;
             cosine += terms.cosine / compared as f64;
@@ -231,18 +249,12 @@ impl Distillation {
         tape: &Tape,
         batch: &Batch,
         last: &Value,
-        teacher: &[Tensor],
+        teacher: &Lesson,
         progress: f64,
         step: &mut Step,
     ) -> Result<()> {
         let loss = &self.config.loss;
         let (ce, kl) = (loss.cross_entropy.at(progress), loss.kl.at(progress));
-        let frame = self.teacher.frame();
-        let last_teacher = Value::constant(teacher[teacher.len() - 1].clone());
-        let teacher = TeacherOutput::Head(TeacherHead {
-            hidden: frame.normed(&Tape::off(), &last_teacher)?.tensor().clone(),
-            weight: frame.head().tensor().clone(),
-        });
         let hidden = self.student.frame().normed(tape, last)?;
         let weights = HeadWeights {
             cross_entropy: ce as f32,
@@ -250,7 +262,7 @@ impl Distillation {
             temperature: loss.temperature as f32,
         };
         let head = self.student.frame().head();
-        let found = compare(tape, &hidden, head, Some(&teacher), &batch.targets, weights)?;
+        let found = compare(tape, &hidden, head, Some(teacher.output()?), &batch.targets, weights)?;
         let agreeing = found.agree.iter().filter(|&&agree| agree).count();
         let terms = [
             ("cross_entropy", mean(&found.cross_entropy)),
@@ -271,17 +283,7 @@ struct Step {
     terms: BTreeMap<String, f64>,
 }
 
-/// The teacher's state at a depth: one of them, or a blend of two.
-fn at_depth(states: &[Tensor], depth: Depth) -> Result<Tensor> {
-    let lower = &states[depth.lower];
-    if depth.fraction <= 0.0 {
-        return Ok(lower.clone());
-    }
-    let upper = &states[depth.lower + 1];
-    Ok(((lower * (1.0 - depth.fraction))? + (upper * depth.fraction)?)?)
-}
-
-impl Objective for Distillation {
+impl Objective for Distillation<'_> {
     fn params(&self) -> &Params {
         &self.params
     }
@@ -295,7 +297,7 @@ impl Objective for Distillation {
         let partial = progress < phases.teacher_forced;
         let mut step = if partial {
             let weight = self.config.loss.hidden.weight.at(progress);
-            self.forced(&ids, repetitions, weight)?
+            self.forced(batch, &ids, repetitions, weight)?
         } else {
             let mixing = (phases.mixed_until - phases.teacher_forced).max(1e-12);
             let forced = 1.0 - (progress - phases.teacher_forced) / mixing;

@@ -17,7 +17,7 @@ pub(super) fn resolve(recipe: &mut Recipe, folder: &Path) {
     if let Some(TokenizerConfig::File { path }) = &mut recipe.tokenizer {
         paths.push(path);
     }
-    if let Some(teacher) = &mut recipe.teacher {
+    if let Some(teacher) = recipe.teacher.as_mut().filter(|teacher| !teacher.source.is_empty()) {
         paths.push(&mut teacher.source);
     }
     for path in paths {

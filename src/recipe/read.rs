@@ -19,6 +19,8 @@ pub struct Source {
     pub set: Vec<String>,
     /// Wins over `[teacher]`.
     pub teacher: Option<String>,
+    /// Wins over `teacher.live`, when set.
+    pub live: bool,
     /// Wins over `seed`.
     pub seed: Option<u64>,
     /// Shrink it until it takes seconds.
@@ -54,7 +56,12 @@ impl Source {
                 .at(self.path.display())
                 .hint("give a recipe with [student]"));
             }
-            recipe.teacher = Some(TeacherConfig { source: source.clone(), revision: None });
+            let named = recipe.teacher.take().unwrap_or_default();
+            let source = source.clone();
+            recipe.teacher = Some(TeacherConfig { source, revision: None, ..named });
+        }
+        if self.live {
+            recipe.teacher.get_or_insert_default().live = true;
         }
         recipe.seed = self.seed.unwrap_or(recipe.seed);
         if self.smoke {

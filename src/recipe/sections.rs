@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::DataConfig;
-use crate::distill::{DepthConfig, DistillConfig, LossConfig, PhaseConfig, StudentConfig};
+use crate::distill::{
+    DepthConfig, DistillConfig, LossConfig, PhaseConfig, StudentConfig, TeacherCacheConfig,
+};
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
 use crate::lm::{ModelConfig, TokenizerConfig};
@@ -59,6 +61,12 @@ pub struct TeacherConfig {
     /// Branch, tag or commit of the Hub; `main` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// Keep its states and likeliest tokens on disk, for every later epoch, run and sweep; when
+    /// absent it is computed at every step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cache: Option<TeacherCacheConfig>,
+    /// Compute it at every step, whatever `cache` says; so does `--live`.
+    pub live: bool,
 }
 
 /// Text the models continue side by side: `[generate]`.
@@ -110,6 +118,9 @@ impl Recipe {
         }
         self.data.validate()?;
         self.train.validate()?;
+        if let Some(cache) = self.teacher.as_ref().and_then(|teacher| teacher.cache) {
+            cache.validate()?;
+        }
         self.eval.validate().map_err(|error| error.at("eval"))?;
         if let Some(model) = &self.model {
             let filled = model.filled();

@@ -10,11 +10,11 @@ use super::measure::{continuations, evaluate};
 use super::report::{Report, Training, write_json};
 use super::{Options, student, text};
 use crate::data::{Corpus, EvaluationWindow, Split};
-use crate::distill::{Distillation, Layers, split};
+use crate::distill::{CachePlace, Distillation, Layers, TeacherCache, split};
 use crate::error::{Error, Result};
 use crate::eval::{EvalConfig, StudentScore};
 use crate::hub::{StoredType, export_student};
-use crate::model::{LoopedConfig, LoopedTransformer};
+use crate::model::{CausalLm, LoopedConfig, LoopedTransformer};
 use crate::nn::Params;
 use crate::recipe::Recipe;
 use crate::train::{Objective, Summary, Trainer};
@@ -81,7 +81,8 @@ pub fn distill(mut recipe: Recipe, options: &Options) -> Result<Report> {
 }
 
 fn teacher_source(recipe: &Recipe) -> Result<String> {
-    let teacher = recipe.teacher.as_ref().ok_or_else(|| {
+    let named = recipe.teacher.as_ref().filter(|teacher| !teacher.source.is_empty());
+    let teacher = named.ok_or_else(|| {
         Error::input("no teacher was given").hint(
             "add --teacher <folder | owner/name[@revision] | file.gguf>, or write [teacher] in \
              the recipe",
@@ -182,20 +183,32 @@ impl Stage<'_> {
         found.student.into_iter().next().ok_or_else(|| Error::internal("no repetitions measured"))
     }
 
+    /// Beside a teacher that computes every answer, or one whose answers are kept.
     fn objective(
         &self,
         learner: &LoopedTransformer,
         params: Params,
         recipe: &Recipe,
-    ) -> Result<Distillation> {
-        let teacher = self.teacher.deep()?.clone();
-        Distillation::new(teacher, learner.clone(), params, recipe.distillation())
+    ) -> Result<Distillation<'_>> {
+        let (teacher, config) = (self.teacher.deep()?.clone(), recipe.distillation());
+        let temperature = config.loss.temperature as f32;
+        let base = teacher.base().clone();
+        let objective = Distillation::new(teacher, learner.clone(), params, config)?;
+        let kept = recipe.teacher.as_ref().filter(|teacher| !teacher.live);
+        let Some(kept) = kept.and_then(|teacher| teacher.cache) else { return Ok(objective) };
+        let place = CachePlace {
+            folder: self.options.cache.clone(),
+            limit_bytes: self.options.cache_limit_bytes,
+            fingerprint: self.teacher.checkpoint.fingerprint.clone(),
+        };
+        let cache = TeacherCache::open(&place, kept, &base, temperature, self.options.observer)?;
+        Ok(objective.remembering(cache))
     }
 
     /// Trains; the folder stays locked as long as what comes first is kept.
     fn train<'t>(
         &self,
-        objective: &Distillation,
+        objective: &Distillation<'_>,
         learner: &LoopedTransformer,
         recipe: &'t Recipe,
         folder: RunFolder,
@@ -225,7 +238,10 @@ impl Stage<'_> {
             Trainer::new(&recipe.train, recipe.seed, &folder.path, interrupt).under(folder.lock);
         let observer = self.options.observer;
         let summary =
-            trainer.fit(objective, &batches, folder.resume, Some(&mut validate), observer)?;
+            trainer.fit(objective, &batches, folder.resume, Some(&mut validate), observer);
+        // What the teacher said is as good when the run was stopped.
+        objective.close();
+        let summary = summary?;
         trainer.use_ema(objective.params())?;
         Ok((trainer, summary))
     }

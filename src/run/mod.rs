@@ -35,8 +35,10 @@ pub struct Options<'a> {
     pub out: PathBuf,
     /// What to do about a run that is already there.
     pub existing: Existing,
-    /// Where tokenised text is kept.
+    /// Where tokenised text and what teachers say is kept.
     pub cache: PathBuf,
+    /// Most bytes that kept teachers take together.
+    pub cache_limit_bytes: u64,
     /// Where the arithmetic happens.
     pub device: Device,
     /// Asked now and then whether to stop.

@@ -8,10 +8,10 @@ fn ask(arguments: &[&str]) -> Ran {
 
 /// Every long flag of every verb: what scripts may rely on.
 const FLAGS: &[(&str, &str)] = &[
-    ("", "teacher out set seed resume force smoke"),
+    ("", "teacher live out set seed resume force smoke"),
     ("inspect", ""),
     ("pretrain", "out set seed resume force smoke"),
-    ("distill", "teacher out set seed resume force smoke"),
+    ("distill", "teacher live out set seed resume force smoke"),
     ("evaluate", "teacher student text field window max-tokens repetitions"),
     ("generate", "model prompt max-tokens temperature top-k top-p seed stop repetitions chat"),
     ("states", "model ids out repetitions"),
@@ -24,7 +24,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("completions", ""),
     ("man", ""),
 ];
-const COMMON: &str = "device threads json cache verbose quiet help";
+const COMMON: &str = "device threads json cache cache-limit verbose quiet help";
 
 #[test]
 fn every_verb_has_the_flags_it_promises_and_no_others() {

@@ -127,6 +127,28 @@ fn a_run_that_lost_its_end_goes_on_to_the_same_student() {
 }
 
 #[test]
+fn a_teacher_is_computed_once_for_every_run_and_live_when_asked() {
+    let world = World::shared();
+    let kept = ["--set", "teacher.cache={ states = \"f16\", top_k = 300 }", "--cache", "kept"];
+    let student =
+        |run: &str| std::fs::read(world.path(run).join("student/model.safetensors")).unwrap();
+    let cold = world.distill("cold", &kept).good().stderr;
+    assert!(cold.contains("rows from the cache") && !cold.contains(" 0 computed"), "{cold}");
+    let warm = world.distill("warm", &kept).good().stderr;
+    assert!(warm.contains(" 0 computed"), "{warm}");
+    assert_eq!(student("warm"), student("cold"));
+    world.distill("live", &["--quiet"]).good();
+    let live = world.distill("warm", &[&kept[..], &["--live", "--force"]].concat()).good().stderr;
+    assert!(!live.contains("rows from the cache"), "{live}");
+    assert_eq!(student("warm"), student("live"));
+    let resumed = [&kept[..], &["--resume"]].concat();
+    world.distill("warm", &resumed).refused(&["`teacher.live` was true, and is false now"]);
+    world.distill("never", &["--cache-limit", "much"]).refused(&["`much` is no size", "8GB"]);
+    let nothing = ["--set", "teacher.cache.top_k=0"];
+    world.distill("never", &nothing).refused(&["top_k is 0", "teacher.cache.top_k"]);
+}
+
+#[test]
 fn the_resolved_recipe_says_everything_and_is_read_as_the_same() {
     let world = World::shared();
     let auto = ["--set", "student.prelude_layers=auto", "--set", "student.coda_layers=auto"];

@@ -1,0 +1,51 @@
+//! How is what a teacher says kept, and where?
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::precision::StatePrecision;
+use crate::error::{Error, Result};
+
+/// What is kept of the teacher: `cache` in `[teacher]` of a recipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TeacherCacheConfig {
+    /// The numbers of its states: f32, f16, bf16 or int8.
+    pub states: StatePrecision,
+    /// k, the likeliest tokens kept at a position; all others are one event, the tail.
+    pub top_k: usize,
+}
+
+impl Default for TeacherCacheConfig {
+    fn default() -> Self {
+        Self { states: StatePrecision::default(), top_k: 64 }
+    }
+}
+
+impl TeacherCacheConfig {
+    /// Refuses to keep nothing.
+    ///
+    /// # Errors
+    /// `top_k` is 0.
+    pub fn validate(&self) -> Result<()> {
+        if self.top_k == 0 {
+            return Err(Error::input("top_k is 0, expected 1 or more")
+                .at("teacher.cache.top_k")
+                .hint("leave [teacher] cache out to compute the teacher at every step"));
+        }
+        Ok(())
+    }
+}
+
+/// Where it is kept, and of whom it is.
+#[derive(Debug, Clone)]
+pub struct CachePlace {
+    /// The folder of all caches; `teacher` in it is for this one.
+    pub folder: PathBuf,
+    /// Most bytes in that folder, of all teachers together; 0: nothing new is written.
+    pub limit_bytes: u64,
+    /// Of the teacher's configuration and weights.
+    pub fingerprint: String,
+}

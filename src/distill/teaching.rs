@@ -1,0 +1,125 @@
+//! What does the teacher say of a batch, computed now or remembered?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use candle_core::Tensor;
+
+use super::cache::{Item, TeacherCache};
+use crate::data::Batch;
+use crate::error::{Error, Result};
+use crate::model::alignment::Depth;
+use crate::model::{CausalLm, Transformer};
+use crate::nn::head::{TeacherHead, TeacherOutput};
+use crate::nn::{Tape, Value};
+
+/// A teacher that is asked, whether or not it was asked the same before.
+#[derive(Debug)]
+pub(super) struct Teaching<'a> {
+    teacher: Transformer,
+    /// None: it computes every answer.
+    cache: Option<Mutex<TeacherCache<'a>>>,
+}
+
+/// What it said of one batch.
+#[derive(Debug)]
+pub(super) struct Lesson {
+    states: BTreeMap<usize, Tensor>,
+    output: Option<TeacherOutput>,
+}
+
+impl<'a> Teaching<'a> {
+    pub(super) fn live(teacher: Transformer) -> Self {
+        Self { teacher, cache: None }
+    }
+
+    pub(super) fn remembering(self, cache: TeacherCache<'a>) -> Self {
+        Self { cache: Some(Mutex::new(cache)), ..self }
+    }
+
+    pub(super) fn teacher(&self) -> &Transformer {
+        &self.teacher
+    }
+
+    pub(super) fn close(&self) {
+        if let Some(cache) = &self.cache {
+            cache.lock().unwrap_or_else(PoisonError::into_inner).close();
+        }
+    }
+
+    /// The states of the indices `wanted`, 0 for the embedding.
+    pub(super) fn states(
+        &self,
+        batch: &Batch,
+        ids: &Tensor,
+        wanted: &BTreeSet<usize>,
+    ) -> Result<Lesson> {
+        if let Some(cache) = &self.cache {
+            return self.remembered(cache, batch, wanted, None);
+        }
+        let deepest = wanted.last().copied().unwrap_or(0);
+        let states = self.teacher.states_through(ids, deepest)?;
+        Ok(Lesson { states: only(states, wanted), output: None })
+    }
+
+    /// The same, and what it says of the next token.
+    pub(super) fn states_and_output(
+        &self,
+        batch: &Batch,
+        ids: &Tensor,
+        wanted: &BTreeSet<usize>,
+    ) -> Result<Lesson> {
+        if let Some(cache) = &self.cache {
+            return self.remembered(cache, batch, wanted, Some(Item::Outputs));
+        }
+        let states = self.teacher.states_through(ids, self.teacher.base().layers)?;
+        let last = Value::constant(states[states.len() - 1].clone());
+        let frame = self.teacher.frame();
+        let output = TeacherOutput::Head(TeacherHead {
+            hidden: frame.normed(&Tape::off(), &last)?.tensor().clone(),
+            weight: frame.head().tensor().clone(),
+        });
+        Ok(Lesson { states: only(states, wanted), output: Some(output) })
+    }
+
+    fn remembered(
+        &self,
+        cache: &Mutex<TeacherCache<'a>>,
+        batch: &Batch,
+        wanted: &BTreeSet<usize>,
+        more: Option<Item>,
+    ) -> Result<Lesson> {
+        let items: Vec<Item> = wanted.iter().copied().map(Item::State).chain(more).collect();
+        let answer = TeacherCache::answer(cache, &self.teacher, batch, &items)?;
+        Ok(Lesson { states: answer.states, output: answer.outputs.map(TeacherOutput::Top) })
+    }
+}
+
+fn only(states: Vec<Tensor>, wanted: &BTreeSet<usize>) -> BTreeMap<usize, Tensor> {
+    states.into_iter().enumerate().filter(|(index, _)| wanted.contains(index)).collect()
+}
+
+impl Lesson {
+    /// The state of an index, (B, T, D).
+    pub(super) fn state(&self, index: usize) -> Result<&Tensor> {
+        self.states
+            .get(&index)
+            .ok_or_else(|| Error::internal(format!("state {index} of the teacher was not asked")))
+    }
+
+    /// The state at a depth: one of them, or a blend of two.
+    pub(super) fn at_depth(&self, depth: Depth) -> Result<Tensor> {
+        let lower = self.state(depth.lower)?;
+        if depth.fraction <= 0.0 {
+            return Ok(lower.clone());
+        }
+        let upper = self.state(depth.lower + 1)?;
+        Ok(((lower * (1.0 - depth.fraction))? + (upper * depth.fraction)?)?)
+    }
+
+    /// What it says of the next token.
+    pub(super) fn output(&self) -> Result<&TeacherOutput> {
+        let missing = || Error::internal("the teacher's output was not asked");
+        self.output.as_ref().ok_or_else(missing)
+    }
+}
