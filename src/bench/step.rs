@@ -1,6 +1,7 @@
 //! How long does one training step of a student take?
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock;
 use super::shape::{StepGraph, StepShape, at_least_one};
+use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::eval::cost::peak_rss_mib;
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer};
@@ -18,7 +20,9 @@ use crate::nn::head::{HeadWeights, TeacherOutput, compare, mean};
 use crate::nn::recompute::{Link, recompute_chain};
 use crate::nn::state_error::{StateComparison, StateScale, compare_states};
 use crate::nn::{Params, RopeTable, Tape, Value};
-use crate::train::{GradientSum, Interrupt, Optimizer, OptimizerConfig};
+use crate::train::{
+    GradientSum, Interrupt, Loss, Moment, Objective, Optimizer, OptimizerConfig, in_lanes,
+};
 
 /// States that are given at most: one for each repetition up to here, then from the first again.
 const GIVEN_STATES: usize = 8;
@@ -101,21 +105,29 @@ pub fn time_step(
 
 /// One student in training, and what it is shown at every step.
 struct Student {
+    work: Work,
+    optimizer: Optimizer,
+    batch: Batch,
+}
+
+/// What is learned of any rows of the batch.
+struct Work {
     graph: StepGraph,
     params: Params,
-    optimizer: Optimizer,
-    core: Rc<Core>,
-    /// (B, T) u32.
-    ids: Tensor,
-    targets: Vec<u32>,
-    logits: TeacherOutput,
+    model: LoopedTransformer,
+    /// Where the rows stand in what is given, by their tokens.
+    rows: BTreeMap<Vec<u32>, usize>,
+    /// States to be like, each (B, T, D).
+    given: Vec<Tensor>,
+    /// (B, T, V).
+    logits: Tensor,
 }
 
 /// What a repetition needs, also when it is computed anew.
 struct Core {
     model: LoopedTransformer,
     table: RopeTable,
-    /// States to be like, each (B, T, D).
+    /// States to be like, each (rows, T, D).
     given: Vec<Tensor>,
     /// Sum over repetitions of the relative squared error.
     hidden: Cell<f64>,
@@ -128,57 +140,76 @@ impl Student {
         let params = draw.params(&config)?;
         let model = LoopedTransformer::new(&config, &params)?;
         let clipped = OptimizerConfig { clip_norm: 1.0, ..OptimizerConfig::default() };
-        let (batch, tokens) = (shape.batch, shape.tokens);
-        let ids = Tensor::from_vec(draw.tokens(shape), (batch, tokens), device)?;
-        let targets = draw.tokens(shape);
+        let (rows, columns) = (shape.batch, shape.tokens);
+        let batch =
+            Batch { inputs: draw.tokens(shape), targets: draw.tokens(shape), rows, columns };
         let given = (0..shape.repetitions.min(GIVEN_STATES))
-            .map(|_| draw.normal(&[batch, tokens, shape.width], 1.0))
+            .map(|_| draw.normal(&[rows, columns, shape.width], 1.0))
             .collect::<Result<_>>()?;
-        let logits = TeacherOutput::Logits(draw.normal(&[batch, tokens, shape.vocab], 1.0)?);
-        let table = model.frame().rope(0, tokens);
-        Ok(Self {
-            graph,
-            optimizer: Optimizer::new(&clipped, &params)?,
-            params,
-            core: Rc::new(Core { model, table, given, hidden: Cell::default() }),
-            ids,
-            targets,
-            logits,
-        })
+        let logits = draw.normal(&[rows, columns, shape.vocab], 1.0)?;
+        let places = batch.inputs.chunks(columns).map(<[u32]>::to_vec).zip(0..);
+        let (optimizer, rows) = (Optimizer::new(&clipped, &params)?, places.collect());
+        Ok(Self { work: Work { graph, params, model, rows, given, logits }, optimizer, batch })
     }
 
     /// Forward, back, and one step of the optimizer; gives the loss.
     fn step(&mut self) -> Result<f64> {
-        let tape = Tape::recording();
-        let tape = if self.graph.is_reference() { tape.with_reference() } else { tape };
-        let (core, frame) = (&self.core, self.core.model.frame());
-        core.hidden.set(0.0);
-        let embedded = frame.embed(&tape, &self.ids)?;
-        let last = self.repeat(&tape, &embedded)?;
-        let hidden = frame.normed(&tape, &last)?;
-        let weights = HeadWeights { cross_entropy: 1.0, kl: 1.0, temperature: 1.0 };
-        let (logits, targets) = (Some(&self.logits), &self.targets);
-        let found = compare(&tape, &hidden, frame.head(), logits, targets, weights)?;
-        let outputs = mean(&found.cross_entropy) + mean(&found.kl);
-        let mut sum = GradientSum::new();
-        sum.add(&self.params, &mut tape.backward()?)?;
+        let lanes = in_lanes(&self.work, &self.batch, &Moment::new(SEED, 0, 1, 0))?;
+        let (mut sum, mut loss) = (GradientSum::new(), 0.0);
+        let share = 1.0 / lanes.len() as f64;
+        for mut lane in lanes {
+            loss += share * lane.total;
+            sum.add(&self.work.params, &mut lane.gradients)?;
+        }
         let norm = sum.norm()?;
-        self.optimizer.step(&self.params, &sum, norm, OptimizerConfig::default().lr)?;
-        // A repetition that is computed anew is compared on the way back.
-        Ok(outputs + core.hidden.get())
+        self.optimizer.step(&self.work.params, &sum, norm, OptimizerConfig::default().lr)?;
+        Ok(loss)
+    }
+}
+
+impl Objective for Work {
+    fn params(&self) -> &Params {
+        &self.params
     }
 
+    fn loss(&self, batch: &Batch, _: &mut Moment) -> Result<Loss> {
+        let tape = Tape::recording();
+        let tape = if self.graph.is_reference() { tape.with_reference() } else { tape };
+        let frame = self.model.frame();
+        let first = self.rows.get(&batch.inputs[..batch.columns]).copied().unwrap_or(0);
+        let of_rows = |tensor: &Tensor| Ok::<_, Error>(tensor.narrow(0, first, batch.rows)?);
+        let core = Rc::new(Core {
+            model: self.model.clone(),
+            table: frame.rope(0, batch.columns),
+            given: self.given.iter().map(of_rows).collect::<Result<_>>()?,
+            hidden: Cell::default(),
+        });
+        let embedded = frame.embed(&tape, &batch.input_tensor(frame.device())?)?;
+        let last = self.repeat(&tape, &core, &embedded)?;
+        let hidden = frame.normed(&tape, &last)?;
+        let weights = HeadWeights { cross_entropy: 1.0, kl: 1.0, temperature: 1.0 };
+        let logits = TeacherOutput::Logits(of_rows(&self.logits)?);
+        let found = compare(&tape, &hidden, frame.head(), Some(&logits), &batch.targets, weights)?;
+        let outputs = mean(&found.cross_entropy) + mean(&found.kl);
+        let gradients = tape.backward()?;
+        // A repetition that is computed anew is compared on the way back.
+        let total = outputs + core.hidden.get();
+        Ok(Loss { total, terms: BTreeMap::new(), gradients, partial: false })
+    }
+}
+
+impl Work {
     /// The state after the last repetition, each compared with its given one.
-    fn repeat(&self, tape: &Tape, embedded: &Value) -> Result<Value> {
-        let repetitions = 0..self.core.model.config().repetitions;
+    fn repeat(&self, tape: &Tape, core: &Rc<Core>, embedded: &Value) -> Result<Value> {
+        let repetitions = 0..self.model.config().repetitions;
         if self.graph.recomputes() {
-            let core = self.core.clone();
+            let core = core.clone();
             let link: Link = Rc::new(move |tape, at, state| core.repeat(tape, at, state));
             return recompute_chain(tape, embedded, repetitions, &link);
         }
         repetitions
             .into_iter()
-            .try_fold(embedded.clone(), |state, at| self.core.repeat(tape, at, &state))
+            .try_fold(embedded.clone(), |state, at| core.repeat(tape, at, &state))
     }
 }
 

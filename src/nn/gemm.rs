@@ -69,8 +69,12 @@ pub(crate) enum Threads {
     All,
 }
 
-/// Multiplications below which one thread does it all.
-const WORTH_SPLITTING: usize = 1 << 21;
+/// Multiplications below which one thread does it all: a third of a millisecond.
+const WORTH_SPLITTING: usize = 1 << 24;
+
+/// Columns from which the output is cut into columns: then no task rearranges numbers that another
+/// one rearranges, too. Narrower ones are cut into rows.
+const WIDE: usize = 256;
 
 /// How many columns or rows of the output, `side` in all, one task computes: about 256, in an even
 /// number of tasks. It depends on nothing else, so every number is summed in the same order
@@ -119,14 +123,14 @@ pub(crate) fn new_product(a: Matrix<'_>, b: Matrix<'_>, threads: Threads) -> Vec
     output
 }
 
-/// Splits the longer side of the output into tasks of fixed size.
+/// Splits one side of the output into tasks of fixed size.
 fn blocks(target: Target, into: Into, scale: f32, a: Matrix<'_>, b: Matrix<'_>, threads: Threads) {
     assert_eq!(a.columns, b.rows, "a product of matrices that do not fit");
     assert!(a.reach() <= a.values.len() && b.reach() <= b.values.len());
     let (rows, columns) = (a.rows, b.columns);
     if threads == Threads::One || rows * columns * a.columns < WORTH_SPLITTING {
         part(target, into, scale, a, b, (0..rows, 0..columns));
-    } else if rows > columns {
+    } else if columns < WIDE && rows > columns {
         let size = task_size(rows);
         let task = |at: usize| (at * size..((at + 1) * size).min(rows), 0..columns);
         (0..rows.div_ceil(size))

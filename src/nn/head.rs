@@ -14,8 +14,8 @@ use super::tape::{Tape, Value};
 use super::top_tokens::{TopTokens, compare_with_top};
 use crate::error::{Error, Result};
 
-/// Tokens whose logits are alive at once.
-pub(super) const CHUNK: usize = 128;
+/// Tokens whose logits are alive at once: enough to rearrange the head for, few enough to hold.
+pub(super) const CHUNK: usize = 256;
 
 /// The teacher's side of the comparison.
 #[derive(Debug, Clone)]
