@@ -8,7 +8,7 @@ use std::ops::Range;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::gemm::{Into, Matrix, Threads, product};
+use super::gemm::{HeadPart, Into, Matrix, Threads, head_parts, product};
 use super::host::{self, Host};
 use super::reference;
 use super::tape::{Tape, Value};
@@ -87,10 +87,14 @@ impl Sizes {
         1.0 / (self.width as f32).sqrt()
     }
 
-    /// One head: its outputs (T, width) and the log-sum-exp of each row's scores (T).
-    fn forward(&self, q: &[f32], k: &[f32], v: &[f32], at: (usize, usize)) -> (Vec<f32>, Vec<f32>) {
+    /// One head: its outputs into `output`; gives the log-sum-exp of each row's scores, (T).
+    fn forward(
+        &self,
+        (q, k, v): (&[f32], &[f32], &[f32]),
+        at: (usize, usize),
+        output: &mut HeadPart<'_>,
+    ) -> Vec<f32> {
         let kv = (at.0, at.1 * self.kv_heads / self.heads);
-        let mut output = vec![0.0; self.queries * self.width];
         let mut log_sums = vec![0.0; self.queries];
         let mut scores = Vec::new();
         for rows in self.blocks() {
@@ -100,36 +104,37 @@ impl Sizes {
             let q = self.queries(q, at, rows.clone());
             product(&mut scores, Into::Replace, self.scale(), q, k.transposed(), Threads::One);
             let log_sums = &mut log_sums[rows.clone()];
-            host::vectorised(|| {
-                for (row, (scores, log_sum)) in
-                    scores.chunks_exact_mut(keys.len()).zip(log_sums).enumerate()
-                {
-                    let seen = self.shape.keys(rows.start + row);
-                    *log_sum = softmax(scores, seen.start - keys.start..seen.end - keys.start);
-                }
-            });
+            host::vectorised(
+                #[inline(always)]
+                || {
+                    let each = scores.chunks_exact_mut(keys.len()).zip(log_sums);
+                    for (row, (scores, log_sum)) in each.enumerate() {
+                        let seen = self.shape.keys(rows.start + row);
+                        *log_sum = softmax(scores, seen.start - keys.start..seen.end - keys.start);
+                    }
+                },
+            );
             let weights = Matrix::new(&scores, rows.len(), keys.len());
-            let v = self.keys(v, kv, keys);
-            let output = &mut output[rows.start * self.width..];
-            product(output, Into::Replace, 1.0, weights, v, Threads::One);
+            output.product(rows.start, Into::Replace, 1.0, weights, self.keys(v, kv, keys));
         }
-        (output, log_sums)
+        log_sums
     }
 }
 
 /// Turns the scores seen into weights that sum to one, the others into 0; gives the log-sum-exp.
-#[inline]
+#[inline(always)]
 fn softmax(scores: &mut [f32], seen: Range<usize>) -> f32 {
     scores[..seen.start].fill(0.0);
     scores[seen.end..].fill(0.0);
     let scores = &mut scores[seen];
-    let highest = scores.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let highest = host::highest(scores);
     for score in scores.iter_mut() {
         *score = host::exp(*score - highest);
     }
-    let sum: f32 = scores.iter().sum();
+    let sum = host::sum_of(scores);
+    let share = 1.0 / sum;
     for score in scores.iter_mut() {
-        *score /= sum;
+        *score *= share;
     }
     highest + sum.ln()
 }
@@ -144,90 +149,92 @@ struct Saved {
     log_sums: Vec<Vec<f32>>,
 }
 
-/// Gradients of the heads that share one key head.
-struct GroupGradients {
-    q: Vec<Vec<f32>>,
-    k: Vec<f32>,
-    v: Vec<f32>,
+/// Where the gradients of the heads that share one key head go.
+struct GroupParts<'a> {
+    q: Vec<HeadPart<'a>>,
+    k: HeadPart<'a>,
+    v: HeadPart<'a>,
 }
 
 impl Saved {
-    fn group(&self, gradient: &[f32], batch: usize, kv_head: usize) -> Result<GroupGradients> {
+    fn group(
+        &self,
+        gradient: &[f32],
+        (batch, kv_head): (usize, usize),
+        d: GroupParts<'_>,
+    ) -> Result<()> {
         let s = &self.sizes;
         let (q, k, v) = (Host::new(&self.q)?, Host::new(&self.k)?, Host::new(&self.v)?);
         let output = Host::new(&self.output)?;
-        let mut d = GroupGradients {
-            q: Vec::new(),
-            k: vec![0.0; s.keys * s.width],
-            v: vec![0.0; s.keys * s.width],
-        };
-        let group = s.heads / s.kv_heads;
+        let (q, k, v, output): (&[f32], &[f32], &[f32], &[f32]) = (&q, &k, &v, &output);
+        let GroupParts { q: d_q, k: mut d_k, v: mut d_v } = d;
         let (mut weights, mut d_weights) = (Vec::new(), Vec::new());
-        for head in kv_head * group..(kv_head + 1) * group {
+        for (head, mut d_q) in (kv_head * s.heads / s.kv_heads..).zip(d_q) {
             let at = (batch, head);
             let log_sums = &self.log_sums[batch * s.heads + head];
-            let mut d_q = vec![0.0; s.queries * s.width];
             for rows in s.blocks() {
                 let keys = s.shape.keys_of(&rows);
-                let (k_rows, v_rows) = (
-                    s.keys(&k, (batch, kv_head), keys.clone()),
-                    s.keys(&v, (batch, kv_head), keys.clone()),
-                );
-                let q_rows = s.queries(&q, at, rows.clone());
+                let k_rows = s.keys(k, (batch, kv_head), keys.clone());
+                let v_rows = s.keys(v, (batch, kv_head), keys.clone()).transposed();
+                let q_rows = s.queries(q, at, rows.clone());
                 let d_out = s.queries(gradient, at, rows.clone());
                 weights.resize(rows.len() * keys.len(), 0.0);
                 d_weights.resize(rows.len() * keys.len(), 0.0);
-                product(
-                    &mut weights,
-                    Into::Replace,
-                    s.scale(),
-                    q_rows,
-                    k_rows.transposed(),
-                    Threads::One,
+                let (one, replace) = (Threads::One, Into::Replace);
+                product(&mut weights, replace, s.scale(), q_rows, k_rows.transposed(), one);
+                product(&mut d_weights, replace, 1.0, d_out, v_rows, one);
+                host::vectorised(
+                    #[inline(always)]
+                    || {
+                        for (index, row) in rows.clone().enumerate() {
+                            let seen = s.shape.keys(row);
+                            let seen = seen.start - keys.start..seen.end - keys.start;
+                            let span = index * keys.len()..(index + 1) * keys.len();
+                            let start = ((batch * s.queries + row) * s.heads + head) * s.width;
+                            let out = start..start + s.width;
+                            let mean = host::dot(&gradient[out.clone()], &output[out]);
+                            let (weights, d) = (&mut weights[span.clone()], &mut d_weights[span]);
+                            softmax_back(weights, d, seen, log_sums[row], mean);
+                        }
+                    },
                 );
-                product(
-                    &mut d_weights,
-                    Into::Replace,
-                    1.0,
-                    d_out,
-                    v_rows.transposed(),
-                    Threads::One,
-                );
-                host::vectorised(|| {
-                    for (index, row) in rows.clone().enumerate() {
-                        let seen = s.shape.keys(row);
-                        let seen = seen.start - keys.start..seen.end - keys.start;
-                        let span = index * keys.len()..(index + 1) * keys.len();
-                        let start = (batch * s.queries + row) * s.heads * s.width + head * s.width;
-                        let span_out = start..start + s.width;
-                        let mean = host::dot(&gradient[span_out.clone()], &output[span_out]);
-                        softmax_back(
-                            &mut weights[span.clone()],
-                            &mut d_weights[span],
-                            seen,
-                            log_sums[row],
-                            mean,
-                        );
-                    }
-                });
                 let p = Matrix::new(&weights, rows.len(), keys.len());
                 let d_scores = Matrix::new(&d_weights, rows.len(), keys.len());
-                let d_v = &mut d.v[keys.start * s.width..];
-                product(d_v, Into::Add, 1.0, p.transposed(), d_out, Threads::One);
-                let d_q = &mut d_q[rows.start * s.width..];
-                product(d_q, Into::Replace, s.scale(), d_scores, k_rows, Threads::One);
-                let d_k = &mut d.k[keys.start * s.width..];
-                product(d_k, Into::Add, s.scale(), d_scores.transposed(), q_rows, Threads::One);
+                d_v.product(keys.start, Into::Add, 1.0, p.transposed(), d_out);
+                d_q.product(rows.start, Into::Replace, s.scale(), d_scores, k_rows);
+                d_k.product(keys.start, Into::Add, s.scale(), d_scores.transposed(), q_rows);
             }
-            d.q.push(d_q);
         }
-        Ok(d)
+        Ok(())
+    }
+
+    /// Gradients of q, k and v, each in its own shape.
+    fn back(&self, gradient: &[f32]) -> Result<[Vec<f32>; 3]> {
+        let s = &self.sizes;
+        let (mut d_q, mut d_k) =
+            (host::zeros(self.q.elem_count()), host::zeros(self.k.elem_count()));
+        let mut d_v = host::zeros(self.v.elem_count());
+        let batch = self.q.dim(0)?;
+        let of_keys = (batch, s.keys, s.kv_heads, s.width);
+        let mut q = head_parts(&mut d_q, (batch, s.queries, s.heads, s.width)).into_iter();
+        let k = head_parts(&mut d_k, of_keys);
+        let v = head_parts(&mut d_v, of_keys);
+        let group = s.heads / s.kv_heads;
+        let parts: Vec<GroupParts<'_>> = k
+            .into_iter()
+            .zip(v)
+            .map(|(k, v)| GroupParts { q: q.by_ref().take(group).collect(), k, v })
+            .collect();
+        parts.into_par_iter().enumerate().try_for_each(|(index, parts)| {
+            self.group(gradient, (index / s.kv_heads, index % s.kv_heads), parts)
+        })?;
+        Ok([d_q, d_k, d_v])
     }
 }
 
 /// Scores to weights, and gradients of weights to gradients of scores; `mean` is the row's
 /// gradient times its output.
-#[inline]
+#[inline(always)]
 fn softmax_back(
     scores: &mut [f32],
     d_weights: &mut [f32],
@@ -243,20 +250,6 @@ fn softmax_back(
         *score = host::exp(*score - log_sum);
         *d = *score * (*d - mean);
     }
-}
-
-/// Copies head-major rows into (B, tokens, heads, width); `parts` are ordered by batch, then head.
-fn interleave(
-    parts: &[&[f32]],
-    (batch, tokens, heads, width): (usize, usize, usize, usize),
-) -> Vec<f32> {
-    host::new_rows(batch * tokens * heads * width, heads * width, |row, values| {
-        let (batch, token) = (row / tokens, row % tokens);
-        for (head, values) in values.chunks_exact_mut(width).enumerate() {
-            let part = parts[batch * heads + head];
-            values.copy_from_slice(&part[token * width..(token + 1) * width]);
-        }
-    })
 }
 
 /// Causal softmax attention with grouped key heads: q (B, T, H, head width), k and v
@@ -286,35 +279,29 @@ pub fn attention(
     let sizes = Sizes { queries, keys, heads, kv_heads, width, shape };
     let (q_tensor, k_tensor, v_tensor) =
         (q.tensor().contiguous()?, k.tensor().contiguous()?, v.tensor().contiguous()?);
-    let heads_done: Vec<(Vec<f32>, Vec<f32>)> = {
+    let mut output = host::zeros(batch * queries * heads * width);
+    let log_sums: Vec<Vec<f32>> = {
         let (q, k, v) = (Host::new(&q_tensor)?, Host::new(&k_tensor)?, Host::new(&v_tensor)?);
-        let (q, k, v): (&[f32], &[f32], &[f32]) = (&q, &k, &v);
-        let one = |i: usize| sizes.forward(q, k, v, (i / heads, i % heads));
-        (0..batch * heads).into_par_iter().map(one).collect()
+        let inputs: (&[f32], &[f32], &[f32]) = (&q, &k, &v);
+        head_parts(&mut output, (batch, queries, heads, width))
+            .into_par_iter()
+            .enumerate()
+            .map(|(i, mut part)| sizes.forward(inputs, (i / heads, i % heads), &mut part))
+            .collect()
     };
-    let parts: Vec<&[f32]> = heads_done.iter().map(|(output, _)| output.as_slice()).collect();
-    let output = interleave(&parts, (batch, queries, heads, width));
     let output = host::tensor(output, q_tensor.shape())?;
     if !tape.needs(&[q, k, v], &[]) {
         return Ok(Value::constant(output));
     }
-    let log_sums = heads_done.into_iter().map(|(_, log_sums)| log_sums).collect();
-    let slots = (q.slot(), k.slot(), v.slot());
+    let slots = [q.slot(), k.slot(), v.slot()];
     let (q, k, v) = (q_tensor, k_tensor, v_tensor);
     let saved = Saved { sizes, q, k, v, output: output.clone(), log_sums };
     Ok(tape.push(output, move |gradient, backward| {
-        let groups: Vec<GroupGradients> = {
-            let gradient = Host::new(&gradient)?;
-            let gradient: &[f32] = &gradient;
-            let one = |i: usize| saved.group(gradient, i / kv_heads, i % kv_heads);
-            (0..batch * kv_heads).into_par_iter().map(one).collect::<Result<_>>()?
-        };
-        let d_q: Vec<&[f32]> = groups.iter().flat_map(|d| d.q.iter().map(Vec::as_slice)).collect();
-        let d_k: Vec<&[f32]> = groups.iter().map(|d| d.k.as_slice()).collect();
-        let d_v: Vec<&[f32]> = groups.iter().map(|d| d.v.as_slice()).collect();
-        let (q_sizes, k_sizes) = ((batch, queries, heads, width), (batch, keys, kv_heads, width));
-        backward.add(slots.0, host::tensor(interleave(&d_q, q_sizes), saved.q.shape())?)?;
-        backward.add(slots.1, host::tensor(interleave(&d_k, k_sizes), saved.k.shape())?)?;
-        backward.add(slots.2, host::tensor(interleave(&d_v, k_sizes), saved.v.shape())?)
+        let gradients = saved.back(&Host::new(&gradient.contiguous()?)?)?;
+        let shapes = [saved.q.shape(), saved.k.shape(), saved.v.shape()];
+        for ((slot, gradient), shape) in slots.into_iter().zip(gradients).zip(shapes) {
+            backward.add_own(slot, gradient, shape)?;
+        }
+        Ok(())
     }))
 }

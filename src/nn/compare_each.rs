@@ -46,7 +46,10 @@ pub fn compare_each(
         let targets = &targets[rows.clone()];
         let teacher = logits(&teacher_hidden, &teacher_head, &rows)?;
         let of_row = |(logits, &target): (&[f32], &u32)| {
-            host::vectorised(|| log_sum_exp(logits, 1.0).1 - logits[target as usize])
+            host::vectorised(
+                #[inline(always)]
+                || log_sum_exp(logits, 1.0).1 - logits[target as usize],
+            )
         };
         cross_entropy.par_extend(teacher.par_chunks_exact(vocabulary).zip(targets).map(of_row));
         for (student, terms) in students.iter().zip(&mut terms) {
@@ -70,7 +73,10 @@ fn compare_chunk(
         .zip(targets);
     let found: Vec<Row> = rows
         .map(|((student, teacher), &target)| {
-            host::vectorised(|| compare_row(student, Some(teacher), target as usize, NO_LOSS, 0.0))
+            host::vectorised(
+                #[inline(always)]
+                || compare_row(student, Some(teacher), target as usize, NO_LOSS, 0.0),
+            )
         })
         .collect();
     terms.cross_entropy.extend(found.iter().map(|row| row.cross_entropy));

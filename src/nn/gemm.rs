@@ -1,5 +1,6 @@
 //! How are two matrices multiplied on the CPU?
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -85,9 +86,12 @@ fn task_size(side: usize) -> usize {
     side.div_ceil(tasks).next_multiple_of(16)
 }
 
-/// Where tasks write; each its own part of one output.
+/// Where tasks write; each its own part of one output, whose rows start `stride` numbers apart.
 #[derive(Clone, Copy)]
-struct Target(*mut f32);
+struct Target {
+    pointer: *mut f32,
+    stride: usize,
+}
 
 #[expect(unsafe_code, reason = "tasks write disjoint parts of one output")]
 // SAFETY: `blocks` gives every task rows and columns that no other task has.
@@ -103,7 +107,8 @@ pub(crate) fn product(
     threads: Threads,
 ) {
     assert!(output.len() >= a.rows * b.columns, "a product larger than its output");
-    blocks(Target(output.as_mut_ptr()), into, scale, a, b, threads);
+    let target = Target { pointer: output.as_mut_ptr(), stride: b.columns };
+    blocks(target, into, scale, a, b, threads);
 }
 
 /// `a b` in new memory.
@@ -114,13 +119,58 @@ pub(crate) fn new_product(a: Matrix<'_>, b: Matrix<'_>, threads: Threads) -> Vec
         output.resize(count, 0.0);
         return output;
     }
-    blocks(Target(output.as_mut_ptr()), Into::Replace, 1.0, a, b, threads);
+    let target = Target { pointer: output.as_mut_ptr(), stride: b.columns };
+    blocks(target, Into::Replace, 1.0, a, b, threads);
     #[expect(unsafe_code, reason = "filling memory with zeros first takes a fifth of a step")]
     // SAFETY: the capacity is `count`, and a product that replaces writes each of its numbers.
     unsafe {
         output.set_len(count);
     }
     output
+}
+
+/// The numbers of one head in (B, tokens, heads, width), to be written: no other part has them.
+pub(crate) struct HeadPart<'a> {
+    target: Target,
+    tokens: usize,
+    width: usize,
+    whole: PhantomData<&'a mut [f32]>,
+}
+
+#[expect(unsafe_code, reason = "the parts of one output go to different threads")]
+// SAFETY: `head_parts` gives every part numbers that no other part has, borrowed as long as it
+// lives.
+unsafe impl Send for HeadPart<'_> {}
+
+/// Cuts (B, tokens, heads, width) into its heads, ordered by batch, then head.
+pub(crate) fn head_parts(
+    values: &mut [f32],
+    (batch, tokens, heads, width): (usize, usize, usize, usize),
+) -> Vec<HeadPart<'_>> {
+    assert_eq!(values.len(), batch * tokens * heads * width, "heads that are not all there");
+    let (first, stride) = (values.as_mut_ptr(), heads * width);
+    let part = |index: usize| {
+        let (row, head) = (index / heads * tokens, index % heads);
+        let pointer = first.wrapping_add(row * stride + head * width);
+        HeadPart { target: Target { pointer, stride }, tokens, width, whole: PhantomData }
+    };
+    (0..batch * heads).map(part).collect()
+}
+
+impl HeadPart<'_> {
+    /// Rows from `first`: `scale * a b`, or `+=`, by the thread that asks.
+    pub(crate) fn product(
+        &mut self,
+        first: usize,
+        into: Into,
+        scale: f32,
+        a: Matrix<'_>,
+        b: Matrix<'_>,
+    ) {
+        assert!(first + a.rows <= self.tokens && b.columns == self.width, "past the head");
+        let pointer = self.target.pointer.wrapping_add(first * self.target.stride);
+        blocks(Target { pointer, ..self.target }, into, scale, a, b, Threads::One);
+    }
 }
 
 /// Splits one side of the output into tasks of fixed size.
@@ -156,16 +206,16 @@ fn part(
 ) {
     #[expect(unsafe_code, reason = "gemm takes pointers and strides")]
     // SAFETY: `blocks` has checked that both inputs reach no further than their numbers, and its
-    // callers that the output holds a.rows x b.columns; the block lies within. Inputs are borrowed
+    // callers that the output holds a.rows x b.columns at its stride; the block lies within. Inputs are borrowed
     // while the output is owned by the caller, so they do not overlap.
     unsafe {
         gemm::gemm(
             rows.len(),
             columns.len(),
             a.columns,
-            target.0.add(rows.start * b.columns + columns.start),
+            target.pointer.add(rows.start * target.stride + columns.start),
             1,
-            b.columns as isize,
+            target.stride as isize,
             into == Into::Add,
             a.values.as_ptr().add(rows.start * a.row_stride),
             a.column_stride as isize,

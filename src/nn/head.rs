@@ -196,7 +196,10 @@ impl Job<'_> {
             .enumerate()
             .map(|(index, (logits, &target))| {
                 let teacher = teacher.get(index * vocabulary..(index + 1) * vocabulary);
-                host::vectorised(|| compare_row(logits, teacher, target as usize, weights, scale))
+                host::vectorised(
+                    #[inline(always)]
+                    || compare_row(logits, teacher, target as usize, weights, scale),
+                )
             })
             .collect();
         self.note(&found, !teacher.is_empty());
@@ -217,7 +220,10 @@ impl Job<'_> {
             .enumerate()
             .map(|(index, (logits, &target))| {
                 let top = top.row(start + index);
-                host::vectorised(|| compare_with_top(logits, top, target as usize, weights, scale))
+                host::vectorised(
+                    #[inline(always)]
+                    || compare_with_top(logits, top, target as usize, weights, scale),
+                )
             })
             .collect();
         self.note(&found, true);
@@ -256,9 +262,9 @@ impl Job<'_> {
 }
 
 /// The highest value, its place, and the log of the sum of exponentials at a temperature.
-#[inline]
+#[inline(always)]
 pub(super) fn log_sum_exp(values: &[f32], temperature: f32) -> (f32, f32) {
-    let highest = values.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    let highest = host::highest(values);
     let inverse = 1.0 / temperature;
     let mut sums = [0.0_f32; 16];
     let chunks = values.chunks_exact(16);
@@ -272,7 +278,7 @@ pub(super) fn log_sum_exp(values: &[f32], temperature: f32) -> (f32, f32) {
     (highest, highest * inverse + (sums.iter().sum::<f32>() + tail).ln())
 }
 
-#[inline]
+#[inline(always)]
 pub(super) fn compare_row(
     logits: &mut [f32],
     teacher: Option<&[f32]>,
@@ -313,7 +319,7 @@ pub(super) fn compare_row(
     Row { cross_entropy, kl: sums.iter().sum::<f32>().max(0.0), agree }
 }
 
-#[inline]
+#[inline(always)]
 fn first_at(values: &[f32], highest: f32) -> usize {
     values.iter().position(|&value| value >= highest).unwrap_or(0)
 }

@@ -80,18 +80,28 @@ pub(crate) fn new_rows(
     fill: impl Fn(usize, &mut [f32]) + Sync,
 ) -> Vec<f32> {
     let chunk = rows_per_task(count / width, width);
-    new_chunks(count, chunk * width, |start, values| {
-        for (row, values) in values.chunks_exact_mut(width).enumerate() {
-            fill(start / width + row, values);
-        }
-    })
+    new_chunks(
+        count,
+        chunk * width,
+        #[inline(always)]
+        |start, values| {
+            for (row, values) in values.chunks_exact_mut(width).enumerate() {
+                fill(start / width + row, values);
+            }
+        },
+    )
 }
 
 /// `count` new numbers, written range by range in parallel: `fill(range, numbers of that range)`
 /// finds zeros.
 pub(crate) fn new_ranges(count: usize, fill: impl Fn(Range<usize>, &mut [f32]) + Sync) -> Vec<f32> {
     let chunk = rows_per_task(count, 1);
-    new_chunks(count, chunk, |start, values| fill(start..start + values.len(), values))
+    new_chunks(
+        count,
+        chunk,
+        #[inline(always)]
+        |start, values| fill(start..start + values.len(), values),
+    )
 }
 
 /// As many new numbers as `beside` has, written range by range in parallel together with it:
@@ -105,7 +115,10 @@ pub(crate) fn new_ranges_beside(
     let mut output = Vec::with_capacity(count);
     let run = |(task, (new, beside)): (usize, (&mut [MaybeUninit<f32>], &mut [f32]))| {
         let (start, new) = (task * chunk, zeroed(new));
-        vectorised(|| fill(start..start + new.len(), new, beside));
+        vectorised(
+            #[inline(always)]
+            || fill(start..start + new.len(), new, beside),
+        );
     };
     if chunk >= count {
         run((0, (spare(&mut output, count), beside)));
@@ -130,9 +143,14 @@ pub(crate) fn new_row_pairs(
     let run = |(task, (a, b)): (usize, (&mut [MaybeUninit<f32>], &mut [MaybeUninit<f32>]))| {
         let (a, b) = (zeroed(a), zeroed(b));
         let both = a.chunks_exact_mut(widths.0).zip(b.chunks_exact_mut(widths.1));
-        vectorised(|| {
-            both.enumerate().for_each(|(row, (a, b))| fill(task * task_rows + row, a, b))
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                for (row, (a, b)) in both.enumerate() {
+                    fill(task * task_rows + row, a, b);
+                }
+            },
+        );
     };
     if task_rows >= rows {
         run((0, (a, b)));
@@ -148,7 +166,10 @@ fn new_chunks(count: usize, chunk: usize, fill: impl Fn(usize, &mut [f32]) + Syn
     let mut output: Vec<f32> = Vec::with_capacity(count);
     let run = |(task, values): (usize, &mut [MaybeUninit<f32>])| {
         let values = zeroed(values);
-        vectorised(|| fill(task * chunk, values));
+        vectorised(
+            #[inline(always)]
+            || fill(task * chunk, values),
+        );
     };
     let spare = spare(&mut output, count);
     if chunk >= count {
@@ -193,7 +214,10 @@ pub(crate) fn fill_ranges(output: &mut [f32], fill: impl Fn(Range<usize>, &mut [
     let chunk = rows_per_task(count, 1);
     let run = |(task, values): (usize, &mut [f32])| {
         let start = task * chunk;
-        vectorised(|| fill(start..start + values.len(), values));
+        vectorised(
+            #[inline(always)]
+            || fill(start..start + values.len(), values),
+        );
     };
     if chunk >= count {
         run((0, output));
@@ -206,11 +230,14 @@ pub(crate) fn fill_ranges(output: &mut [f32], fill: impl Fn(Range<usize>, &mut [
 pub(crate) fn fill_rows(output: &mut [f32], width: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
     let chunk = rows_per_task(output.len() / width, width);
     let run = |(task, rows): (usize, &mut [f32])| {
-        vectorised(|| {
-            for (row, values) in rows.chunks_exact_mut(width).enumerate() {
-                fill(task * chunk + row, values);
-            }
-        });
+        vectorised(
+            #[inline(always)]
+            || {
+                for (row, values) in rows.chunks_exact_mut(width).enumerate() {
+                    fill(task * chunk + row, values);
+                }
+            },
+        );
     };
     if chunk * width >= output.len() {
         run((0, output));
@@ -219,29 +246,47 @@ pub(crate) fn fill_rows(output: &mut [f32], width: usize, fill: impl Fn(usize, &
     }
 }
 
+/// `count` zeros.
+pub(crate) fn zeros(count: usize) -> Vec<f32> {
+    new_ranges(count, |_, _| ())
+}
+
 /// The same numbers in new memory.
 pub(crate) fn copy(values: &[f32]) -> Vec<f32> {
-    new_ranges(values.len(), |range, copy| copy.copy_from_slice(&values[range]))
+    new_ranges(
+        values.len(),
+        #[inline(always)]
+        |range, copy| copy.copy_from_slice(&values[range]),
+    )
 }
 
 /// Adds `values` to `sums`, one to one.
 pub(crate) fn add_to(sums: &mut [f32], values: &[f32]) {
-    fill_ranges(sums, |range, sums| {
-        for (sum, value) in sums.iter_mut().zip(&values[range]) {
-            *sum += value;
-        }
-    });
+    fill_ranges(
+        sums,
+        #[inline(always)]
+        |range, sums| {
+            for (sum, value) in sums.iter_mut().zip(&values[range]) {
+                *sum += value;
+            }
+        },
+    );
 }
 
 /// The sum of two CPU tensors of as many numbers, in the shape of the second.
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (x, y) = (Host::new(a)?, Host::new(b)?);
-    let sum = new_ranges(x.len(), |range, values| {
-        let both = x[range.clone()].iter().zip(&y[range]);
-        for (value, (x, y)) in values.iter_mut().zip(both) {
-            *value = x + y;
-        }
-    });
+    let (x, y): (&[f32], &[f32]) = (&x, &y);
+    let sum = new_ranges(
+        x.len(),
+        #[inline(always)]
+        |range, values| {
+            let both = x[range.clone()].iter().zip(&y[range]);
+            for (value, (x, y)) in values.iter_mut().zip(both) {
+                *value = x + y;
+            }
+        },
+    );
     tensor(sum, b.shape())
 }
 
@@ -259,7 +304,10 @@ pub(crate) fn sum_over_rows(
         .map(|index| {
             let mut sums = vec![0.0; width];
             let range = index * BLOCK..((index + 1) * BLOCK).min(rows);
-            vectorised(|| block(range, &mut sums));
+            vectorised(
+                #[inline(always)]
+                || block(range, &mut sums),
+            );
             sums
         })
         .collect();
@@ -274,7 +322,7 @@ pub(crate) fn sum_over_rows(
 
 /// `e^x`, within 2 units in the last place for finite results, in a form that compilers vectorise.
 // Cephes expf: x = n ln 2 + r, e^r by a polynomial, 2^n by the exponent bits.
-#[inline]
+#[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves the nearest integer in the low bits.
     let x = x.clamp(-87.0, 88.0);
@@ -292,7 +340,7 @@ pub(crate) fn exp(x: f32) -> f32 {
 }
 
 /// The dot product, in eight running sums so that it vectorises; the order is fixed.
-#[inline]
+#[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0.0_f32; LANES];
@@ -306,8 +354,38 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + tail
 }
 
+/// The largest number, minus infinity of none, in running maxima as [`dot`].
+#[inline(always)]
+pub(crate) fn highest(values: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut most = [f32::NEG_INFINITY; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let tail = chunks.remainder().iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+    for chunk in chunks {
+        for lane in 0..LANES {
+            most[lane] = if chunk[lane] > most[lane] { chunk[lane] } else { most[lane] };
+        }
+    }
+    most.iter().fold(tail, |a, &b| a.max(b))
+}
+
+/// The sum, in running sums as [`dot`].
+#[inline(always)]
+pub(crate) fn sum_of(values: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut sums = [0.0_f32; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let tail: f32 = chunks.remainder().iter().sum();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            sums[lane] += chunk[lane];
+        }
+    }
+    sums.iter().sum::<f32>() + tail
+}
+
 /// sum a b c, in running sums as [`dot`].
-#[inline]
+#[inline(always)]
 pub(crate) fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
     const LANES: usize = 16;
     let mut sums = [0.0_f32; LANES];
@@ -343,13 +421,18 @@ mod tests {
     fn sums_do_not_depend_on_the_number_of_threads() {
         let values: Vec<f32> = (0..1000 * 64).map(|i| (i as f32 * 0.37).sin()).collect();
         let sum = || {
-            sum_over_rows(1000, 64, |rows, sums| {
-                for row in rows {
-                    for (sum, value) in sums.iter_mut().zip(&values[row * 64..]) {
-                        *sum += value;
+            sum_over_rows(
+                1000,
+                64,
+                #[inline(always)]
+                |rows, sums| {
+                    for row in rows {
+                        for (sum, value) in sums.iter_mut().zip(&values[row * 64..]) {
+                            *sum += value;
+                        }
                     }
-                }
-            })
+                },
+            )
         };
         let pool = |threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         assert_eq!(pool(1).install(sum), pool(3).install(sum));

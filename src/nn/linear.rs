@@ -2,11 +2,12 @@
 
 use candle_core::Tensor;
 
+use super::backward::Backward;
 use super::gemm::{Into, Matrix, Threads, new_product, product};
 use super::host::{self, Host};
 use super::params::{Weight, Weights};
 use super::reference;
-use super::tape::{Backward, Tape, Value};
+use super::tape::{Tape, Value};
 use crate::error::Result;
 
 /// A correction of a matrix by two thin ones: W + B A. Hu et al. 2021.
@@ -97,11 +98,16 @@ impl Linear {
         };
         if let Some(bias) = &self.bias {
             let bias = Host::new(bias.tensor())?;
-            host::fill_rows(&mut y, out, |_, row| {
-                for (value, bias) in row.iter_mut().zip(&*bias) {
-                    *value += bias;
-                }
-            });
+            host::fill_rows(
+                &mut y,
+                out,
+                #[inline(always)]
+                |_, row| {
+                    for (value, bias) in row.iter_mut().zip(&*bias) {
+                        *value += bias;
+                    }
+                },
+            );
         }
         let mut shape = input.dims().to_vec();
         if let Some(last) = shape.last_mut() {
@@ -146,13 +152,18 @@ impl Linear {
 /// Adds all rows of `values` to `sum`.
 pub(super) fn add_rows(sum: &mut [f32], values: &[f32]) {
     let width = sum.len();
-    let total = host::sum_over_rows(values.len() / width, width, |rows, sums| {
-        for row in values[rows.start * width..rows.end * width].chunks_exact(width) {
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += value;
+    let total = host::sum_over_rows(
+        values.len() / width,
+        width,
+        #[inline(always)]
+        |rows, sums| {
+            for row in values[rows.start * width..rows.end * width].chunks_exact(width) {
+                for (sum, value) in sums.iter_mut().zip(row) {
+                    *sum += value;
+                }
             }
-        }
-    });
+        },
+    );
     for (sum, value) in sum.iter_mut().zip(&total) {
         *sum += value;
     }

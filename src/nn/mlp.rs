@@ -20,12 +20,17 @@ pub fn swiglu(tape: &Tape, gate: &Value, up: &Value) -> Result<Value> {
     let (gate_tensor, up_tensor) = (gate.tensor().clone(), up.tensor().clone());
     let output = {
         let (gate, up) = (Host::new(&gate_tensor)?, Host::new(&up_tensor)?);
-        let y = host::new_ranges(gate.len(), |range, y| {
-            let inputs = gate[range.clone()].iter().zip(&up[range]);
-            for (y, (gate, up)) in y.iter_mut().zip(inputs) {
-                *y = gate / (1.0 + host::exp(-gate)) * up;
-            }
-        });
+        let (gate, up): (&[f32], &[f32]) = (&gate, &up);
+        let y = host::new_ranges(
+            gate.len(),
+            #[inline(always)]
+            |range, y| {
+                let inputs = gate[range.clone()].iter().zip(&up[range]);
+                for (y, (gate, up)) in y.iter_mut().zip(inputs) {
+                    *y = gate / (1.0 + host::exp(-gate)) * up;
+                }
+            },
+        );
         host::tensor(y, gate_tensor.shape())?
     };
     if !tape.needs(&[gate, up], &[]) {
@@ -34,16 +39,21 @@ pub fn swiglu(tape: &Tape, gate: &Value, up: &Value) -> Result<Value> {
     let (gate_slot, up_slot) = (gate.slot(), up.slot());
     Ok(tape.push_host(output, move |mut d_up, backward| {
         let (gate, up) = (Host::new(&gate_tensor)?, Host::new(&up_tensor)?);
+        let (gate, up): (&[f32], &[f32]) = (&gate, &up);
         // The gradient of the output becomes that of `up` where it stands.
-        let d_gate = host::new_ranges_beside(&mut d_up, |range, d_gate, d_up| {
-            let inputs = gate[range.clone()].iter().zip(&up[range]);
-            for ((d_gate, d_up), (gate, up)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
-                let sigmoid = 1.0 / (1.0 + host::exp(-gate));
-                let dy = *d_up;
-                *d_gate = dy * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
-                *d_up = dy * gate * sigmoid;
-            }
-        });
+        let d_gate = host::new_ranges_beside(
+            &mut d_up,
+            #[inline(always)]
+            |range, d_gate, d_up| {
+                let inputs = gate[range.clone()].iter().zip(&up[range]);
+                for ((d_gate, d_up), (gate, up)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
+                    let sigmoid = 1.0 / (1.0 + host::exp(-gate));
+                    let dy = *d_up;
+                    *d_gate = dy * up * sigmoid * (1.0 + gate * (1.0 - sigmoid));
+                    *d_up = dy * gate * sigmoid;
+                }
+            },
+        );
         backward.add_own(gate_slot, d_gate, gate_tensor.shape())?;
         backward.add_own(up_slot, d_up, up_tensor.shape())
     }))

@@ -1,6 +1,7 @@
 //! What is a model made of?
 
 pub mod attention;
+mod backward;
 pub mod block;
 pub mod compare_each;
 mod composed_loss;

@@ -1,9 +1,10 @@
 //! How is a vector brought to unit size?
 
+use super::backward::Gradient;
 use super::host::{self, Host};
 use super::params::Weight;
 use super::reference;
-use super::tape::{Gradient, Tape, Value};
+use super::tape::{Tape, Value};
 use crate::error::Result;
 
 /// y = weight * x / sqrt(mean(x^2) + eps) over the last axis: (.., D) by (D). Zhang & Sennrich 2019.
@@ -17,78 +18,104 @@ pub fn rms_norm(tape: &Tape, x: &Value, weight: &Weight, eps: f64) -> Result<Val
     }
     let input = x.tensor().contiguous()?;
     let width = weight.tensor().elem_count();
-    let inverse = |row: &[f32]| 1.0 / (host::dot(row, row) / width as f32 + eps as f32).sqrt();
+    let eps = eps as f32;
     let output = {
         let (x, scale) = (Host::new(&input)?, Host::new(weight.tensor())?);
-        let y = host::new_rows(x.len(), width, |row, y| {
-            let x = &x[row * width..(row + 1) * width];
-            let inverse = inverse(x);
-            for ((y, x), scale) in y.iter_mut().zip(x).zip(&*scale) {
-                *y = x * inverse * scale;
-            }
-        });
+        let (x, scale): (&[f32], &[f32]) = (&x, &scale);
+        let y = host::new_rows(
+            x.len(),
+            width,
+            #[inline(always)]
+            |row, y| {
+                let x = &x[row * width..(row + 1) * width];
+                let inverse = inverse(x, eps);
+                for ((y, x), scale) in y.iter_mut().zip(x).zip(scale) {
+                    *y = x * inverse * scale;
+                }
+            },
+        );
         host::tensor(y, input.shape())?
     };
     if !tape.needs(&[x], &[weight]) {
         return Ok(Value::constant(output));
     }
-    let (weight, slot, eps) = (weight.clone(), x.slot(), eps as f32);
+    let (weight, slot) = (weight.clone(), x.slot());
     Ok(tape.push(output, move |gradient, backward| {
-        let (x, dy) = (Host::new(&input)?, Host::new(&gradient)?);
-        let scale = Host::new(weight.tensor())?;
-        let inverse = |row: &[f32]| 1.0 / (host::dot(row, row) / width as f32 + eps).sqrt();
-        let row_of =
-            |values: &[f32], row: usize| row * width..((row + 1) * width).min(values.len());
+        let gradient = gradient.contiguous()?;
+        let (x, dy, scale) =
+            (Host::new(&input)?, Host::new(&gradient)?, Host::new(weight.tensor())?);
+        let (x, dy, scale): (&[f32], &[f32], &[f32]) = (&x, &dy, &scale);
         if weight.trained_name().is_some() {
-            let total = host::sum_over_rows(x.len() / width, width, |rows, sums| {
-                for row in rows {
-                    let (x, dy) = (&x[row_of(&x, row)], &dy[row_of(&dy, row)]);
-                    let inverse = inverse(x);
-                    for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
-                        *sum += dy * x * inverse;
+            let total = host::sum_over_rows(
+                x.len() / width,
+                width,
+                #[inline(always)]
+                |rows, sums| {
+                    for row in rows {
+                        let span = row * width..(row + 1) * width;
+                        let (x, dy) = (&x[span.clone()], &dy[span]);
+                        let inverse = inverse(x, eps);
+                        for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
+                            *sum += dy * x * inverse;
+                        }
                     }
-                }
-            });
+                },
+            );
             backward.sum_weight(&weight, |sum| super::linear::add_rows(sum, &total));
         }
         if slot.is_none() {
             return Ok(());
         }
-        // dx = inverse (g - x inverse^2 mean(g x)), g = dy * scale
-        let (before, own) = match backward.take(slot) {
-            None => (None, None),
-            Some(Gradient::Shared(before)) => (Some(before.contiguous()?), None),
-            Some(own) => (None, Some(own.numbers()?)),
-        };
-        let before = before.as_ref().map(Host::new).transpose()?;
-        let back = |row: usize, dx: &mut [f32], before: Option<&[f32]>| {
-            let (x, dy) = (&x[row_of(&x, row)], &dy[row_of(&dy, row)]);
-            let inverse = inverse(x);
-            let mean = host::dot3(dy, &scale, x) / width as f32 * inverse * inverse;
-            let of = |dy: f32, scale: f32, x: f32| (dy * scale - x * mean) * inverse;
-            let inputs = dy.iter().zip(&*scale).zip(x);
-            match before {
-                None => {
-                    for (dx, ((dy, scale), x)) in dx.iter_mut().zip(inputs) {
-                        *dx += of(*dy, *scale, *x);
-                    }
-                }
-                Some(before) => {
-                    for ((dx, before), ((dy, scale), x)) in dx.iter_mut().zip(before).zip(inputs) {
-                        *dx = before + of(*dy, *scale, *x);
-                    }
-                }
+        let dx = match backward.take(slot) {
+            Some(Gradient::Shared(before)) => {
+                let before = before.contiguous()?;
+                let before = Host::new(&before)?;
+                let before: &[f32] = &before;
+                host::new_rows(
+                    x.len(),
+                    width,
+                    #[inline(always)]
+                    |row, dx| {
+                        let span = row * width..(row + 1) * width;
+                        dx.copy_from_slice(&before[span.clone()]);
+                        add_back(dx, &x[span.clone()], &dy[span], scale, eps);
+                    },
+                )
             }
-        };
-        let dx = match own {
-            Some(mut sum) => {
-                host::fill_rows(&mut sum, width, |row, dx| back(row, dx, None));
-                sum
+            before => {
+                let mut dx = match before {
+                    Some(before) => before.numbers()?,
+                    None => host::zeros(x.len()),
+                };
+                host::fill_rows(
+                    &mut dx,
+                    width,
+                    #[inline(always)]
+                    |row, dx| {
+                        let span = row * width..(row + 1) * width;
+                        add_back(dx, &x[span.clone()], &dy[span], scale, eps);
+                    },
+                );
+                dx
             }
-            None => host::new_rows(x.len(), width, |row, dx| {
-                back(row, dx, before.as_ref().map(|before| &before[row_of(before, row)]));
-            }),
         };
         backward.add_own(slot, dx, gradient.shape())
     }))
+}
+
+/// 1 / sqrt(mean(x^2) + eps).
+#[inline(always)]
+fn inverse(x: &[f32], eps: f32) -> f32 {
+    1.0 / (host::dot(x, x) / x.len() as f32 + eps).sqrt()
+}
+
+/// Adds the gradient of a row `x` to `dx`.
+// dx = inverse (g - x inverse^2 mean(g x)), g = dy * scale
+#[inline(always)]
+fn add_back(dx: &mut [f32], x: &[f32], dy: &[f32], scale: &[f32], eps: f32) {
+    let inverse = inverse(x, eps);
+    let shrink = host::dot3(dy, scale, x) / x.len() as f32 * inverse * inverse;
+    for ((dx, x), (dy, scale)) in dx.iter_mut().zip(x).zip(dy.iter().zip(scale)) {
+        *dx += (dy * scale - x * shrink) * inverse;
+    }
 }

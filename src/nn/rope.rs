@@ -38,6 +38,7 @@ impl RopeTable {
 
     /// Rotates every head of the rows `row..` of (B T, H, head width) where they stand;
     /// `direction` -1 turns back.
+    #[inline(always)]
     fn turn(&self, tokens: usize, row: usize, heads: &mut [f32], direction: f32) {
         let half = self.half;
         let position = row % tokens * half;
@@ -56,7 +57,12 @@ impl RopeTable {
 
     /// Rotates every head of (B, T, H, head width) numbers where they stand.
     fn rotate(&self, values: &mut [f32], (tokens, row_width): (usize, usize), direction: f32) {
-        host::fill_rows(values, row_width, |row, heads| self.turn(tokens, row, heads, direction));
+        host::fill_rows(
+            values,
+            row_width,
+            #[inline(always)]
+            |row, heads| self.turn(tokens, row, heads, direction),
+        );
     }
 }
 
@@ -74,10 +80,16 @@ pub fn rope(tape: &Tape, x: &Value, table: &RopeTable) -> Result<Value> {
     let output = {
         let input = x.tensor().contiguous()?;
         let input = Host::new(&input)?;
-        let rotated = host::new_rows(input.len(), sizes.1, |row, output| {
-            output.copy_from_slice(&input[row * sizes.1..(row + 1) * sizes.1]);
-            table.turn(tokens, row, output, 1.0);
-        });
+        let input: &[f32] = &input;
+        let rotated = host::new_rows(
+            input.len(),
+            sizes.1,
+            #[inline(always)]
+            |row, output| {
+                output.copy_from_slice(&input[row * sizes.1..(row + 1) * sizes.1]);
+                table.turn(tokens, row, output, 1.0);
+            },
+        );
         host::tensor(rotated, x.tensor().shape())?
     };
     if !tape.needs(&[x], &[]) {

@@ -68,19 +68,25 @@ pub fn compare_states(
     }
     let (state_host, target_host) = (state.tensor().contiguous()?, target.contiguous()?);
     let (h, t) = (Host::new(&state_host)?, Host::new(&target_host)?);
+    let (h, t): (&[f32], &[f32]) = (&h, &t);
     let skip = how.skip_tokens.min(tokens.saturating_sub(1));
-    let scales = dimension_scales(&t, width, tokens, skip, how.scale);
+    let scales = dimension_scales(t, width, tokens, skip, how.scale);
     let per_token = 1.0 / (batch * (tokens - skip)).max(1) as f32;
     let rows = batch * tokens;
     // The gradient of each row; its squared error and its cosine.
-    let (gradient, found) = host::new_row_pairs(rows, (width, 2), |row, gradient, found| {
-        if row % tokens < skip {
-            return;
-        }
-        let span = row * width..(row + 1) * width;
-        let (h, t) = (&h[span.clone()], &t[span]);
-        compare_row(h, t, &scales, (gradient, found), how, weight * per_token);
-    });
+    let (gradient, found) = host::new_row_pairs(
+        rows,
+        (width, 2),
+        #[inline(always)]
+        |row, gradient, found| {
+            if row % tokens < skip {
+                return;
+            }
+            let span = row * width..(row + 1) * width;
+            let (h, t) = (&h[span.clone()], &t[span]);
+            compare_row(h, t, &scales, (gradient, found), how, weight * per_token);
+        },
+    );
     let found = |index: usize| -> Vec<f32> {
         (0..rows).filter(|row| row % tokens >= skip).map(|row| found[2 * row + index]).collect()
     };
@@ -103,13 +109,18 @@ fn dimension_scales(
         return vec![1.0; width];
     }
     let rows = target.len() / width;
-    let squares = host::sum_over_rows(rows, width, |rows, sums| {
-        for row in rows.filter(|row| row % tokens >= skip) {
-            for (sum, value) in sums.iter_mut().zip(&target[row * width..(row + 1) * width]) {
-                *sum += value * value;
+    let squares = host::sum_over_rows(
+        rows,
+        width,
+        #[inline(always)]
+        |rows, sums| {
+            for row in rows.filter(|row| row % tokens >= skip) {
+                for (sum, value) in sums.iter_mut().zip(&target[row * width..(row + 1) * width]) {
+                    *sum += value * value;
+                }
             }
-        }
-    });
+        },
+    );
     let compared = (0..rows).filter(|row| row % tokens >= skip).count().max(1) as f32;
     let typical = squares.iter().sum::<f32>() / (compared * width as f32);
     // The floor keeps a dead dimension from deciding.
@@ -117,7 +128,7 @@ fn dimension_scales(
 }
 
 /// One token: the gradient for `h`; the relative squared error and the cosine.
-#[inline]
+#[inline(always)]
 fn compare_row(
     h: &[f32],
     t: &[f32],

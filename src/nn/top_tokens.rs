@@ -43,7 +43,10 @@ impl TopTokens {
         };
         let mut order: Vec<u32> = Vec::with_capacity(vocabulary);
         for logits in logits.chunks_exact(vocabulary) {
-            let (_, log_sum) = host::vectorised(|| log_sum_exp(logits, temperature));
+            let (_, log_sum) = host::vectorised(
+                #[inline(always)]
+                || log_sum_exp(logits, temperature),
+            );
             let log_p = |id: u32| logits[id as usize] / temperature - log_sum;
             let highest_first = |a: &u32, b: &u32| {
                 logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b))
@@ -102,7 +105,7 @@ impl TopTokens {
 }
 
 /// Turns a row of logits into its gradient, as the comparison with whole distributions does.
-#[inline]
+#[inline(always)]
 pub(super) fn compare_with_top(
     logits: &mut [f32],
     top: TopRow<'_>,

@@ -151,7 +151,7 @@ mod tests {
 
     fn kept(precision: StatePrecision, states: &[f32]) -> Vec<f32> {
         let (values, scales) = precision.encode(states, 100).unwrap();
-        assert_eq!(scales.len(), 2 * 4 * precision.scales(100));
+        assert_eq!(scales.len(), states.len() / 100 * 4 * precision.scales(100));
         let mut again = vec![0.0; states.len()];
         precision.decode(&values, &scales, 100, &mut again);
         again
