@@ -8,7 +8,7 @@ use factorexe::distill::*;
 use factorexe::model::*;
 use factorexe::nn::{Params, Tape};
 use factorexe::observe::Quiet;
-use factorexe::train::{Moment, Objective};
+use factorexe::train::{Loss, Moment, Objective};
 
 use crate::support::{difference, random_params, tiny_config};
 
@@ -183,12 +183,61 @@ fn every_loss_phase_and_alignment_learns() {
     }
 }
 
+/// Loss and gradients of one step in the closed loop.
+fn one_step(config: &DistillConfig, student: &StudentConfig) -> Loss {
+    let teacher = teacher(6);
+    let (looped, tensors) = start(&teacher, student);
+    let params = trainable(&tensors, &["embed", "head"]);
+    let made = LoopedTransformer::new(&looped, &params).unwrap();
+    let objective = Distillation::new(teacher.0, made, params, config.clone()).unwrap();
+    objective.loss(&batch(2), &mut Moment::new(9, 5, 10, 0)).unwrap()
+}
+
+#[test]
+fn repetitions_computed_anew_give_the_gradients_of_those_that_were_kept() {
+    for (alignment, truncated) in
+        [(Alignment::Interpolated, 0), (Alignment::Monotone, 0), (Alignment::Uniform, 2)]
+    {
+        let loss = LossConfig {
+            cross_entropy: Weighting::Constant(0.1),
+            hidden: HiddenConfig { alignment, cosine: 0.5, ..Default::default() },
+            settle: Weighting::Constant(0.05),
+            ..LossConfig::default()
+        };
+        // Some repetitions start from the teacher, and 20 of them make a chain of chains.
+        let phases = PhaseConfig { teacher_forced: 0.0, mixed_until: 0.6, force: Every::Layer };
+        for (repetitions, most) in [(3, 3), (20, 20)] {
+            let depth = |recompute| DepthConfig {
+                law: DepthLaw::Uniform { least: repetitions, most },
+                backprop_repetitions: truncated,
+                recompute,
+                ..DepthConfig::default()
+            };
+            let config =
+                |recompute| DistillConfig { loss: loss.clone(), phases, depth: depth(recompute) };
+            let student = student_config(1, 1, 4, 1);
+            let kept = one_step(&config(Recompute::Never), &student);
+            let anew = one_step(&config(Recompute::Always), &student);
+            assert!((kept.total - anew.total).abs() < 1e-5 * kept.total);
+            let names = |loss: &Loss| loss.terms.keys().cloned().collect::<Vec<_>>();
+            assert_eq!(names(&kept), names(&anew));
+            assert!(kept.terms.contains_key("settle") && kept.terms.contains_key("hidden"));
+            assert_eq!(kept.gradients.len(), anew.gradients.len());
+            for (name, kept) in &kept.gradients {
+                let error = difference(kept, &anew.gradients[name]);
+                assert!(error < F32_STACK, "{name} is off by {error}, {alignment:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn random_depth_truncation_and_mixing_leave_every_loss_finite() {
     let depth = DepthConfig {
         law: DepthLaw::PoissonLognormal { sigma: 0.5, most: 9 },
         ramp: 0.3,
         backprop_repetitions: 2,
+        recompute: Recompute::Auto,
     };
     let phases = PhaseConfig { teacher_forced: 0.2, mixed_until: 0.7, force: Every::Repetition };
     let config = DistillConfig { depth, phases, ..DistillConfig::default() };

@@ -271,6 +271,23 @@ pub struct DepthConfig {
     pub ramp: f64,
     /// Gradients flow through so many of the last repetitions; 0: through all.
     pub backprop_repetitions: usize,
+    /// Whether the graph of a repetition is computed anew on the way back instead of kept.
+    pub recompute: Recompute,
+}
+
+/// What becomes of the graph of a repetition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recompute {
+    /// It is kept while all graphs fit into half of the free memory; decided when a run begins, on
+    /// a CPU whose system tells (Linux), else it is kept.
+    #[default]
+    Auto,
+    /// It is computed anew: memory hardly grows with the repetitions, a step costs one more
+    /// forward pass, from 17 repetitions on two. Gradients are the same but for rounding.
+    Always,
+    /// It is kept.
+    Never,
 }
 
 /// Losses, phases and depth together.

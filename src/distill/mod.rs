@@ -5,6 +5,8 @@ pub mod cache;
 pub mod config;
 mod depth;
 pub mod init;
+mod matching;
+mod memory;
 mod needs;
 pub mod objective;
 mod products;
@@ -14,7 +16,8 @@ mod teaching;
 pub use cache::{CachePlace, StatePrecision, TeacherCache, TeacherCacheConfig};
 pub use config::{
     Auto, DepthConfig, DepthLaw, DistillConfig, Every, HiddenConfig, Init, Layers, LoraInit,
-    LossConfig, PhaseConfig, StudentConfig, Weighting,
+    LossConfig, PhaseConfig, Recompute, StudentConfig, Weighting,
 };
 pub use init::student_tensors;
+pub use memory::graph_bytes;
 pub use objective::Distillation;

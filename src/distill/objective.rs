@@ -1,13 +1,14 @@
 //! What does the student's next step make smaller?
 
-use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use candle_core::Tensor;
 use rand::Rng;
 
 use super::cache::TeacherCache;
-use super::config::{DistillConfig, Every};
+use super::config::{DistillConfig, Every, Recompute};
 use super::depth;
+use super::matching::{Later, Loop, Matching, Start, Step};
 use super::needs::Needs;
 use super::teaching::{Lesson, Teaching};
 use crate::data::Batch;
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::model::alignment::{Depth, equal_steps, monotone};
 use crate::model::{Alignment, CausalLm, LoopedTransformer, Transformer};
 use crate::nn::head::{HeadWeights, compare, mean};
+use crate::nn::recompute::{Link, recompute_chain};
 use crate::nn::state_error::{StateComparison, compare_states};
 use crate::nn::{Params, Tape, Value};
 use crate::train::{Loss, Moment, Objective};
@@ -27,12 +29,6 @@ pub struct Distillation<'a> {
     student: LoopedTransformer,
     params: Params,
     config: DistillConfig,
-}
-
-/// The states of the core, in order of application, and how many layers one repetition has.
-struct CoreStates {
-    states: Vec<Value>,
-    repetitions: usize,
 }
 
 impl<'a> Distillation<'a> {
@@ -101,23 +97,24 @@ impl<'a> Distillation<'a> {
         let count = repetitions * self.student.config().core_layers;
         let depths = equal_steps(self.student.config(), count, self.alignment());
         let start = Depth { lower: middle.start, fraction: 0.0 };
-        let mut states = Vec::with_capacity(count);
+        let matching = self.matching(repetitions, depths.clone(), weight);
+        let mut step = Step::new(tape);
+        let mut at = 0;
         for repetition in 0..repetitions {
             let mut state = Value::constant(teacher.at_depth(start)?);
+            let mut states = Vec::new();
             for (layer, block) in self.student.core_at(repetition).iter().enumerate() {
-                let at = states.len();
                 if layer == 0 || self.config.phases.force == Every::Layer {
                     let before = if at == 0 { start } else { depths[at - 1] };
                     state = Value::constant(teacher.at_depth(before)?);
                 }
-                state = block.forward(&tape, &state, &table, None)?;
+                state = block.forward(&step.tape, &state, &table, None)?;
                 states.push(state.clone());
+                at += 1;
             }
+            step.matched += matching.repetition(&step.tape, repetition, &states, &teacher)?;
         }
-        let mut step = Step::default();
-        let core = CoreStates { states, repetitions };
-        self.match_states(&tape, &core, &depths, &teacher, weight, &mut step)?;
-        step.tape = Some(tape);
+        step.matching = Some(matching);
         Ok(step)
     }
 
@@ -140,113 +137,158 @@ impl<'a> Distillation<'a> {
         mut forced: impl FnMut() -> bool,
     ) -> Result<Step> {
         let teacher = self.teaching.states_and_output(batch, ids, &self.needs.closed)?;
+        let teacher = Rc::new(teacher);
         let tape = Tape::recording();
         let table = self.student.frame().rope(0, ids.dim(1)?);
-        let count = repetitions * self.student.config().core_layers;
-        let steps = equal_steps(self.student.config(), count, self.alignment());
-        let prelude = self.student.prelude(&tape, ids, &table)?;
-        let mut state = prelude[prelude.len() - 1].clone();
-        let mut core = CoreStates { states: Vec::with_capacity(count), repetitions };
+        let layers = self.student.config().core_layers;
+        let depths = equal_steps(self.student.config(), repetitions * layers, self.alignment());
         let truncated = self.config.depth.backprop_repetitions;
-        for repetition in 0..repetitions {
+        let start = |repetition: usize| {
             if repetition > 0 && forced() {
-                let depth = steps[core.states.len() - 1];
-                state = Value::constant(teacher.at_depth(depth)?);
+                Start::Teacher(depths[repetition * layers - 1])
             } else if truncated > 0 && repetition + truncated == repetitions {
-                state = state.detached();
+                Start::Detached
+            } else {
+                Start::Own
             }
-            core.states.extend(self.student.repeat(&tape, &state, repetition, &table)?);
-            state = core.states[core.states.len() - 1].clone();
-        }
-        let mut step = Step::default();
-        let loss = &self.config.loss;
-        let weight = loss.hidden.weight.at(progress);
-        if weight > 0.0 {
-            let depths = match loss.hidden.alignment {
-                Alignment::Monotone => self.monotone(&core, &teacher)?,
-                _ => steps,
-            };
-            self.match_states(&tape, &core, &depths, &teacher, weight, &mut step)?;
-        }
-        self.settle(&tape, &core, loss.settle.at(progress), &mut step)?;
-        let last = self.student.coda(&tape, &state, &table)?.pop().unwrap_or(state);
-        self.match_outputs(&tape, batch, &last, &teacher, progress, &mut step)?;
-        step.tape = Some(tape);
+        };
+        let starts = (0..repetitions).map(start).collect();
+        let prelude = self.student.prelude(&tape, ids, &table)?;
+        let first = &prelude[prelude.len() - 1];
+        let looped = Rc::new(Loop {
+            student: self.student.clone(),
+            table: table.clone(),
+            teacher: teacher.clone(),
+            starts,
+        });
+        let mut step = Step::new(tape);
+        let state = if self.config.depth.recompute == Recompute::Always {
+            self.recomputed(&mut step, &looped, first, depths, progress)?
+        } else {
+            self.kept(&mut step, &looped, first, depths, progress)?
+        };
+        let last = self.student.coda(&step.tape, &state, &table)?.pop().unwrap_or(state);
+        self.match_outputs(batch, &last, &teacher, progress, &mut step)?;
         Ok(step)
     }
 
-    /// The cheapest pairing of the core's states with the teacher's that never goes back.
-    fn monotone(&self, core: &CoreStates, teacher: &Lesson) -> Result<Vec<Depth>> {
-        let config = self.student.config();
-        let middle = config.middle();
-        let how = self.comparison();
-        let off = Tape::off();
-        let mut costs = Vec::with_capacity(core.states.len());
-        for state in &core.states {
-            let mut row = Vec::with_capacity(middle.len() + 1);
-            for layer in middle.start..=middle.end {
-                let target = teacher.state(layer)?;
-                row.push(compare_states(&off, &state.detached(), target, &how, 0.0)?.squared);
-            }
-            costs.push(row);
+    /// Every repetition with its graph on the tape; the state after the last.
+    fn kept(
+        &self,
+        step: &mut Step,
+        looped: &Loop,
+        first: &Value,
+        depths: Vec<Depth>,
+        progress: f64,
+    ) -> Result<Value> {
+        let mut repetitions: Vec<Vec<Value>> = Vec::with_capacity(looped.starts.len());
+        for repetition in 0..looped.starts.len() {
+            let state = repetitions.last().and_then(|states| states.last()).unwrap_or(first);
+            repetitions.push(looped.repeat(&step.tape, repetition, state)?);
         }
-        Ok(monotone(config, &costs))
+        let mut costs = Vec::new();
+        if self.finds_pairs(progress) {
+            for states in &repetitions {
+                costs.extend(self.costs(states, &looped.teacher)?);
+            }
+        }
+        let last = repetitions.last().and_then(|states| states.last()).unwrap_or(first).clone();
+        let matching = self.closed_matching(repetitions.len(), depths, &costs, &last, progress);
+        for (repetition, states) in repetitions.iter().enumerate() {
+            let tape = &step.tape;
+            step.matched += matching.repetition(tape, repetition, states, &looped.teacher)?;
+        }
+        step.matching = Some(matching);
+        Ok(last)
     }
 
-    fn match_states(
+    /// Every repetition by its first state alone: what it is compared with is known when it is
+    /// computed anew.
+    fn recomputed(
         &self,
-        tape: &Tape,
-        core: &CoreStates,
-        depths: &[Depth],
-        teacher: &Lesson,
-        weight: f64,
         step: &mut Step,
-    ) -> Result<()> {
+        looped: &Rc<Loop>,
+        first: &Value,
+        depths: Vec<Depth>,
+        progress: f64,
+    ) -> Result<Value> {
+        let repetitions = looped.starts.len();
+        let mut costs = Vec::new();
+        if self.finds_pairs(progress) {
+            // Pairs are found from all states: one more pass that keeps none.
+            let mut state = first.detached();
+            for repetition in 0..repetitions {
+                let states = looped.repeat(&Tape::off(), repetition, &state)?;
+                costs.extend(self.costs(&states, &looped.teacher)?);
+                state = states[states.len() - 1].clone();
+            }
+        }
+        let later = Rc::new(Later::default());
+        let link: Link = {
+            let (looped, later) = (looped.clone(), later.clone());
+            Rc::new(move |tape, repetition, state| {
+                let states = looped.repeat(tape, repetition, state)?;
+                if let Some(matching) = later.matching.get().filter(|_| tape.is_recording()) {
+                    let found = matching.repetition(tape, repetition, &states, &looped.teacher)?;
+                    *later.matched.borrow_mut() += found;
+                }
+                Ok(states[states.len() - 1].clone())
+            })
+        };
+        let last = recompute_chain(&step.tape, first, 0..repetitions, &link)?;
+        let matching = self.closed_matching(repetitions, depths, &costs, &last, progress);
+        // It is set once.
+        let _ = later.matching.set(matching);
+        step.later = Some(later);
+        Ok(last)
+    }
+
+    fn matching(&self, repetitions: usize, depths: Vec<Depth>, weight: f64) -> Matching {
+        let layers = self.student.config().core_layers;
         let stride = match self.config.loss.hidden.every {
             Every::Layer => 1,
-            Every::Repetition => core.states.len() / core.repetitions,
+            Every::Repetition => layers,
         };
         let how = self.comparison();
-        let compared = core.states.len() / stride;
-        let share = weight / compared as f64;
-        let (mut squared, mut cosine) = (0.0, 0.0);
-        for at in (stride - 1..core.states.len()).step_by(stride) {
-            let target = teacher.at_depth(depths[at])?;
-            let terms = compare_states(tape, &core.states[at], &target, &how, share as f32)?;
-            squared += terms.squared / compared as f64;
-            cosine += terms.cosine / compared as f64;
-        }
-        step.total +=
-            weight * (f64::from(how.squared) * squared + f64::from(how.cosine) * (1.0 - cosine));
-        step.terms.insert("hidden".into(), squared);
-        step.terms.insert("cosine".into(), cosine);
-        Ok(())
+        Matching { how, weight, stride, layers, repetitions, depths, settle: None }
     }
 
-    /// Pulls the states of the second half of the repetitions towards the last.
-    fn settle(&self, tape: &Tape, core: &CoreStates, weight: f64, step: &mut Step) -> Result<()> {
-        let layers = core.states.len() / core.repetitions;
-        let pulled = core.repetitions / 2..core.repetitions - 1;
-        if weight <= 0.0 || pulled.is_empty() {
-            return Ok(());
-        }
-        let target = core.states[core.states.len() - 1].tensor().clone();
-        let (how, count) = (self.comparison(), pulled.len() as f64);
-        let mut sum = 0.0;
-        for repetition in pulled {
-            let state = &core.states[(repetition + 1) * layers - 1];
-            let how = StateComparison { squared: 1.0, cosine: 0.0, ..how };
-            let terms = compare_states(tape, state, &target, &how, (weight / count) as f32)?;
-            sum += terms.squared / count;
-        }
-        step.total += weight * sum;
-        step.terms.insert("settle".into(), sum);
-        Ok(())
+    fn closed_matching(
+        &self,
+        repetitions: usize,
+        depths: Vec<Depth>,
+        costs: &[Vec<f64>],
+        last: &Value,
+        progress: f64,
+    ) -> Matching {
+        let loss = &self.config.loss;
+        let depths = if costs.is_empty() { depths } else { monotone(self.student.config(), costs) };
+        let settle = loss.settle.at(progress);
+        let mut matching = self.matching(repetitions, depths, loss.hidden.weight.at(progress));
+        matching.settle = (settle > 0.0).then(|| (settle, last.tensor().clone()));
+        matching
+    }
+
+    /// Whether pairs of states are found anew on every batch.
+    fn finds_pairs(&self, progress: f64) -> bool {
+        let hidden = &self.config.loss.hidden;
+        hidden.alignment == Alignment::Monotone && hidden.weight.at(progress) > 0.0
+    }
+
+    /// How far each state is from each of the teacher's middle.
+    fn costs(&self, states: &[Value], teacher: &Lesson) -> Result<Vec<Vec<f64>>> {
+        let (middle, how) = (self.student.config().middle(), self.comparison());
+        let off = Tape::off();
+        let to = |state: &Value, layer: usize| {
+            let target = teacher.state(layer)?;
+            Ok(compare_states(&off, &state.detached(), target, &how, 0.0)?.squared)
+        };
+        let row = |state| (middle.start..=middle.end).map(|layer| to(state, layer)).collect();
+        states.iter().map(row).collect()
     }
 
     fn match_outputs(
         &self,
-        tape: &Tape,
         batch: &Batch,
         last: &Value,
         teacher: &Lesson,
@@ -255,6 +297,7 @@ impl<'a> Distillation<'a> {
     ) -> Result<()> {
         let loss = &self.config.loss;
         let (ce, kl) = (loss.cross_entropy.at(progress), loss.kl.at(progress));
+        let tape = &step.tape;
         let hidden = self.student.frame().normed(tape, last)?;
         let weights = HeadWeights {
             cross_entropy: ce as f32,
@@ -273,14 +316,6 @@ impl<'a> Distillation<'a> {
         step.terms.extend(terms.map(|(name, value)| (name.to_owned(), value)));
         Ok(())
     }
-}
-
-/// What one step found, before its gradients.
-#[derive(Default)]
-struct Step {
-    tape: Option<Tape>,
-    total: f64,
-    terms: BTreeMap<String, f64>,
 }
 
 impl Objective for Distillation<'_> {
@@ -305,10 +340,6 @@ impl Objective for Distillation<'_> {
             self.closed(batch, &ids, repetitions, progress, coin)?
         };
         step.terms.insert("repetitions".into(), repetitions as f64);
-        let gradients = match step.tape {
-            Some(tape) if step.total.is_finite() => tape.backward()?,
-            _ => crate::nn::Gradients::new(),
-        };
-        Ok(Loss { total: step.total, terms: step.terms, gradients, partial })
+        step.finish(partial)
     }
 }

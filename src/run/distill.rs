@@ -10,8 +10,11 @@ use super::measure::{continuations, evaluate};
 use super::report::{Report, Training, write_json};
 use super::{Options, student, text};
 use crate::data::{Corpus, EvaluationWindow, Split};
-use crate::distill::{CachePlace, Distillation, Layers, TeacherCache, split};
+use crate::distill::{
+    CachePlace, Distillation, Layers, Recompute, TeacherCache, graph_bytes, split,
+};
 use crate::error::{Error, Result};
+use crate::eval::cost::available_bytes;
 use crate::eval::{EvalConfig, StudentScore};
 use crate::hub::{StoredType, export_student};
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer};
@@ -139,8 +142,32 @@ impl Stage<'_> {
         wanted.prelude_layers = Layers::Count(config.prelude_layers);
         wanted.coda_layers = Layers::Count(config.coda_layers);
         recipe.student = Some(wanted);
+        self.decide_recompute(recipe, &config);
         write_atomically(&folder.file("recipe.toml"), recipe.to_toml()?.as_bytes())?;
         Ok((config, params))
+    }
+
+    /// Keeps the graphs of all repetitions while they fit into half of the free memory. What is
+    /// decided stays with the run: the sums of both ways round differently.
+    fn decide_recompute(&self, recipe: &mut Recipe, config: &LoopedConfig) {
+        let mut depth = recipe.depth.unwrap_or_default();
+        if depth.recompute == Recompute::Auto {
+            let tokens = recipe.train.batch_rows * recipe.data.window_tokens;
+            let needed = graph_bytes(config, &depth, tokens);
+            let free = available_bytes().filter(|_| self.options.device.is_cpu());
+            depth.recompute = Recompute::Never;
+            if let Some(free) = free.filter(|free| needed > free / 2) {
+                depth.recompute = Recompute::Always;
+                let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+                self.options.observer.note(&format!(
+                    "graphs of {:.1} GiB in {:.1} GiB of free memory: repetitions are computed \
+                     anew on the way back",
+                    gib(needed),
+                    gib(free)
+                ));
+            }
+        }
+        recipe.depth = Some(depth);
     }
 
     /// The student before its first step, at N repetitions: measured once, kept for a resumed run.

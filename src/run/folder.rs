@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use crate::distill::Layers;
+use crate::distill::{Layers, Recompute};
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
 use crate::train::{Checkpoints, Resume, RunLock};
@@ -153,6 +153,11 @@ fn continue_as(begun: &Path, recipe: &mut Recipe) -> Result<()> {
                 *new = old;
             }
         }
+    }
+    if let (Some(old), Some(new)) = (&old.depth, &mut recipe.depth)
+        && new.recompute == Recompute::Auto
+    {
+        new.recompute = old.recompute;
     }
     let tables = (fixed_part(&old)?, fixed_part(recipe)?);
     match first_difference(&tables.0, &tables.1, "") {

@@ -1,0 +1,177 @@
+//! What is each repetition compared with, now or when it is computed anew?
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::{AddAssign, Range};
+use std::rc::Rc;
+
+use candle_core::Tensor;
+
+use super::teaching::Lesson;
+use crate::error::Result;
+use crate::model::LoopedTransformer;
+use crate::model::alignment::Depth;
+use crate::nn::state_error::{StateComparison, compare_states};
+use crate::nn::{Gradients, RopeTable, Tape, Value};
+use crate::train::Loss;
+
+/// What a repetition starts from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Start {
+    /// The state before it.
+    Own,
+    /// That state, but no gradient goes back to it.
+    Detached,
+    /// The teacher's state at a depth.
+    Teacher(Depth),
+}
+
+/// The core, closed on itself.
+pub(super) struct Loop {
+    pub(super) student: LoopedTransformer,
+    pub(super) table: RopeTable,
+    pub(super) teacher: Rc<Lesson>,
+    /// One for each repetition.
+    pub(super) starts: Vec<Start>,
+}
+
+impl Loop {
+    /// The states after each layer of a repetition that follows `state`.
+    pub(super) fn repeat(
+        &self,
+        tape: &Tape,
+        repetition: usize,
+        state: &Value,
+    ) -> Result<Vec<Value>> {
+        let state = match self.starts[repetition] {
+            Start::Own => state.clone(),
+            Start::Detached => state.detached(),
+            Start::Teacher(depth) => Value::constant(self.teacher.at_depth(depth)?),
+        };
+        self.student.repeat(tape, &state, repetition, &self.table)
+    }
+}
+
+/// How the states of the core are compared.
+pub(super) struct Matching {
+    pub(super) how: StateComparison,
+    /// Of the mean over all states compared with the teacher's; 0: none is.
+    pub(super) weight: f64,
+    /// Every so many states one is compared.
+    pub(super) stride: usize,
+    /// K, states of one repetition.
+    pub(super) layers: usize,
+    pub(super) repetitions: usize,
+    /// The teacher's depth of each state, in order of application.
+    pub(super) depths: Vec<Depth>,
+    /// Weight of the pull towards the last state, and that state.
+    pub(super) settle: Option<(f64, Tensor)>,
+}
+
+/// Means over what was compared so far, of all that will be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Matched {
+    squared: f64,
+    cosine: f64,
+    settle: f64,
+}
+
+impl AddAssign for Matched {
+    fn add_assign(&mut self, other: Self) {
+        self.squared += other.squared;
+        self.cosine += other.cosine;
+        self.settle += other.settle;
+    }
+}
+
+impl Matching {
+    /// Compares the states after each layer of a repetition, and records the gradients.
+    pub(super) fn repetition(
+        &self,
+        tape: &Tape,
+        repetition: usize,
+        states: &[Value],
+        teacher: &Lesson,
+    ) -> Result<Matched> {
+        let mut matched = Matched::default();
+        let first = repetition * self.layers;
+        let compared = (self.layers * self.repetitions / self.stride) as f64;
+        for (layer, state) in states.iter().enumerate() {
+            if self.weight <= 0.0 || !(first + layer + 1).is_multiple_of(self.stride) {
+                continue;
+            }
+            let target = teacher.at_depth(self.depths[first + layer])?;
+            let share = (self.weight / compared) as f32;
+            let terms = compare_states(tape, state, &target, &self.how, share)?;
+            matched.squared += terms.squared / compared;
+            matched.cosine += terms.cosine / compared;
+        }
+        let pulled = self.pulled();
+        if let (Some((weight, target)), true) = (&self.settle, pulled.contains(&repetition)) {
+            let count = pulled.len() as f64;
+            let how = StateComparison { squared: 1.0, cosine: 0.0, ..self.how };
+            let last = &states[states.len() - 1];
+            let terms = compare_states(tape, last, target, &how, (weight / count) as f32)?;
+            matched.settle += terms.squared / count;
+        }
+        Ok(matched)
+    }
+
+    /// The second half of the repetitions is pulled towards the last.
+    fn pulled(&self) -> Range<usize> {
+        self.repetitions / 2..self.repetitions - 1
+    }
+
+    /// Adds to the loss what was found, and names it.
+    fn note(&self, found: Matched, total: &mut f64, terms: &mut BTreeMap<String, f64>) {
+        let Matched { squared, cosine, settle } = found;
+        if self.weight > 0.0 {
+            let (of_squared, of_cosine) = (f64::from(self.how.squared), f64::from(self.how.cosine));
+            *total += self.weight * (of_squared * squared + of_cosine * (1.0 - cosine));
+            terms.insert("hidden".into(), squared);
+            terms.insert("cosine".into(), cosine);
+        }
+        if let (Some((weight, _)), false) = (&self.settle, self.pulled().is_empty()) {
+            *total += weight * settle;
+            terms.insert("settle".into(), settle);
+        }
+    }
+}
+
+/// What is known, and what is found, when repetitions are computed anew.
+#[derive(Default)]
+pub(super) struct Later {
+    pub(super) matching: OnceCell<Matching>,
+    pub(super) matched: RefCell<Matched>,
+}
+
+/// What one step found.
+pub(super) struct Step {
+    pub(super) tape: Tape,
+    pub(super) total: f64,
+    pub(super) terms: BTreeMap<String, f64>,
+    pub(super) matching: Option<Matching>,
+    pub(super) matched: Matched,
+    pub(super) later: Option<Rc<Later>>,
+}
+
+impl Step {
+    pub(super) fn new(tape: Tape) -> Self {
+        let (terms, matched) = (BTreeMap::new(), Matched::default());
+        Self { tape, total: 0.0, terms, matching: None, matched, later: None }
+    }
+
+    /// Goes back, unless the loss is lost already.
+    pub(super) fn finish(mut self, partial: bool) -> Result<Loss> {
+        if let Some(matching) = &self.matching {
+            matching.note(self.matched, &mut self.total, &mut self.terms);
+        }
+        let gradients =
+            if self.total.is_finite() { self.tape.backward()? } else { Gradients::new() };
+        if let Some(matching) = self.later.as_ref().and_then(|later| later.matching.get()) {
+            let found = self.later.as_ref().map(|later| *later.matched.borrow());
+            matching.note(found.unwrap_or_default(), &mut self.total, &mut self.terms);
+        }
+        Ok(Loss { total: self.total, terms: self.terms, gradients, partial })
+    }
+}

@@ -1,0 +1,19 @@
+//! How much memory does the graph of a step take when every repetition keeps its own?
+
+use super::config::{DepthConfig, DepthLaw};
+use crate::model::LoopedConfig;
+
+/// Bytes that `tokens` tokens keep of the core's repetitions until the way back, with the most
+/// repetitions `depth` draws: what each layer's matrices and norms were applied to, queries, keys
+/// and values, both halves of the mlp, and the gradient of a compared state; in f32.
+#[must_use]
+pub fn graph_bytes(student: &LoopedConfig, depth: &DepthConfig, tokens: usize) -> u64 {
+    let most = match depth.law {
+        DepthLaw::Fixed => student.repetitions,
+        DepthLaw::Uniform { most, .. } | DepthLaw::PoissonLognormal { most, .. } => most,
+    };
+    let base = &student.base;
+    let heads = (base.heads + 2 * base.kv_heads) * base.head_width;
+    let numbers = 6 * base.width + heads + 3 * base.mlp_width;
+    4 * (numbers * tokens) as u64 * (most * student.core_layers) as u64
+}
