@@ -57,6 +57,10 @@ impl Error {
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => full
                 .hint("the disk is full: free some space, then run the same command with --resume"),
+            std::io::ErrorKind::FileTooLarge => full.hint(
+                "no file may grow larger here: raise the limit (`ulimit -f`) or use another file \
+                 system, then run the same command with --resume",
+            ),
             std::io::ErrorKind::PermissionDenied => full.hint("check the permissions of that path"),
             _ => full,
         }
