@@ -6,12 +6,10 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 use crate::observe::Observer;
+pub use crate::observe::Stopped;
 
 use super::checkpoint::Checkpoint;
 use super::{folder, remote};
-
-/// Asked now and then during long work: true once the user wants it to stop.
-pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
 
 /// A repository of the Hugging Face Hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
