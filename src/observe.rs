@@ -1,17 +1,4 @@
-//! Who is told how far a long task has come, and who may end it?
-
-use crate::error::{Error, Result};
-
-/// Asked now and then during long work: true once the user wants it to stop.
-pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
-
-/// Ends a task that is to be stopped; `during` it, such as "while the text was tokenised".
-///
-/// # Errors
-/// The user asked for it.
-pub fn go_on(stopped: &Stopped, during: &str) -> Result<()> {
-    if stopped() { Err(Error::interrupted(format!("stopped {during}"))) } else { Ok(()) }
-}
+//! Who is told how far a long task has come?
 
 /// What the library tells while it works. Only the command line draws it.
 pub trait Observer: Send + Sync {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::mapped::{self, Tokens, Width};
-use crate::error::{Error, Result};
-use crate::observe::{Observer, Stopped, go_on};
+use crate::error::{Error, Result, Stopped, go_on};
+use crate::observe::Observer;
 
 /// The first bytes of a token file.
 const MAGIC: [u8; 16] = *b"factorexe tokens";

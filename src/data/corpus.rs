@@ -14,8 +14,8 @@ use super::encode::Encode;
 use super::files::{self, SourceFile};
 use super::mapped::{Tokens, Width};
 use super::tokenise::{STOPPED, tokenise};
-use crate::error::{Error, Result};
-use crate::observe::{Observer, Stopped, go_on};
+use crate::error::{Error, Result, Stopped, go_on};
+use crate::observe::Observer;
 
 /// Part of every key: raised when the same text would be stored as other tokens.
 const CACHE_VERSION: u8 = 1;

@@ -6,8 +6,8 @@ use super::cache::Writer;
 use super::encode::Encode;
 use super::files::SourceFile;
 use super::read::each_document;
-use crate::error::{Error, Result};
-use crate::observe::{Observer, Stopped, go_on};
+use crate::error::{Error, Result, Stopped, go_on};
+use crate::observe::Observer;
 
 /// Text that is in memory at once, unless a single document is longer.
 const BATCH_BYTES: usize = 16 << 20;

@@ -11,11 +11,11 @@ use rayon::prelude::*;
 use super::algebra::{self, Thin, times, times_inverse};
 use super::config::{Init, LoraInit, StudentConfig};
 use super::products::Products;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Stopped, go_on};
 use crate::model::{LoopedConfig, Relaxation, Transformer};
 use crate::nn::gemm::Matrix;
 use crate::nn::host::Host;
-use crate::observe::{Observer, Stopped, go_on};
+use crate::observe::Observer;
 
 /// Pulls the least-squares matrices towards the plain mean where the calibration text says little;
 /// relative to the mean square of the inputs.

@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Stopped, go_on};
 use crate::model::{CausalLm, Transformer};
 use crate::nn::Tape;
 use crate::nn::gemm::{Into, Matrix, Threads, product};
 use crate::nn::host::Host;
-use crate::observe::{Observer, Stopped, go_on};
+use crate::observe::Observer;
 
 /// C = X^T X of the inputs of every matrix in some layers, divided by the number of tokens.
 pub(super) struct Products {

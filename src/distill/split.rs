@@ -3,11 +3,10 @@
 use candle_core::Tensor;
 
 use super::config::{Layers, StudentConfig};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Stopped, go_on};
 use crate::model::{CausalLm, LoopedConfig, Transformer};
 use crate::nn::Tape;
 use crate::nn::host::Host;
-use crate::observe::{Stopped, go_on};
 
 /// Mean angle between the states before and after each layer, in half turns, 0 to 1: (L).
 /// Koishekenov et al. 2025, after Gromov et al. 2024.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+pub use crate::error::Stopped;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
-pub use crate::observe::Stopped;
 
 use super::checkpoint::Checkpoint;
 use super::{folder, remote};

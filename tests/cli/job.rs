@@ -103,6 +103,16 @@ impl Job {
         }
     }
 
+    /// How far a run came, by what is in its folder.
+    pub fn stands(&self, out: &str) -> String {
+        let run = self.path(out);
+        let inside = |name: &str| {
+            let folder = run.join(name);
+            if folder.exists() { files(&folder) } else { Vec::new() }
+        };
+        format!("{:?}, {:?}", inside(""), inside("checkpoints"))
+    }
+
     /// No file or folder under a hidden name, neither of the run nor of the cache.
     pub fn assert_nothing_half_written(&self, out: &str) {
         for folder in [out.to_owned(), format!("{out}.cache")] {

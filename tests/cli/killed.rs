@@ -23,6 +23,7 @@ fn goes_on_after_kills_at(moments: impl Iterator<Item = f64>) {
     let expected = job.made("whole");
     for moment in moments {
         kill(&job, "killed", &["--quiet"], lasted.mul_f64(moment));
+        println!("killed at {moment:.3} of {lasted:?}: {}", job.stands("killed"));
         job.run("killed", &["--resume", "--quiet"]).good();
         assert_eq!(job.made("killed"), expected, "killed at {moment} of {lasted:?}");
         job.forget("killed");
