@@ -6,6 +6,17 @@ use std::path::Path;
 /// The result of everything that can fail here.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Asked now and then during long work: true once the user wants it to stop.
+pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
+
+/// Ends a task that is to be stopped, `during` it: "while the text was tokenised".
+///
+/// # Errors
+/// The user asked for it.
+pub fn go_on(stopped: &Stopped, during: &str) -> Result<()> {
+    if stopped() { Err(Error::interrupted(format!("stopped {during}"))) } else { Ok(()) }
+}
+
 /// Whose turn it is to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -57,6 +68,10 @@ impl Error {
         match error.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => full
                 .hint("the disk is full: free some space, then run the same command with --resume"),
+            std::io::ErrorKind::FileTooLarge => full.hint(
+                "no file may grow larger here: raise the limit (`ulimit -f`) or use another file \
+                 system, then run the same command with --resume",
+            ),
             std::io::ErrorKind::PermissionDenied => full.hint("check the permissions of that path"),
             _ => full,
         }

@@ -2,6 +2,13 @@
 
 mod bench;
 mod errors;
+#[cfg(unix)]
+mod full_disk;
 mod help;
+mod job;
+#[cfg(unix)]
+mod killed;
 mod runs;
+#[cfg(unix)]
+mod stopped;
 mod world;

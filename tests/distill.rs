@@ -45,9 +45,17 @@ fn start(
     teacher: &(Transformer, BTreeMap<String, Tensor>),
     student: &StudentConfig,
 ) -> (LoopedConfig, BTreeMap<String, Tensor>) {
-    let config = split::find(&teacher.0, student, &calibration()).unwrap();
-    let tensors =
-        student_tensors(&teacher.0, &teacher.1, &config, student, &calibration(), 7, &Quiet);
+    let config = split::find(&teacher.0, student, &calibration(), &|| false).unwrap();
+    let tensors = student_tensors(
+        &teacher.0,
+        &teacher.1,
+        &config,
+        student,
+        &calibration(),
+        7,
+        &Quiet,
+        &|| false,
+    );
     (config, tensors.unwrap())
 }
 
@@ -55,6 +63,24 @@ fn logits(model: &dyn CausalLm, repetitions: usize) -> Tensor {
     let ids = batch(1).input_tensor(&Device::Cpu).unwrap();
     let states = model.states(&Tape::off(), &ids, repetitions).unwrap();
     model.frame().logits(states.last().unwrap().tensor()).unwrap()
+}
+
+#[test]
+fn what_a_student_starts_as_is_given_up_when_it_is_to_stop() {
+    let teacher = teacher(6);
+    let student = student_config(1, 2, 2, 1);
+    let auto = StudentConfig { prelude_layers: Layers::Found(Auto::Auto), ..student.clone() };
+    let found = split::find(&teacher.0, &auto, &calibration(), &|| true);
+    let config = split::find(&teacher.0, &student, &calibration(), &|| true).unwrap();
+    let made = INITS.map(|init| {
+        let student = StudentConfig { init, ..student.clone() };
+        let (deep, seen) = (&teacher.0, calibration());
+        student_tensors(deep, &teacher.1, &config, &student, &seen, 7, &Quiet, &|| true)
+            .unwrap_err()
+    });
+    for error in made.into_iter().chain([found.unwrap_err()]) {
+        assert_eq!(error.kind(), factorexe::error::Kind::Interrupted, "{error}");
+    }
 }
 
 const INITS: [Init; 4] = [Init::First, Init::EveryNth, Init::Average, Init::LeastSquares];
@@ -314,10 +340,11 @@ fn a_real_teacher_is_its_student_when_nothing_is_shared_or_corrections_have_full
             init: Init::Average,
             ..student_config(prelude, core, repetitions, coda)
         };
-        let config = split::find(&teacher, &student, &[]).unwrap();
+        let config = split::find(&teacher, &student, &[], &|| false).unwrap();
         let tensors = &checkpoint.tensors;
         let tensors =
-            student_tensors(&teacher, tensors, &config, &student, &[], 7, &Quiet).unwrap();
+            student_tensors(&teacher, tensors, &config, &student, &[], 7, &Quiet, &|| false)
+                .unwrap();
         let made = LoopedTransformer::new(&config, &tensors).unwrap();
         let error = difference(&logits(&made, repetitions), &expected);
         println!("{relaxation:?}: off by {error} of the largest logit");

@@ -46,13 +46,13 @@ fn run(arguments: Arguments) -> Result<()> {
         return Err(Error::input("flags of a recipe stand before the verb")
             .hint("write the verb first: factorize evaluate --teacher T --text FILES"));
     }
-    threads::inside(|| carry_out(bare, &common, command))
+    threads::inside(|| carry_out(&bare, &common, command))
 }
 
-fn carry_out(bare: RecipeArgs, common: &Common, command: Option<Command>) -> Result<()> {
+fn carry_out(bare: &RecipeArgs, common: &Common, command: Option<Command>) -> Result<()> {
     let session = Session::new(common)?;
     match command {
-        None => train::distill(&bare, &session),
+        None => train::distill(bare, &session),
         Some(Command::Distill(args)) => train::distill(&args, &session),
         Some(Command::Pretrain(args)) => train::pretrain(&args, &session),
         Some(Command::Inspect(args)) => inspect::inspect(&args, &session),

@@ -3,18 +3,22 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::mapped::{self, Tokens, Width};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Stopped, go_on};
 use crate::observe::Observer;
 
 /// The first bytes of a token file.
 const MAGIC: [u8; 16] = *b"factorexe tokens";
 /// The first line of an index, before its checksum; the number is the version of both files.
 const INDEX_MAGIC: &str = "factorexe index 1";
+
+/// How often one that waits asks whether another process is done.
+const LOCK_ASKED_EVERY: Duration = Duration::from_millis(100);
 
 /// Where the documents lie in the token file, a column each.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -59,6 +63,7 @@ pub(super) fn open_or_build(
     key: &str,
     width: Width,
     observer: &dyn Observer,
+    stopped: &Stopped,
     build: impl FnOnce(&mut Writer) -> Result<()>,
 ) -> Result<Cached> {
     let place = Place { folder, key };
@@ -66,7 +71,7 @@ pub(super) fn open_or_build(
     if let Ok(cached) = load(&place, width) {
         return Ok(cached);
     }
-    let _lock = lock(&place, observer)?;
+    let _lock = lock(&place, observer, stopped)?;
     // Another process may have been faster.
     match load(&place, width) {
         Ok(cached) => return Ok(cached),
@@ -90,17 +95,23 @@ pub(super) fn open_or_build(
 }
 
 /// Held until dropped, also by a process that is killed.
-fn lock(place: &Place, observer: &dyn Observer) -> Result<Option<File>> {
+fn lock(place: &Place, observer: &dyn Observer, stopped: &Stopped) -> Result<Option<File>> {
     let path = place.path("lock");
     let file = File::create(&path).map_err(|error| Error::io("making", &path, &error))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(fs::TryLockError::WouldBlock) => {
-            observer.note("another process tokenises the same text: waiting for it");
-            file.lock().map_err(|error| Error::io("locking", &path, &error))?;
+    let mut told = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(fs::TryLockError::WouldBlock) => {}
+            // A file system without locks: both build, and renaming keeps each result whole.
+            Err(fs::TryLockError::Error(_)) => return Ok(None),
         }
-        // A file system without locks: both build, and renaming keeps each result whole.
-        Err(fs::TryLockError::Error(_)) => return Ok(None),
+        if !told {
+            observer.note("another process tokenises the same text: waiting for it");
+            told = true;
+        }
+        go_on(stopped, "while another process tokenised the text")?;
+        std::thread::sleep(LOCK_ASKED_EVERY);
     }
     remove_abandoned(place);
     Ok(Some(file))
@@ -162,8 +173,11 @@ fn index_head(body: &str) -> String {
     format!("{INDEX_MAGIC} {}", blake3::hash(body.as_bytes()).to_hex())
 }
 
-/// blake3 of a file's bytes; `read_bytes` is told how many were read each time.
-pub(super) fn hash_file(path: &Path, read_bytes: &dyn Fn(u64)) -> Result<blake3::Hash> {
+/// blake3 of a file's bytes; `read_bytes` is told how many were read each time, and may end it.
+pub(super) fn hash_file(
+    path: &Path,
+    read_bytes: &dyn Fn(u64) -> Result<()>,
+) -> Result<blake3::Hash> {
     let failed = |error: std::io::Error| Error::io("reading", path, &error);
     let mut file = File::open(path).map_err(failed)?;
     let mut hasher = blake3::Hasher::new();
@@ -174,7 +188,7 @@ pub(super) fn hash_file(path: &Path, read_bytes: &dyn Fn(u64)) -> Result<blake3:
             return Ok(hasher.finalize());
         }
         hasher.update(&buffer[..length]);
-        read_bytes(length as u64);
+        read_bytes(length as u64)?;
     }
 }
 

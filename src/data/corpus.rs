@@ -13,8 +13,8 @@ use super::documents::{Documents, Span};
 use super::encode::Encode;
 use super::files::{self, SourceFile};
 use super::mapped::{Tokens, Width};
-use super::tokenise::tokenise;
-use crate::error::{Error, Result};
+use super::tokenise::{STOPPED, tokenise};
+use crate::error::{Error, Result, Stopped, go_on};
 use crate::observe::Observer;
 
 /// Part of every key: raised when the same text would be stored as other tokens.
@@ -41,26 +41,27 @@ struct Entry {
 
 impl Corpus {
     /// Tokenises what `config` names, or finds it tokenised in the folder `cache`. Relative
-    /// files start at `base`.
+    /// files start at `base`; `stopped` is asked now and then.
     ///
     /// # Errors
     /// A file is missing, unreadable or not text; there is no text at all; the cache cannot be
-    /// written.
+    /// written; the user stopped it.
     pub fn open(
         config: &DataConfig,
         base: &Path,
         tokenizer: &dyn Encode,
         cache: &Path,
         observer: &dyn Observer,
+        stopped: &Stopped,
     ) -> Result<Self> {
         config.validate()?;
         let (files, splits): (Vec<_>, Vec<_>) =
             entries(config, base)?.into_iter().map(|entry| (entry.file, entry.split)).unzip();
-        let key = key(&files, &config.field, tokenizer, observer)?;
+        let key = key(&files, &config.field, tokenizer, observer, stopped)?;
         let width = Width::of(tokenizer.vocabulary());
         let Cached { tokens, index } =
-            cache::open_or_build(cache, &key, width, observer, |writer| {
-                tokenise(&files, &config.field, tokenizer, writer, observer)
+            cache::open_or_build(cache, &key, width, observer, stopped, |writer| {
+                tokenise(&files, &config.field, tokenizer, writer, observer, stopped)
             })?;
         if index.ends.is_empty() {
             return Err(Error::input(format!(
@@ -162,11 +163,13 @@ fn key(
     field: &str,
     tokenizer: &dyn Encode,
     observer: &dyn Observer,
+    stopped: &Stopped,
 ) -> Result<String> {
     observer.begin("read", files.iter().map(|file| file.bytes).sum(), "bytes");
     let done = AtomicU64::new(0);
     let advance = |bytes: u64| {
         observer.advance(done.fetch_add(bytes, Ordering::Relaxed) + bytes, "");
+        go_on(stopped, STOPPED)
     };
     let hashes: Result<Vec<_>> =
         files.par_iter().map(|file| cache::hash_file(&file.path, &advance)).collect();

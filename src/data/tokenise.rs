@@ -6,7 +6,7 @@ use super::cache::Writer;
 use super::encode::Encode;
 use super::files::SourceFile;
 use super::read::each_document;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Stopped, go_on};
 use crate::observe::Observer;
 
 /// Text that is in memory at once, unless a single document is longer.
@@ -16,6 +16,8 @@ const BATCH_BYTES: usize = 16 << 20;
 const PIECE_BYTES: usize = 1 << 18;
 /// Pieces tokenised between two writes.
 const PIECES: usize = 512;
+/// When the user wants it to end: nothing is kept, the text is read again.
+pub(super) const STOPPED: &str = "while the text was tokenised";
 
 /// Stores the tokens of every document of `files`, in order.
 pub(super) fn tokenise(
@@ -24,12 +26,14 @@ pub(super) fn tokenise(
     tokenizer: &dyn Encode,
     writer: &mut Writer,
     observer: &dyn Observer,
+    stopped: &Stopped,
 ) -> Result<()> {
     observer.begin("tokenise", files.iter().map(|file| file.bytes).sum(), "bytes");
     let mut done = 0;
     let mut result = Ok(());
     for (number, file) in files.iter().enumerate() {
-        let mut task = Task { tokenizer, writer, observer, file, number: number as u32, done };
+        let number = number as u32;
+        let mut task = Task { tokenizer, writer, observer, stopped, file, number, done };
         result = task.run(field);
         if result.is_err() {
             break;
@@ -45,6 +49,7 @@ struct Task<'a> {
     tokenizer: &'a dyn Encode,
     writer: &'a mut Writer,
     observer: &'a dyn Observer,
+    stopped: &'a Stopped<'a>,
     file: &'a SourceFile,
     number: u32,
     /// Bytes of the files before this one.
@@ -59,6 +64,7 @@ impl Task<'_> {
             held += text.len();
             seen += text.len() as u64;
             batch.push(text);
+            go_on(self.stopped, STOPPED)?;
             if held >= BATCH_BYTES {
                 held = 0;
                 self.store(&std::mem::take(&mut batch), seen)?;
@@ -72,11 +78,12 @@ impl Task<'_> {
     fn store(&mut self, documents: &[String], seen: u64) -> Result<()> {
         let pieces: Vec<Piece> = documents.iter().flat_map(|text| pieces(text)).collect();
         for some in pieces.chunks(PIECES) {
-            let tokens = some
-                .par_iter()
-                .map(|piece| encode(self.tokenizer, piece.text))
-                .collect::<Result<Vec<_>>>()
-                .map_err(|error| error.at(self.file.path.display()))?;
+            let encode = |piece: &Piece| {
+                go_on(self.stopped, STOPPED)?;
+                let tokens = encode(self.tokenizer, piece.text);
+                tokens.map_err(|error| error.at(self.file.path.display()))
+            };
+            let tokens = some.par_iter().map(encode).collect::<Result<Vec<_>>>()?;
             for (piece, tokens) in some.iter().zip(tokens) {
                 self.writer.push(&tokens)?;
                 if let Some(document) = piece.last_of {

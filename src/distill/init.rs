@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::algebra::{self, Thin, times, times_inverse};
 use super::config::{Init, LoraInit, StudentConfig};
 use super::products::Products;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Stopped, go_on};
 use crate::model::{LoopedConfig, Relaxation, Transformer};
 use crate::nn::gemm::Matrix;
 use crate::nn::host::Host;
@@ -27,13 +27,14 @@ struct Source<'a> {
     config: &'a LoopedConfig,
     student: &'a StudentConfig,
     products: Option<Products>,
+    stopped: &'a Stopped<'a>,
 }
 
 /// The tensors of [`LoopedConfig::tensors`] for a student of `teacher`, whose own are `tensors`;
 /// least squares and its low-rank parts look at the `calibration` tokens, each (B, T).
 ///
 /// # Errors
-/// The factorization does not fit the teacher, or a decomposition fails.
+/// The factorization does not fit the teacher, a decomposition fails, or the user stopped it.
 pub fn student_tensors(
     teacher: &Transformer,
     tensors: &BTreeMap<String, Tensor>,
@@ -42,12 +43,13 @@ pub fn student_tensors(
     calibration: &[Tensor],
     seed: u64,
     observer: &dyn Observer,
+    stopped: &Stopped,
 ) -> Result<BTreeMap<String, Tensor>> {
     config.validate()?;
     let products = (student.init == Init::LeastSquares)
-        .then(|| Products::measure(teacher, config.middle(), calibration, observer))
+        .then(|| Products::measure(teacher, config.middle(), calibration, observer, stopped))
         .transpose()?;
-    let source = Source { tensors, config, student, products };
+    let source = Source { tensors, config, student, products, stopped };
     let mut made = BTreeMap::new();
     for (name, _) in config.base.outer_tensors() {
         made.insert(name.to_owned(), source.teacher(name)?);
@@ -78,13 +80,17 @@ pub fn student_tensors(
         .par_iter()
         .zip(noise)
         .map(|((layer, name, shape), noise)| source.core(*layer, name, shape, noise))
-        .collect::<Result<Vec<_>>>()?;
+        .collect::<Result<Vec<_>>>();
     observer.end();
-    made.extend(cores.into_iter().flatten());
+    made.extend(cores?.into_iter().flatten());
     Ok(made)
 }
 
 impl Source<'_> {
+    fn go_on(&self) -> Result<()> {
+        go_on(self.stopped, "while the student was initialised")
+    }
+
     fn teacher(&self, name: &str) -> Result<Tensor> {
         let tensor = self.tensors.get(name);
         let missing = || Error::internal(format!("the teacher has no tensor `{name}`"));
@@ -127,6 +133,7 @@ impl Source<'_> {
         shape: &[usize],
         noise: Option<Tensor>,
     ) -> Result<Vec<(String, Tensor)>> {
+        self.go_on()?;
         let own = format!("core.{layer}.{name}");
         let (stem, kind) = own.rsplit_once('.').unwrap_or((&own, "weight"));
         let layers = self.stands_for(layer);
@@ -143,6 +150,7 @@ impl Source<'_> {
         let mut made = vec![(own.clone(), shared.clone())];
         if let (Relaxation::Lora { rank }, &[out, inner]) = (self.config.relaxation, shape) {
             for (repetition, from) in layers.into_iter().enumerate() {
+                self.go_on()?;
                 let thin = match self.student.lora_init {
                     LoraInit::Svd => self.residual(from, name, &shared, rank)?,
                     LoraInit::Zero => self.empty(from, name, (out, inner), rank)?,
@@ -191,6 +199,7 @@ impl Source<'_> {
         let mut total = vec![0.0; inner * inner];
         let mut right = vec![0.0; out * inner];
         for &layer in layers {
+            self.go_on()?;
             let c = products.of(layer, name)?;
             let weight = self.layer(layer, name)?;
             let weight = Host::new(&weight)?;

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Stopped, go_on};
 use crate::model::{CausalLm, Transformer};
 use crate::nn::Tape;
 use crate::nn::gemm::{Into, Matrix, Threads, product};
@@ -36,35 +36,51 @@ impl Products {
         layers: Range<usize>,
         calibration: &[Tensor],
         observer: &dyn Observer,
+        stopped: &Stopped,
     ) -> Result<Self> {
-        let mut sums: BTreeMap<(usize, &'static str), Vec<f32>> = BTreeMap::new();
-        let mut tokens = 0;
+        let mut products = Self { sums: BTreeMap::new() };
         observer.begin("watch the teacher", calibration.len() as u64, "batches");
-        for (index, ids) in calibration.iter().enumerate() {
-            tokens += ids.elem_count();
-            let table = teacher.frame().rope(0, ids.dim(1)?);
-            let mut state = teacher.frame().embed(&Tape::off(), ids)?.tensor().clone();
-            for layer in 0..layers.end {
-                let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;
-                let (output, inputs) = block.trace(&state, &table)?;
-                if layers.contains(&layer) {
-                    add(sums.entry((layer, "attention")).or_default(), &inputs.attention)?;
-                    add(sums.entry((layer, "mixed")).or_default(), &inputs.mixed)?;
-                    add(sums.entry((layer, "mlp")).or_default(), &inputs.mlp)?;
-                    add(sums.entry((layer, "inner")).or_default(), &inputs.inner)?;
-                }
-                state = output;
-            }
+        let watched = calibration.iter().enumerate().try_for_each(|(index, ids)| {
+            products.watch(teacher, &layers, ids, stopped)?;
             observer.advance(index as u64 + 1, "");
-        }
+            Ok::<_, Error>(())
+        });
         observer.end();
+        watched?;
+        let tokens: usize = calibration.iter().map(Tensor::elem_count).sum();
         if tokens == 0 {
             return Err(Error::input("there is no calibration text to initialise from")
                 .hint("raise student.calibration_tokens, or choose another student.init"));
         }
         let share = 1.0 / tokens as f32;
-        sums.values_mut().for_each(|sum| sum.iter_mut().for_each(|x| *x *= share));
-        Ok(Self { sums })
+        products.sums.values_mut().for_each(|sum| sum.iter_mut().for_each(|x| *x *= share));
+        Ok(products)
+    }
+
+    /// Adds what one batch lets the matrices of `layers` see.
+    fn watch(
+        &mut self,
+        teacher: &Transformer,
+        layers: &Range<usize>,
+        ids: &Tensor,
+        stopped: &Stopped,
+    ) -> Result<()> {
+        let table = teacher.frame().rope(0, ids.dim(1)?);
+        let mut state = teacher.frame().embed(&Tape::off(), ids)?.tensor().clone();
+        for layer in 0..layers.end {
+            go_on(stopped, "while the teacher was watched")?;
+            let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;
+            let (output, inputs) = block.trace(&state, &table)?;
+            if layers.contains(&layer) {
+                let sums = &mut self.sums;
+                add(sums.entry((layer, "attention")).or_default(), &inputs.attention)?;
+                add(sums.entry((layer, "mixed")).or_default(), &inputs.mixed)?;
+                add(sums.entry((layer, "mlp")).or_default(), &inputs.mlp)?;
+                add(sums.entry((layer, "inner")).or_default(), &inputs.inner)?;
+            }
+            state = output;
+        }
+        Ok(())
     }
 
     /// C of the input of matrix `name` in `layer`, (inner, inner).

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::config::{Layers, StudentConfig};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Stopped, go_on};
 use crate::model::{CausalLm, LoopedConfig, Transformer};
 use crate::nn::Tape;
 use crate::nn::host::Host;
@@ -12,19 +12,28 @@ use crate::nn::host::Host;
 /// Koishekenov et al. 2025, after Gromov et al. 2024.
 ///
 /// # Errors
-/// There is no calibration text.
-pub fn angular_distances(teacher: &Transformer, calibration: &[Tensor]) -> Result<Vec<f64>> {
+/// There is no calibration text, or the user stopped it.
+pub fn angular_distances(
+    teacher: &Transformer,
+    calibration: &[Tensor],
+    stopped: &Stopped,
+) -> Result<Vec<f64>> {
     let mut sums = vec![0.0; teacher.base().layers];
     let mut tokens = 0;
     for ids in calibration {
-        let states = teacher.states(&Tape::off(), ids, 1)?;
-        for (layer, pair) in states.windows(2).enumerate() {
+        let (tape, table) = (Tape::off(), teacher.frame().rope(0, ids.dim(1)?));
+        let mut state = teacher.frame().embed(&tape, ids)?;
+        for (layer, sum) in sums.iter_mut().enumerate() {
+            go_on(stopped, "while the core was looked for")?;
+            let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;
+            let next = block.forward(&tape, &state, &table, None)?;
             let cpu = |x: &Tensor| x.to_device(&candle_core::Device::Cpu)?.contiguous();
-            let (before, after) = (cpu(pair[0].tensor())?, cpu(pair[1].tensor())?);
+            let (before, after) = (cpu(state.tensor())?, cpu(next.tensor())?);
             let width = before.dim(2)?;
             let (before, after) = (Host::new(&before)?, Host::new(&after)?);
             let rows = before.chunks_exact(width).zip(after.chunks_exact(width));
-            sums[layer] += rows.map(|(a, b)| angle(a, b)).sum::<f64>();
+            *sum += rows.map(|(a, b)| angle(a, b)).sum::<f64>();
+            state = next;
         }
         tokens += ids.elem_count();
     }
@@ -64,16 +73,17 @@ pub fn knees(distances: &[f64]) -> (usize, usize) {
 /// The factorization a recipe asks for, with prelude and coda found where it says `auto`.
 ///
 /// # Errors
-/// It does not fit the teacher.
+/// It does not fit the teacher, or the user stopped the search.
 pub fn find(
     teacher: &Transformer,
     student: &StudentConfig,
     calibration: &[Tensor],
+    stopped: &Stopped,
 ) -> Result<LoopedConfig> {
     let (prelude_layers, coda_layers) = match (student.prelude_layers, student.coda_layers) {
         (Layers::Count(prelude), Layers::Count(coda)) => (prelude, coda),
         (prelude, coda) => {
-            let (bottom, top) = knees(&angular_distances(teacher, calibration)?);
+            let (bottom, top) = knees(&angular_distances(teacher, calibration, stopped)?);
             let kept = |layers: Layers, found: usize| match layers {
                 Layers::Count(count) => count,
                 Layers::Found(_) => found,

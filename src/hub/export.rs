@@ -9,19 +9,19 @@ use serde_json::{Value, json};
 
 use super::adapter::Family;
 use super::card::Card;
+use super::cut::{SHARD_BYTES, is_part, write_checkpoint};
 use super::header::LONGEST_HEADER;
 use super::looped::{KEY, MODEL_TYPE};
 use super::replace::replace_folder;
-use super::store::{StoredType, write_tensors};
+use super::store::StoredType;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 use crate::model::{LoopedConfig, Parameters, TransformerConfig, unroll};
 
 /// The class that would compute a student in transformers.
 const ARCHITECTURE: &str = "FactorexeLoopedForCausalLM";
-/// All files that an export may hold.
-const FILES: [&str; 5] =
-    ["README.md", "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+/// All files that an export may hold beside its weights.
+const FILES: [&str; 4] = ["README.md", "config.json", "tokenizer.json", "tokenizer_config.json"];
 
 /// Writes a student into `folder`, as [`super::Source`] reads it back: whole or not at all. An
 /// earlier export is replaced.
@@ -36,6 +36,16 @@ pub fn export_student(
     card: &Card,
     stored: StoredType,
 ) -> Result<()> {
+    student(config, tensors, tokenizer, card, stored)?.write(folder)
+}
+
+fn student<'a>(
+    config: &LoopedConfig,
+    tensors: &BTreeMap<String, Tensor>,
+    tokenizer: Option<&'a Tokenizer>,
+    card: &Card,
+    stored: StoredType,
+) -> Result<Export<'a>> {
     config.validate()?;
     let mut keys = Family::named(&config.base.family)?.hf_config(&config.base)?;
     keys["model_type"] = json!(MODEL_TYPE);
@@ -45,15 +55,15 @@ pub fn export_student(
     let usage = "Run it with FactorExe, at any number of repetitions, or unroll it for other \
                  programs:\n\n```sh\nfactorize generate --model . --prompt \"...\"\n\
                  factorize export . --unrolled --out plain\n```";
-    let export = Export {
+    Ok(Export {
         keys,
         tensors: chosen(tensors, config.tensors())?,
         origin: json!(config).to_string(),
         readme: card.render(&summary(config), usage),
         tokenizer,
         stored,
-    };
-    export.write(folder)
+        shard_bytes: SHARD_BYTES,
+    })
 }
 
 /// Writes an unshared stack into `folder`, as stock loaders of its family read it.
@@ -136,7 +146,8 @@ fn stack<'a>(
         Ok((published, tensor))
     });
     let tensors = renamed.collect::<Result<_>>()?;
-    Ok(Export { keys: family.hf_config(config)?, tensors, origin, readme, tokenizer, stored })
+    let keys = family.hf_config(config)?;
+    Ok(Export { keys, tensors, origin, readme, tokenizer, stored, shard_bytes: SHARD_BYTES })
 }
 
 fn summary(config: &LoopedConfig) -> String {
@@ -188,6 +199,7 @@ struct Export<'a> {
     readme: String,
     tokenizer: Option<&'a Tokenizer>,
     stored: StoredType,
+    shard_bytes: usize,
 }
 
 impl Export<'_> {
@@ -206,8 +218,7 @@ impl Export<'_> {
             text("config.json", &format!("{:#}\n", self.keys))?;
             text("README.md", &self.readme)?;
             self.tokenizer.map_or(Ok(()), |tokenizer| tokenizer.save(folder))?;
-            let path = folder.join("model.safetensors");
-            write_tensors(&path, &self.tensors, &metadata, self.stored)
+            write_checkpoint(folder, &self.tensors, &metadata, self.stored, self.shard_bytes)
         })
     }
 }
@@ -216,9 +227,12 @@ impl Export<'_> {
 /// user's is lost with it.
 fn is_export(folder: &Path) -> bool {
     let Ok(entries) = fs::read_dir(folder) else { return false };
-    let known = |name: &std::ffi::OsStr| FILES.iter().any(|file| name == *file);
-    entries.flatten().all(|entry| known(&entry.file_name()))
-        && has_metadata(&folder.join("model.safetensors"))
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let (weights, rest): (Vec<_>, Vec<_>) = names.partition(|name| is_part(name));
+    let mut files = weights.iter().filter(|name| name.ends_with(".safetensors")).peekable();
+    rest.iter().all(|name| FILES.contains(&name.as_str()))
+        && files.peek().is_some()
+        && files.all(|name| has_metadata(&folder.join(name)))
 }
 
 fn has_metadata(path: &Path) -> bool {
@@ -232,4 +246,78 @@ fn has_metadata(path: &Path) -> bool {
     let read = file.take(u64::from_le_bytes(length).min(LONGEST_HEADER)).read_to_end(&mut header);
     let header: Value = serde_json::from_slice(&header).unwrap_or_default();
     read.is_ok() && header["__metadata__"][KEY].is_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::hub::Source;
+    use crate::model::{CausalLm, LoopedTransformer, Relaxation};
+    use crate::nn::Tape;
+    use crate::observe::Quiet;
+
+    fn logits(config: &LoopedConfig, tensors: &BTreeMap<String, Tensor>) -> Vec<f32> {
+        let model = LoopedTransformer::new(config, tensors).unwrap();
+        let ids = Tensor::new(&[[1_u32, 5, 9, 2]], &Device::Cpu).unwrap();
+        let states = model.states(&Tape::off(), &ids, config.repetitions).unwrap();
+        let logits = model.frame().logits(states.last().unwrap().tensor()).unwrap();
+        logits.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn a_checkpoint_cut_into_shards_comes_back_to_the_bit_and_is_replaced_whole() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/qwen3");
+        let teacher = Source::Folder(fixture).load(&Quiet, &|| false).unwrap();
+        let config = LoopedConfig {
+            prelude_layers: 0,
+            core_layers: 1,
+            repetitions: teacher.config.layers,
+            coda_layers: 0,
+            relaxation: Relaxation::None,
+            base: teacher.config,
+        };
+        let numbers = |(name, shape): (String, Vec<usize>)| {
+            let count: usize = shape.iter().product();
+            let values = (0..count).map(|i| ((i * 37 + name.len()) % 101) as f32 / 101.0 - 0.4);
+            let values = values.collect::<Vec<_>>();
+            (name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
+        };
+        let tensors: BTreeMap<_, _> = config.tensors().into_iter().map(numbers).collect();
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("student");
+        let export = |shard_bytes: usize| {
+            let card = Card::default();
+            let made = student(&config, &tensors, None, &card, StoredType::F32).unwrap();
+            Export { shard_bytes, ..made }.write(&folder).unwrap();
+            let back = Source::Folder(folder.clone()).load(&Quiet, &|| false).unwrap();
+            assert_eq!(logits(&config, &back.tensors), logits(&config, &tensors));
+            let mut names: Vec<_> = fs::read_dir(&folder)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| is_part(name))
+                .collect();
+            names.sort();
+            names
+        };
+        let bytes: usize = tensors.values().map(|tensor| 4 * tensor.elem_count()).sum();
+        // Shards, one file and shards again: nothing of the earlier export is left.
+        for shard_bytes in [bytes / 3, bytes, 1] {
+            let names = export(shard_bytes);
+            if shard_bytes == bytes {
+                assert_eq!(names, ["model.safetensors"]);
+                continue;
+            }
+            let shards = names.len() - 1;
+            assert!(shards >= 3, "{names:?}");
+            assert_eq!(names[0], format!("model-00001-of-{shards:05}.safetensors"));
+            assert_eq!(names[shards], "model.safetensors.index.json");
+            let index = fs::read(folder.join(&names[shards])).unwrap();
+            let index: Value = serde_json::from_slice(&index).unwrap();
+            assert_eq!(index["metadata"]["total_size"], bytes);
+            assert_eq!(index["weight_map"].as_object().unwrap().len(), tensors.len());
+        }
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
 }

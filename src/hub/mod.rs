@@ -4,6 +4,7 @@ pub mod adapter;
 pub mod card;
 pub mod checkpoint;
 pub mod config;
+mod cut;
 #[cfg(feature = "hub")]
 mod download;
 pub mod export;

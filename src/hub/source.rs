@@ -4,14 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+pub use crate::error::Stopped;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 
 use super::checkpoint::Checkpoint;
 use super::{folder, remote};
-
-/// Asked now and then during long work: true once the user wants it to stop.
-pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
 
 /// A repository of the Hugging Face Hub.
 #[derive(Debug, Clone, PartialEq, Eq)]

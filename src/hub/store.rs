@@ -49,7 +49,7 @@ impl StoredType {
         }
     }
 
-    fn bytes(self) -> usize {
+    pub(super) fn bytes(self) -> usize {
         if self == Self::F32 { 4 } else { 2 }
     }
 

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::folder::{RunFolder, write_atomically};
+use super::folder::RunFolder;
 use super::load::Loaded;
 use super::measure::{continuations, evaluate};
 use super::report::{Report, Training, write_json};
-use super::{Options, student, text};
+use super::whole::write_atomically;
+use super::{Options, goes_on, student, text};
 use crate::data::{Corpus, EvaluationWindow, Split};
 use crate::distill::{
     CachePlace, Distillation, Layers, Recompute, TeacherCache, graph_bytes, split,
@@ -30,7 +31,11 @@ const VALIDATION_TOKENS: usize = 2048;
 /// # Errors
 /// The recipe, the teacher or the text do not fit, the folder is in use, the disk is full, or
 /// the user stopped it.
-pub fn distill(mut recipe: Recipe, options: &Options) -> Result<Report> {
+pub fn distill(recipe: Recipe, options: &Options) -> Result<Report> {
+    carry_out(recipe, options).map_err(goes_on)
+}
+
+fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
     let source = teacher_source(&recipe)?;
     let folder = RunFolder::claim(&options.out, options.existing, &mut recipe)?;
     let teacher = Loaded::read(&source, &options.device, options.observer, &options.interrupt)?;
@@ -58,8 +63,9 @@ pub fn distill(mut recipe: Recipe, options: &Options) -> Result<Report> {
         teacher.tokenizer()?,
         teacher.model.lm(),
         Some(&learner),
-        options.observer,
+        options,
     )?;
+    options.go_on("the student was exported")?;
     let report = Report {
         name: recipe.name.clone(),
         seed: recipe.seed,
@@ -118,7 +124,7 @@ impl Stage<'_> {
             .any(|layers| matches!(layers, Layers::Found(_)));
         let seen: Vec<Tensor> =
             if finds || !folder.has_checkpoint { calibration()? } else { Vec::new() };
-        let config = split::find(deep, &wanted, &seen)?;
+        let config = split::find(deep, &wanted, &seen, &|| self.options.interrupt.is_set())?;
         config.validate().map_err(|error| error.at("[student] of the recipe"))?;
         self.options.observer.note(&format!(
             "student: prelude {}, core {} x {}, coda {}, of {} layers",

@@ -1,11 +1,12 @@
 //! Whose is the run folder, and what is already in it?
 
+use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::whole::{is_unfinished, write_atomically};
 use crate::distill::{Layers, Recompute};
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
@@ -22,17 +23,18 @@ pub enum Existing {
     Replace,
 }
 
-/// What a run writes, and `--force` deletes. Anything else in the folder stays.
+/// What a run writes, and `--force` deletes. Anything else in the folder stays. The recipe goes
+/// last: by it the folder is known when deleting was cut short.
 const MADE: [&str; 9] = [
-    "recipe.toml",
+    "checkpoints",
     "metrics.jsonl",
     "tensorboard",
-    "checkpoints",
     "eval.json",
     "untrained.json",
     "tokenizer",
     "student",
     "model",
+    "recipe.toml",
 ];
 
 /// A run folder that no other process uses.
@@ -57,6 +59,7 @@ impl RunFolder {
     pub(super) fn claim(out: &Path, existing: Existing, recipe: &mut Recipe) -> Result<Self> {
         refuse_foreign(out)?;
         let lock = RunLock::acquire(out)?;
+        remove_unfinished(out);
         let steps = Checkpoints::new(out, 1).steps()?;
         let recipe_file = out.join("recipe.toml");
         match existing {
@@ -109,7 +112,9 @@ fn refuse_foreign(out: &Path) -> Result<()> {
     if is_run {
         return Ok(());
     }
-    match names.iter().find(|name| *name != "lock") {
+    // Killed before it wrote its recipe, a run leaves no more than this.
+    let own = |name: &OsString| name == "lock" || is_unfinished(name, &MADE);
+    match names.iter().find(|name| !own(name)) {
         None => Ok(()),
         Some(name) => Err(Error::input(format!(
             "this folder holds other files, such as `{}`",
@@ -117,6 +122,17 @@ fn refuse_foreign(out: &Path) -> Result<()> {
         ))
         .at(out.display())
         .hint("give a new or an empty folder with --out")),
+    }
+}
+
+/// What killed runs left half-written; only the holder of the lock may judge it so.
+fn remove_unfinished(out: &Path) {
+    for entry in fs::read_dir(out).into_iter().flatten().flatten() {
+        if is_unfinished(&entry.file_name(), &MADE) {
+            let path = entry.path();
+            // What cannot be removed takes room, no more.
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
     }
 }
 
@@ -190,26 +206,4 @@ fn first_difference(old: &Table, new: &Table, path: &str) -> Option<(String, Str
             (old, new) => Some((full, show(old), show(new))),
         }
     })
-}
-
-/// A file is there whole, or as it was.
-///
-/// # Errors
-/// The disk is full, or the folder cannot be written to.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |error: &std::io::Error| Error::io("writing", path, error);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))
-        .map_err(|error| failed(&error))?;
-    file.write_all(bytes).map_err(|error| failed(&error))?;
-    file.as_file().sync_all().map_err(|error| failed(&error))?;
-    // A temporary file is private; what is made of it is as readable as any other file.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let readable = fs::Permissions::from_mode(0o644);
-        file.as_file().set_permissions(readable).map_err(|error| failed(&error))?;
-    }
-    file.persist(path).map_err(|error| failed(&error.error))?;
-    Ok(())
 }

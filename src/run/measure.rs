@@ -9,6 +9,7 @@ use crate::observe::Observer;
 use crate::recipe::SamplesConfig;
 use crate::train::Interrupt;
 
+use super::Options;
 use super::report::Sample;
 
 /// Compares a student with its teacher, or measures a model alone.
@@ -35,14 +36,17 @@ pub fn continuations(
     tokenizer: &Tokenizer,
     teacher: &dyn CausalLm,
     student: Option<&LoopedTransformer>,
-    observer: &dyn Observer,
+    options: &Options,
 ) -> Result<Vec<Sample>> {
     let how = GenerateConfig { max_tokens: config.max_tokens, ..GenerateConfig::default() };
     let write = |model: &dyn CausalLm, prompt: &str| {
         Ok::<_, crate::Error>(
-            Generator::new(model, tokenizer, &how)?.generate(prompt, &mut |_| true)?.text,
+            Generator::new(model, tokenizer, &how)?
+                .generate(prompt, &mut |_| !options.interrupt.is_set())?
+                .text,
         )
     };
+    let observer = options.observer;
     observer.begin("generate", config.prompts.len() as u64, "prompts");
     let samples = config.prompts.iter().enumerate().map(|(index, prompt)| {
         let sample = Sample {

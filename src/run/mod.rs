@@ -12,19 +12,21 @@ mod pretrain;
 mod report;
 mod student;
 mod text;
+mod whole;
 
 pub use distill::distill;
-pub use folder::{Existing, finished, write_atomically};
+pub use folder::{Existing, finished};
 pub use load::{Loaded, Model, device};
 pub use measure::{continuations, evaluate};
 pub use pretrain::pretrain;
 pub use report::{Report, Sample, Training};
+pub use whole::write_atomically;
 
 use std::path::PathBuf;
 
 use candle_core::Device;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::observe::Observer;
 use crate::train::Interrupt;
 
@@ -51,9 +53,16 @@ impl Options<'_> {
     /// Ends a run between two of its parts when the user asked for it.
     fn go_on(&self, before: &str) -> Result<()> {
         if self.interrupt.is_set() {
-            return Err(Error::interrupted(format!("stopped before {before}"))
-                .hint("go on with the same command and --resume"));
+            return Err(goes_on(Error::interrupted(format!("stopped before {before}"))));
         }
         Ok(())
     }
+}
+
+/// Wherever a run is stopped, what it made until then is used again.
+fn goes_on(error: Error) -> Error {
+    if error.kind() == Kind::Interrupted {
+        return error.hint("go on with the same command and --resume");
+    }
+    error
 }

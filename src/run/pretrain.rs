@@ -7,7 +7,8 @@ use super::folder::RunFolder;
 use super::load::on;
 use super::measure::{continuations, evaluate};
 use super::report::{Report, Training};
-use super::{Options, text};
+use super::whole::make_folder;
+use super::{Options, goes_on, text};
 use crate::data::{Corpus, Split, Tokenizer, read_documents};
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
@@ -24,7 +25,11 @@ const VALIDATION_TOKENS: usize = 8192;
 /// # Errors
 /// The recipe or the text do not fit, the folder is in use, the disk is full, or the user
 /// stopped it.
-pub fn pretrain(mut recipe: Recipe, options: &Options) -> Result<Report> {
+pub fn pretrain(recipe: Recipe, options: &Options) -> Result<Report> {
+    carry_out(recipe, options).map_err(goes_on)
+}
+
+fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
     let model = recipe.model.clone().ok_or_else(|| {
         Error::input("this recipe has no [model] to train")
             .hint("`factorize distill` carries out recipes of distillation")
@@ -48,7 +53,8 @@ pub fn pretrain(mut recipe: Recipe, options: &Options) -> Result<Report> {
     let learned = objective.model();
     let (observer, interrupt) = (options.observer, &options.interrupt);
     let evaluation = evaluate(learned, None, &test, &recipe.eval, observer, interrupt)?;
-    let samples = continuations(&recipe.generate, &tokenizer, learned, None, observer)?;
+    let samples = continuations(&recipe.generate, &tokenizer, learned, None, options)?;
+    options.go_on("the model was exported")?;
     let report = Report {
         name: recipe.name.clone(),
         seed: recipe.seed,
@@ -87,11 +93,16 @@ fn tokenizer(recipe: &Recipe, folder: &RunFolder, options: &Options) -> Result<T
     let data = &recipe.data;
     let documents = read_documents(&data.files, Path::new(""), &data.field)
         .map_err(|error| error.at("data.files"))?;
-    let texts = documents.into_iter().map(|document| document.text);
+    // What is left out of a vocabulary that is given up does no harm.
+    let texts = documents
+        .into_iter()
+        .map(|document| document.text)
+        .take_while(|_| !options.interrupt.is_set());
     let tokenizer = Tokenizer::train_bpe(texts, vocabulary)
-        .map_err(|error| error.at("[tokenizer] of the recipe"))?;
-    std::fs::create_dir_all(&kept).map_err(|error| Error::io("making", &kept, &error))?;
-    tokenizer.save(&kept)?;
+        .map_err(|error| error.at("[tokenizer] of the recipe"));
+    options.go_on("the vocabulary was learned")?;
+    let tokenizer = tokenizer?;
+    make_folder(&kept, |folder| tokenizer.save(folder))?;
     Ok(tokenizer)
 }
 

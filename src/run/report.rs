@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::write_atomically;
+use super::whole::write_atomically;
 use crate::error::{Error, Result};
 use crate::eval::{Evaluation, StudentScore};
 use crate::hub::Card;

@@ -21,9 +21,16 @@ pub(super) fn initial(
     options: &Options,
 ) -> Result<Params> {
     let tensors = on(&teacher.checkpoint.tensors, &options.device)?;
-    let observer = options.observer;
-    let start =
-        student_tensors(teacher.deep()?, &tensors, config, student, calibration, seed, observer)?;
+    let start = student_tensors(
+        teacher.deep()?,
+        &tensors,
+        config,
+        student,
+        calibration,
+        seed,
+        options.observer,
+        &|| options.interrupt.is_set(),
+    )?;
     params(&start, config, student, options)
 }
 

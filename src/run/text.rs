@@ -20,7 +20,8 @@ pub(super) fn corpus(
     tokenizer: &dyn Encode,
     options: &Options,
 ) -> Result<Corpus> {
-    Corpus::open(config, Path::new(""), tokenizer, &options.cache, options.observer)
+    let stopped = || options.interrupt.is_set();
+    Corpus::open(config, Path::new(""), tokenizer, &options.cache, options.observer, &stopped)
 }
 
 /// What the steps of training read.

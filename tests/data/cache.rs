@@ -19,7 +19,7 @@ fn a_corpus_is_tokenised_once_wherever_its_files_lie() {
     let there = folder(&[("moved/a.txt", "one"), ("moved/b.txt", "two")]);
     let bytes = Bytes::default();
     let open = |config: &_, base: &tempfile::TempDir, tokenizer: &dyn Encode| {
-        Corpus::open(config, base.path(), tokenizer, cache.path(), &Quiet).unwrap()
+        Corpus::open(config, base.path(), tokenizer, cache.path(), &Quiet, &|| false).unwrap()
     };
     let first = open(&config(&["*.txt"]), &here, &bytes);
     assert_eq!(bytes.calls(), 2);
@@ -60,7 +60,8 @@ fn a_damaged_cache_is_made_again_with_a_warning() {
         let cache = folder.path().join(".cache");
         let bytes = Bytes::default();
         let after =
-            Corpus::open(&config(&["."]), folder.path(), &bytes, &cache, &warnings).unwrap();
+            Corpus::open(&config(&["."]), folder.path(), &bytes, &cache, &warnings, &|| false)
+                .unwrap();
         assert_eq!(bytes.calls(), 2);
         assert_eq!(texts(&after.split(Split::Train)), texts(&before.split(Split::Train)));
         let warnings = warnings.0.into_inner().unwrap();
@@ -90,7 +91,8 @@ fn two_at_once_tokenise_once() {
         for _ in 0..8 {
             scope.spawn(|| {
                 let corpus =
-                    Corpus::open(&config(&["."]), folder.path(), &bytes, &cache, &Quiet).unwrap();
+                    Corpus::open(&config(&["."]), folder.path(), &bytes, &cache, &Quiet, &|| false)
+                        .unwrap();
                 assert_eq!(texts(&corpus.split(Split::Train)), ["some text", "more"]);
             });
         }
@@ -117,10 +119,32 @@ fn a_large_vocabulary_is_stored_whole() {
     }
     let folder = folder(&[("a.txt", "ab")]);
     let cache = folder.path().join(".cache");
-    let corpus = Corpus::open(&config(&["."]), folder.path(), &Wide, &cache, &Quiet).unwrap();
+    let corpus =
+        Corpus::open(&config(&["."]), folder.path(), &Wide, &cache, &Quiet, &|| false).unwrap();
     assert_eq!(corpus.split(Split::Train).document(0), [100_097, 100_098]);
     // Its first byte is 244: token 100,244.
     write(folder.path(), "a.txt", "\u{10ffff}".as_bytes());
-    let error = Corpus::open(&config(&["."]), folder.path(), &Wide, &cache, &Quiet).unwrap_err();
+    let error =
+        Corpus::open(&config(&["."]), folder.path(), &Wide, &cache, &Quiet, &|| false).unwrap_err();
     assert!(error.message().contains("vocabulary has 100200"), "{error}");
+}
+
+#[test]
+fn a_corpus_is_given_up_when_it_is_to_stop() {
+    let folder = folder(&[("a.txt", "some text"), ("b.txt", "more")]);
+    let (cache, bytes) = (folder.path().join(".cache"), Bytes::default());
+    // Asked for the third time: after both files were read, before the first is tokenised.
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    for patience in [0, 2] {
+        asked.store(0, std::sync::atomic::Ordering::Relaxed);
+        let stopped = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= patience;
+        let config = config(&["."]);
+        let error = Corpus::open(&config, folder.path(), &bytes, &cache, &Quiet, &stopped);
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), factorexe::error::Kind::Interrupted);
+        assert_eq!(error.message(), "stopped while the text was tokenised");
+        assert_eq!(bytes.calls(), 0);
+    }
+    let left: Vec<_> = std::fs::read_dir(&cache).unwrap().flatten().map(|e| e.path()).collect();
+    assert!(left.iter().all(|path| path.extension().unwrap() == "lock"), "{left:?}");
 }

@@ -91,7 +91,7 @@ fn strings(names: &[&str]) -> Vec<String> {
 }
 
 fn open(config: &DataConfig, folder: &Path) -> Result<Corpus> {
-    Corpus::open(config, folder, &Bytes::default(), &folder.join(".cache"), &Quiet)
+    Corpus::open(config, folder, &Bytes::default(), &folder.join(".cache"), &Quiet, &|| false)
 }
 
 /// The texts of documents whose tokens are bytes.
