@@ -8,6 +8,8 @@ use rayon::prelude::*;
 
 use crate::error::{Error, Result};
 
+pub(crate) use super::arithmetic::{dot, erfc, exp, sum_of};
+
 /// Loops shorter than this many numbers run on one thread: waking another costs more.
 const WORTH_SPLITTING: usize = 1 << 15;
 
@@ -180,7 +182,7 @@ fn written(mut values: Vec<f32>, count: usize) -> Vec<f32> {
         unsafe_code,
         reason = "filling memory with zeros on one thread takes a fifth of a step"
     )]
-    // SAFETY: the capacity is at least `count`, and both callers have every chunk written.
+    // SAFETY: the capacity is at least `count`, and every caller has every chunk written.
     unsafe {
         values.set_len(count);
     }
@@ -245,99 +247,82 @@ pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     tensor(sum, b.shape())
 }
 
-/// Sums, over fixed blocks of rows, what `block` adds into a buffer of `width` numbers. The blocks
-/// do not depend on the number of threads, so neither do the sums.
+/// Rows that are summed into one buffer: fixed, so that sums over rows do not depend on the number
+/// of threads.
+const BLOCK: usize = 64;
+
+/// Sums, over fixed blocks of rows, what `block` adds into a buffer of `width` numbers.
 pub(crate) fn sum_over_rows(
     rows: usize,
     width: usize,
     block: impl Fn(Range<usize>, &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    const BLOCK: usize = 64;
-    let partial: Vec<Vec<f32>> = (0..rows.div_ceil(BLOCK))
-        .into_par_iter()
+    let blocks = (0..rows.div_ceil(BLOCK)).into_par_iter();
+    sum_over_blocks(blocks, width, width, |start, _, sums| {
+        block(start..(start + BLOCK).min(rows), sums);
+    })
+}
+
+/// Row by row over numbers that are there, in parallel, with `sums` sums over all rows beside:
+/// `fill(row, numbers of that row, sums to add to)`.
+pub(crate) fn fill_rows_and_sum(
+    output: &mut [f32],
+    width: usize,
+    sums: usize,
+    fill: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+) -> Vec<f32> {
+    sum_over_blocks(output.par_chunks_mut(BLOCK * width), width, sums, |start, rows, sums| {
+        for (row, values) in rows.chunks_exact_mut(width).enumerate() {
+            fill(start + row, values, sums);
+        }
+    })
+}
+
+/// The same for `count` new numbers; `fill` finds zeros.
+pub(crate) fn new_rows_and_sum(
+    count: usize,
+    width: usize,
+    sums: usize,
+    fill: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+) -> (Vec<f32>, Vec<f32>) {
+    let mut output = Vec::with_capacity(count);
+    let blocks = spare(&mut output, count).par_chunks_mut(BLOCK * width);
+    let sums = sum_over_blocks(blocks, width, sums, |start, rows, sums| {
+        for (row, values) in zeroed(rows).chunks_exact_mut(width).enumerate() {
+            fill(start + row, values, sums);
+        }
+    });
+    (written(output, count), sums)
+}
+
+/// What `run(first row, block, sums)` adds into `sums` numbers for each block, in order.
+fn sum_over_blocks<B: Send>(
+    blocks: impl IndexedParallelIterator<Item = B>,
+    width: usize,
+    sums: usize,
+    run: impl Fn(usize, B, &mut [f32]) + Sync,
+) -> Vec<f32> {
+    let partial: Vec<Vec<f32>> = blocks
+        .enumerate()
         .with_min_len((WORTH_SPLITTING / (BLOCK * width)).max(1))
-        .map(|index| {
-            let mut sums = vec![0.0; width];
-            let range = index * BLOCK..((index + 1) * BLOCK).min(rows);
-            vectorised(|| block(range, &mut sums));
-            sums
+        .map(|(index, block)| {
+            let mut partial = vec![0.0; sums];
+            vectorised(|| run(index * BLOCK, block, &mut partial));
+            partial
         })
         .collect();
-    let mut total = vec![0.0; width];
-    for sums in &partial {
-        for (sum, value) in total.iter_mut().zip(sums) {
+    let mut total = vec![0.0; sums];
+    for partial in &partial {
+        for (sum, value) in total.iter_mut().zip(partial) {
             *sum += value;
         }
     }
     total
 }
 
-/// `e^x`, within 2 units in the last place for finite results, in a form that compilers vectorise.
-// Cephes expf: x = n ln 2 + r, e^r by a polynomial, 2^n by the exponent bits.
-#[inline]
-pub(crate) fn exp(x: f32) -> f32 {
-    const ROUND: f32 = 12_582_912.0; // 1.5 * 2^23: adding it leaves the nearest integer in the low bits.
-    let x = x.clamp(-87.0, 88.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
-    let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
-    let mut p = 1.987_569_1e-4;
-    p = p * r + 1.398_199_9e-3;
-    p = p * r + 8.333_452e-3;
-    p = p * r + 4.166_579_6e-2;
-    p = p * r + 1.666_666_5e-1;
-    p = p * r + 0.5;
-    let power = shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23;
-    (p * r * r + r + 1.0) * f32::from_bits(power)
-}
-
-/// The dot product, in eight running sums so that it vectorises; the order is fixed.
-#[inline]
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0_f32; LANES];
-    let (a_rows, b_rows) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let tail: f32 = a_rows.remainder().iter().zip(b_rows.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a_rows.zip(b_rows) {
-        for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
-        }
-    }
-    sums.iter().sum::<f32>() + tail
-}
-
-/// sum a b c, in running sums as [`dot`].
-#[inline]
-pub(crate) fn dot3(a: &[f32], b: &[f32], c: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0_f32; LANES];
-    let width = a.len().min(b.len()).min(c.len());
-    let (a, b, c) = (&a[..width], &b[..width], &c[..width]);
-    let whole = width / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        let (a, b, c) = (&a[start..][..LANES], &b[start..][..LANES], &c[start..][..LANES]);
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane] * c[lane];
-        }
-    }
-    let tail: f32 = (whole..width).map(|i| a[i] * b[i] * c[i]).sum();
-    sums.iter().sum::<f32>() + tail
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exp_agrees_with_the_standard_library() {
-        for step in -8600..8700 {
-            let x = step as f32 * 0.01;
-            let error = (exp(x) - x.exp()).abs() / x.exp();
-            assert!(error < 2.5e-7, "exp({x}) is off by {error}");
-        }
-        assert!(exp(f32::NAN).is_nan());
-        assert!(exp(f32::NEG_INFINITY) < 1e-37);
-    }
 
     #[test]
     fn sums_do_not_depend_on_the_number_of_threads() {
