@@ -129,11 +129,11 @@ pub(crate) fn new_row_pairs(
     let (mut first, mut second) =
         (Vec::with_capacity(rows * widths.0), Vec::with_capacity(rows * widths.1));
     let (a, b) = (spare(&mut first, rows * widths.0), spare(&mut second, rows * widths.1));
-    let run = |(task, (a, b)): (usize, (&mut [MaybeUninit<f32>], &mut [MaybeUninit<f32>]))| {
+    let run = |(task, (a, b)): (usize, (Spare<'_>, Spare<'_>))| {
         let (a, b) = (zeroed(a), zeroed(b));
         let both = a.chunks_exact_mut(widths.0).zip(b.chunks_exact_mut(widths.1));
         vectorised(|| {
-            both.enumerate().for_each(|(row, (a, b))| fill(task * task_rows + row, a, b))
+            both.enumerate().for_each(|(row, (a, b))| fill(task * task_rows + row, a, b));
         });
     };
     if task_rows >= rows {
@@ -160,6 +160,9 @@ fn new_chunks(count: usize, chunk: usize, fill: impl Fn(usize, &mut [f32]) + Syn
     }
     written(output, count)
 }
+
+/// Memory that nothing was written to yet.
+type Spare<'a> = &'a mut [MaybeUninit<f32>];
 
 fn spare(values: &mut Vec<f32>, count: usize) -> &mut [MaybeUninit<f32>] {
     &mut values.spare_capacity_mut()[..count]
