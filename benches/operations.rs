@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use factorexe::nn::attention::{AttentionShape, attention};
+use factorexe::nn::gelu::{GeluForm, gated_gelu, gelu};
 use factorexe::nn::head::{HeadWeights, TeacherOutput, compare};
 use factorexe::nn::linear::Linear;
 use factorexe::nn::mlp::swiglu;
-use factorexe::nn::norm::rms_norm;
+use factorexe::nn::norm::{layer_norm, rms_norm};
 use factorexe::nn::rope::{RopeTable, rope};
 use factorexe::nn::state_error::{StateComparison, StateScale, compare_states};
 use factorexe::nn::{Gradients, Params, Tape, Value, Weight, Weights};
@@ -65,8 +66,12 @@ type Prepare = fn() -> [Work; 2];
 
 const OPERATIONS: &[(&str, Prepare)] = &[
     ("rms norm", norms),
+    ("layer norm", centred_norms),
     ("rope", rotations),
     ("swiglu", gates),
+    ("gelu, tanh", || gelus(GeluForm::Tanh)),
+    ("gelu, erf", || gelus(GeluForm::Erf)),
+    ("gated gelu", gated_gelus),
     ("attention", attentions),
     ("linear", linears),
     ("compare head", heads),
@@ -156,6 +161,22 @@ fn norms() -> [Work; 2] {
     both_ways(&[random(2, &[BATCH, TOKENS, WIDTH])], move |tape, x| {
         rms_norm(tape, &x[0], &weight, 1e-5).unwrap()
     })
+}
+
+fn centred_norms() -> [Work; 2] {
+    let (weight, bias) = (trained(1, &[WIDTH]), trained(16, &[WIDTH]));
+    both_ways(&[random(2, &[BATCH, TOKENS, WIDTH])], move |tape, x| {
+        layer_norm(tape, &x[0], &weight, Some(&bias), 1e-5).unwrap()
+    })
+}
+
+fn gelus(form: GeluForm) -> [Work; 2] {
+    both_ways(&[random(4, &[BATCH, TOKENS, MLP])], move |tape, x| gelu(tape, &x[0], form).unwrap())
+}
+
+fn gated_gelus() -> [Work; 2] {
+    let inputs = [4, 5].map(|seed| random(seed, &[BATCH, TOKENS, MLP]));
+    both_ways(&inputs, |tape, x| gated_gelu(tape, &x[0], &x[1], GeluForm::Tanh).unwrap())
 }
 
 fn rotations() -> [Work; 2] {

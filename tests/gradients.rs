@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use factorexe::model::{CausalLm, LoopedTransformer, Relaxation, Transformer};
 use factorexe::nn::attention::{AttentionShape, attention};
+use factorexe::nn::gelu::{GeluForm, gated_gelu, gelu};
 use factorexe::nn::head::{HeadWeights, TeacherHead, TeacherOutput, compare, mean};
 use factorexe::nn::linear::{Linear, LowRank};
 use factorexe::nn::mlp::{embedding, swiglu};
-use factorexe::nn::norm::rms_norm;
+use factorexe::nn::norm::{layer_norm, rms_norm};
 use factorexe::nn::rope::{RopeTable, rope};
 use factorexe::nn::state_error::{StateComparison, StateScale, compare_states};
 use factorexe::nn::top_tokens::TopTokens;
@@ -19,6 +20,8 @@ use crate::support::{difference, random, random_params, tiny_config, tiny_looped
 
 /// Rounding of sums of f32 in two orders.
 const F32_SUMS: f32 = 2e-5;
+/// Two numbers of one row may be near each other: a variance of 0.1 keeps the gradient below 10.
+const NORM_EPS: f64 = 0.1;
 /// Central differences in f32 of a loss near 1: half the digits are lost.
 const F32_DIFFERENCES: f64 = 2e-2;
 
@@ -82,6 +85,26 @@ proptest! {
     fn rms_norm_agrees(seed in 0..1000_u64, rows in 1..200_usize, width in 1..80_usize) {
         let p = params(&[("w", random(seed, &[width]))]);
         agrees(&[random(seed + 1, &[rows, width])], &p, &|tape, x, p| rms_norm(tape, &x[0], &weight(p, "w"), 1e-5));
+    }
+
+    #[test]
+    fn layer_norm_agrees(seed in 0..1000_u64, rows in 1..200_usize, width in 2..80_usize, biased in any::<bool>(), offset in -3.0..3.0_f64) {
+        let mut list = vec![("w", random(seed, &[width]))];
+        list.extend(biased.then(|| ("b", random(seed + 1, &[width]))));
+        let x = (random(seed + 2, &[rows, width]) + offset).unwrap();
+        agrees(&[x], &params(&list), &|tape, x, p| {
+            let bias = biased.then(|| weight(p, "b"));
+            layer_norm(tape, &x[0], &weight(p, "w"), bias.as_ref(), NORM_EPS)
+        });
+    }
+
+    #[test]
+    fn gelu_agrees(seed in 0..1000_u64, rows in 1..50_usize, width in 1..2000_usize) {
+        let inputs = [(random(seed, &[rows, width]) * 6.0).unwrap(), random(seed + 1, &[rows, width])];
+        for form in [GeluForm::Tanh, GeluForm::Erf] {
+            agrees(&inputs[..1], &Params::new(), &|tape, x, _| gelu(tape, &x[0], form));
+            agrees(&inputs, &Params::new(), &|tape, x, _| gated_gelu(tape, &x[0], &x[1], form));
+        }
     }
 
     #[test]
@@ -191,6 +214,71 @@ fn check_differences(params: &Params, loss: &dyn Fn(&Tape) -> f64) {
         let allowed = F32_DIFFERENCES * (f64::from(slope).abs() + 0.05);
         assert!(error < allowed, "{name}: slope {slope}, differences {numeric}");
     }
+}
+
+/// Each new operation alone: its name, its parameters, what it computes of them.
+type Alone = (&'static str, Params, fn(&Tape, &Params) -> factorexe::Result<Value>);
+
+fn alone() -> [Alone; 5] {
+    let norm = |names: &[&str]| {
+        let widths = names.iter().map(|name| if *name == "x" { vec![6, 9] } else { vec![9] });
+        let tensors: Vec<_> = names.iter().map(|name| (*name).to_owned()).zip(widths).collect();
+        random_params(&tensors)
+    };
+    let pair = || params(&[("up", random(1, &[6, 9])), ("x", random(2, &[6, 9]))]);
+    let x = || params(&[("x", (random(3, &[6, 9]) * 2.0).unwrap())]);
+    [
+        ("layer norm", norm(&["b", "w", "x"]), |tape, p| {
+            layer_norm(tape, &read(tape, p, "x"), &weight(p, "w"), Some(&weight(p, "b")), 1e-5)
+        }),
+        ("gelu by tanh", x(), |tape, p| gelu(tape, &read(tape, p, "x"), GeluForm::Tanh)),
+        ("gelu by erf", x(), |tape, p| gelu(tape, &read(tape, p, "x"), GeluForm::Erf)),
+        ("gate by tanh", pair(), |tape, p| {
+            gated_gelu(tape, &read(tape, p, "x"), &read(tape, p, "up"), GeluForm::Tanh)
+        }),
+        ("gate by erf", pair(), |tape, p| {
+            gated_gelu(tape, &read(tape, p, "x"), &read(tape, p, "up"), GeluForm::Erf)
+        }),
+    ]
+}
+
+/// A parameter (6, 9) as a value: its rows, picked one by one.
+fn read(tape: &Tape, params: &Params, name: &str) -> Value {
+    let rows = Tensor::arange(0_u32, 6, &Device::Cpu).unwrap().reshape((1, 6)).unwrap();
+    embedding(tape, &weight(params, name), &rows).unwrap()
+}
+
+#[test]
+fn each_operation_alone_has_the_gradient_of_finite_differences() {
+    let target = (random(11, &[1, 6, 9]) * 2.0).unwrap();
+    let how = StateComparison { squared: 1.0, cosine: 0.0, scale: StateScale::Raw, skip_tokens: 0 };
+    for (name, params, operation) in alone() {
+        println!("{name}");
+        check_differences(&params, &|tape| {
+            let output = operation(tape, &params).unwrap();
+            compare_states(tape, &output, &target, &how, 1.0).unwrap().squared
+        });
+    }
+}
+
+#[test]
+fn norms_and_gates_are_the_same_to_the_bit_with_one_thread_and_with_two() {
+    let p = params(&[("w", random(1, &[96])), ("b", random(2, &[96]))]);
+    let inputs = [3, 4].map(|seed| random(seed, &[700, 96]));
+    let results = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let found = run(Tape::recording(), &inputs, &p, &|tape, x, p| {
+                let bias = weight(p, "b");
+                let normed = layer_norm(tape, &x[0], &weight(p, "w"), Some(&bias), 1e-5)?;
+                let gated = gated_gelu(tape, &normed, &x[1], GeluForm::Tanh)?;
+                gelu(tape, &gated, GeluForm::Erf)
+            });
+            let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            found.iter().map(flat).collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(results(1), results(2));
 }
 
 fn ids(rows: usize, columns: usize, vocabulary: usize) -> Tensor {

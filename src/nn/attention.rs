@@ -131,7 +131,7 @@ fn softmax(scores: &mut [f32], seen: Range<usize>) -> f32 {
     for score in scores.iter_mut() {
         *score = host::exp(*score - highest);
     }
-    let sum = host::sum_of(scores);
+    let sum = host::sum_of(scores, |score| score);
     let share = 1.0 / sum;
     for score in scores.iter_mut() {
         *score *= share;

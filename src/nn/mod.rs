@@ -1,16 +1,20 @@
 //! What is a model made of?
 
+mod arithmetic;
 pub mod attention;
 mod backward;
 pub mod block;
 pub mod compare_each;
 mod composed_loss;
+pub mod gelu;
 pub(crate) mod gemm;
 pub mod head;
 pub(crate) mod host;
 pub mod linear;
+mod loops;
 pub mod mlp;
 pub mod norm;
+mod ops;
 pub mod params;
 pub mod recompute;
 mod reference;

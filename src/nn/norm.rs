@@ -2,9 +2,10 @@
 
 use super::backward::Gradient;
 use super::host::{self, Host};
+use super::linear::add_rows;
 use super::params::Weight;
-use super::reference;
 use super::tape::{Tape, Value};
+use super::{ops, reference};
 use crate::error::Result;
 
 /// y = weight * x / sqrt(mean(x^2) + eps) over the last axis: (.., D) by (D). Zhang & Sennrich 2019.
@@ -12,110 +13,205 @@ use crate::error::Result;
 /// # Errors
 /// The width of `x` is not that of `weight`.
 pub fn rms_norm(tape: &Tape, x: &Value, weight: &Weight, eps: f64) -> Result<Value> {
-    if !tape.fuses(x.tensor()) {
-        return tape
-            .composed(&[x], &[weight], |x, weights| reference::rms_norm(&x[0], &weights[0], eps));
+    if tape.fuses(x.tensor()) {
+        return fused(tape, x, weight, None, Rows { centre: Centre::Zero, eps: eps as f32 });
     }
+    if tape.forgets(&[x], &[weight]) {
+        return Ok(Value::constant(ops::rms_norm(x.tensor(), weight.tensor(), eps)?));
+    }
+    tape.composed(&[x], &[weight], |x, weights| reference::rms_norm(&x[0], &weights[0], eps))
+}
+
+/// y = weight * (x - mean(x)) / sqrt(variance(x) + eps) + bias over the last axis: (.., D) by (D).
+/// Ba et al. 2016.
+///
+/// # Errors
+/// The width of `x` is not that of `weight` or of `bias`.
+pub fn layer_norm(
+    tape: &Tape,
+    x: &Value,
+    weight: &Weight,
+    bias: Option<&Weight>,
+    eps: f64,
+) -> Result<Value> {
+    if tape.fuses(x.tensor()) {
+        return fused(tape, x, weight, bias, Rows { centre: Centre::Mean, eps: eps as f32 });
+    }
+    let weights: Vec<&Weight> = std::iter::once(weight).chain(bias).collect();
+    if tape.forgets(&[x], &weights) {
+        let bias = bias.map(Weight::tensor);
+        let output = ops::layer_norm(x.tensor(), weight.tensor(), bias, eps)?;
+        return Ok(Value::constant(output));
+    }
+    tape.composed(&[x], &weights, |x, weights| reference::layer_norm(&x[0], weights, eps))
+}
+
+/// Where the numbers of a row are measured from.
+#[derive(Debug, Clone, Copy)]
+enum Centre {
+    Zero,
+    Mean,
+}
+
+/// How one row is brought to unit size.
+#[derive(Debug, Clone, Copy)]
+struct Rows {
+    centre: Centre,
+    eps: f32,
+}
+
+impl Rows {
+    /// The mean of the row, or 0, and one over the root of its mean square around that.
+    #[inline(always)]
+    fn measure(self, x: &[f32]) -> (f32, f32) {
+        let width = x.len() as f32;
+        let mean = match self.centre {
+            Centre::Zero => 0.0,
+            Centre::Mean => host::sum_of(x, |x| x) / width,
+        };
+        let squares = host::sum_of(x, |x| (x - mean) * (x - mean));
+        (mean, 1.0 / (squares / width + self.eps).sqrt())
+    }
+
+    #[inline(always)]
+    fn forward(self, x: &[f32], scale: &[f32], bias: Option<&[f32]>, y: &mut [f32]) {
+        let (mean, inverse) = self.measure(x);
+        for ((y, x), scale) in y.iter_mut().zip(x).zip(scale) {
+            *y = (x - mean) * inverse * scale;
+        }
+        for (y, bias) in y.iter_mut().zip(bias.unwrap_or_default()) {
+            *y += bias;
+        }
+    }
+
+    /// Adds the gradient of a row to `dx`, and to the gradients of as many weights, then biases,
+    /// as `sums` has room for.
+    #[inline(always)]
+    fn back(self, x: &[f32], dy: &[f32], scale: &[f32], dx: &mut [f32], sums: &mut [f32]) {
+        let (mean, inverse) = self.measure(x);
+        let (weights, biases) = sums.split_at_mut(x.len().min(sums.len()));
+        for ((sum, x), dy) in weights.iter_mut().zip(x).zip(dy) {
+            *sum += dy * (x - mean) * inverse;
+        }
+        for (sum, dy) in biases.iter_mut().zip(dy) {
+            *sum += dy;
+        }
+        // dx = inverse (g - mean(g) - z inverse^2 mean(g z)), g = dy * scale, z = x - centre;
+        // around zero without mean(g).
+        let (sum, along) = sums_of(dy, scale, x, mean);
+        let width = x.len() as f32;
+        let along = along / width * inverse * inverse;
+        let shift = match self.centre {
+            Centre::Zero => 0.0,
+            Centre::Mean => sum / width,
+        };
+        for (dx, ((dy, scale), x)) in dx.iter_mut().zip(dy.iter().zip(scale).zip(x)) {
+            *dx += (dy * scale - shift - (x - mean) * along) * inverse;
+        }
+    }
+}
+
+/// sum g and sum g (x - mean), g = dy scale, in running sums as [`host::dot`].
+#[inline(always)]
+fn sums_of(dy: &[f32], scale: &[f32], x: &[f32], mean: f32) -> (f32, f32) {
+    const LANES: usize = 16;
+    let width = dy.len().min(scale.len()).min(x.len());
+    let (dy, scale, x) = (&dy[..width], &scale[..width], &x[..width]);
+    let (mut sums, mut along) = ([0.0_f32; LANES], [0.0_f32; LANES]);
+    let whole = width / LANES * LANES;
+    for start in (0..whole).step_by(LANES) {
+        let (dy, scale, x) =
+            (&dy[start..][..LANES], &scale[start..][..LANES], &x[start..][..LANES]);
+        for lane in 0..LANES {
+            let g = dy[lane] * scale[lane];
+            sums[lane] += g;
+            along[lane] += g * (x[lane] - mean);
+        }
+    }
+    let tail: f32 = (whole..width).map(|i| dy[i] * scale[i]).sum();
+    let tail_along: f32 = (whole..width).map(|i| dy[i] * scale[i] * (x[i] - mean)).sum();
+    (sums.iter().sum::<f32>() + tail, along.iter().sum::<f32>() + tail_along)
+}
+
+fn fused(
+    tape: &Tape,
+    x: &Value,
+    weight: &Weight,
+    bias: Option<&Weight>,
+    rows: Rows,
+) -> Result<Value> {
     let input = x.tensor().contiguous()?;
     let width = weight.tensor().elem_count();
-    let eps = eps as f32;
     let output = {
         let (x, scale) = (Host::new(&input)?, Host::new(weight.tensor())?);
-        let (x, scale): (&[f32], &[f32]) = (&x, &scale);
+        let bias = bias.map(|bias| Host::new(bias.tensor())).transpose()?;
+        let (x, scale, bias): (&[f32], &[f32], _) = (&x, &scale, bias.as_deref());
         let y = host::new_rows(
             x.len(),
             width,
             #[inline(always)]
-            |row, y| {
-                let x = &x[row * width..(row + 1) * width];
-                let inverse = inverse(x, eps);
-                for ((y, x), scale) in y.iter_mut().zip(x).zip(scale) {
-                    *y = x * inverse * scale;
-                }
-            },
+            |row, y| rows.forward(&x[row * width..(row + 1) * width], scale, bias, y),
         );
         host::tensor(y, input.shape())?
     };
-    if !tape.needs(&[x], &[weight]) {
+    let weights: Vec<&Weight> = std::iter::once(weight).chain(bias).collect();
+    if !tape.needs(&[x], &weights) {
         return Ok(Value::constant(output));
     }
-    let (weight, slot) = (weight.clone(), x.slot());
+    let trained: Vec<usize> = weights
+        .iter()
+        .enumerate()
+        .filter(|(_, weight)| weight.trained_name().is_some())
+        .map(|(place, _)| place)
+        .collect();
+    // The sums of a weight that is frozen are taken only where those of its bias come after them.
+    let sums = trained.last().map_or(0, |last| (last + 1) * width);
+    let (weight, bias, slot) = (weight.clone(), bias.cloned(), x.slot());
     Ok(tape.push(output, move |gradient, backward| {
         let gradient = gradient.contiguous()?;
         let (x, dy, scale) =
             (Host::new(&input)?, Host::new(&gradient)?, Host::new(weight.tensor())?);
         let (x, dy, scale): (&[f32], &[f32], &[f32]) = (&x, &dy, &scale);
-        if weight.trained_name().is_some() {
-            let total = host::sum_over_rows(
-                x.len() / width,
-                width,
-                #[inline(always)]
-                |rows, sums| {
-                    for row in rows {
-                        let span = row * width..(row + 1) * width;
-                        let (x, dy) = (&x[span.clone()], &dy[span]);
-                        let inverse = inverse(x, eps);
-                        for ((sum, x), dy) in sums.iter_mut().zip(x).zip(dy) {
-                            *sum += dy * x * inverse;
-                        }
-                    }
-                },
-            );
-            backward.sum_weight(&weight, |sum| super::linear::add_rows(sum, &total));
-        }
-        if slot.is_none() {
-            return Ok(());
-        }
-        let dx = match backward.take(slot) {
+        let of = |row: usize| row * width..(row + 1) * width;
+        // The one pass reads x and dy, and adds to the gradient that is there.
+        let (dx, sums) = match backward.take(slot) {
             Some(Gradient::Shared(before)) => {
                 let before = before.contiguous()?;
                 let before = Host::new(&before)?;
                 let before: &[f32] = &before;
-                host::new_rows(
+                host::new_rows_and_sum(
                     x.len(),
                     width,
+                    sums,
                     #[inline(always)]
-                    |row, dx| {
-                        let span = row * width..(row + 1) * width;
-                        dx.copy_from_slice(&before[span.clone()]);
-                        add_back(dx, &x[span.clone()], &dy[span], scale, eps);
+                    |row, dx, sums| {
+                        dx.copy_from_slice(&before[of(row)]);
+                        rows.back(&x[of(row)], &dy[of(row)], scale, dx, sums);
                     },
                 )
             }
-            before => {
-                let mut dx = match before {
-                    Some(before) => before.numbers()?,
-                    None => host::zeros(x.len()),
-                };
-                host::fill_rows(
+            Some(own) => {
+                let mut dx = own.numbers()?;
+                let sums = host::fill_rows_and_sum(
                     &mut dx,
                     width,
+                    sums,
                     #[inline(always)]
-                    |row, dx| {
-                        let span = row * width..(row + 1) * width;
-                        add_back(dx, &x[span.clone()], &dy[span], scale, eps);
-                    },
+                    |row, dx, sums| rows.back(&x[of(row)], &dy[of(row)], scale, dx, sums),
                 );
-                dx
+                (dx, sums)
             }
+            None => host::new_rows_and_sum(
+                x.len(),
+                width,
+                sums,
+                #[inline(always)]
+                |row, dx, sums| rows.back(&x[of(row)], &dy[of(row)], scale, dx, sums),
+            ),
         };
+        for (weight, sums) in std::iter::once(&weight).chain(&bias).zip(sums.chunks_exact(width)) {
+            backward.sum_weight(weight, |sum| add_rows(sum, sums));
+        }
         backward.add_own(slot, dx, gradient.shape())
     }))
-}
-
-/// 1 / sqrt(mean(x^2) + eps).
-#[inline(always)]
-fn inverse(x: &[f32], eps: f32) -> f32 {
-    1.0 / (host::dot(x, x) / x.len() as f32 + eps).sqrt()
-}
-
-/// Adds the gradient of a row `x` to `dx`.
-// dx = inverse (g - x inverse^2 mean(g x)), g = dy * scale
-#[inline(always)]
-fn add_back(dx: &mut [f32], x: &[f32], dy: &[f32], scale: &[f32], eps: f32) {
-    let inverse = inverse(x, eps);
-    let shrink = host::dot3(dy, scale, x) / x.len() as f32 * inverse * inverse;
-    for ((dx, x), (dy, scale)) in dx.iter_mut().zip(x).zip(dy.iter().zip(scale)) {
-        *dx += (dy * scale - x * shrink) * inverse;
-    }
 }

@@ -5,6 +5,8 @@
 use candle_core::{D, DType, Tensor};
 
 use super::attention::AttentionShape;
+use super::gelu::GeluForm;
+use super::ops;
 use crate::error::Result;
 
 /// x (W + B A)^T + bias; `weights` is W, then the bias, then A and B, where they are.
@@ -31,6 +33,16 @@ pub(crate) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> 
     Ok(unit.broadcast_mul(weight)?)
 }
 
+/// `weights` is the weight, then the bias, if there is one.
+pub(crate) fn layer_norm(x: &Tensor, weights: &[Tensor], eps: f64) -> Result<Tensor> {
+    let wide = x.to_dtype(DType::F32)?;
+    let centred = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    let unit = centred.broadcast_div(&(variance + eps)?.sqrt()?)?.to_dtype(x.dtype())?;
+    let y = unit.broadcast_mul(&weights[0])?;
+    weights.get(1).map_or(Ok(y.clone()), |bias| Ok(y.broadcast_add(bias)?))
+}
+
 /// x (B, T, H, head width); cos and sin (T, head width / 2).
 pub(crate) fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let half = cos.dim(1)?;
@@ -44,6 +56,17 @@ pub(crate) fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
 
 pub(crate) fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
     Ok((gate.silu()? * up)?)
+}
+
+pub(crate) fn gelu(x: &Tensor, form: GeluForm) -> Result<Tensor> {
+    Ok(match form {
+        GeluForm::Tanh => x.gelu()?,
+        GeluForm::Erf => x.gelu_erf()?,
+    })
+}
+
+pub(crate) fn gated_gelu(gate: &Tensor, up: &Tensor, form: GeluForm) -> Result<Tensor> {
+    Ok((gelu(gate, form)? * up)?)
 }
 
 /// q (B, T, H, head width); k, v (B, keys, kv heads, head width).
@@ -69,7 +92,7 @@ pub(crate) fn attention(
         })
         .collect();
     let mask = Tensor::from_vec(mask, (queries, keys), q.device())?;
-    let weights = candle_nn::ops::softmax(&scores.broadcast_add(&mask)?, D::Minus1)?;
+    let weights = ops::softmax(&scores.broadcast_add(&mask)?)?;
     let mixed = weights.to_dtype(v.dtype())?.matmul(&spread(v)?)?;
     Ok(mixed.transpose(1, 2)?.contiguous()?)
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::host::{self, Host};
-use super::reference;
 use super::tape::{Tape, Value};
+use super::{ops, reference};
 use crate::error::Result;
 
 /// Cosines and sines of the positions of one forward pass, each (T, head width / 2).
@@ -73,6 +73,9 @@ impl RopeTable {
 pub fn rope(tape: &Tape, x: &Value, table: &RopeTable) -> Result<Value> {
     if !tape.fuses(x.tensor()) {
         let (cos, sin) = table.tensors(x.tensor().device())?;
+        if tape.forgets(&[x], &[]) {
+            return Ok(Value::constant(ops::rope(x.tensor(), &cos, &sin)?));
+        }
         return tape.composed(&[x], &[], |x, _| reference::rope(&x[0], &cos, &sin));
     }
     let (_, tokens, heads, width) = x.tensor().dims4()?;

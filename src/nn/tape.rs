@@ -118,6 +118,11 @@ impl Tape {
                 || weights.iter().any(|weight| weight.trained_name().is_some()))
     }
 
+    /// Whether kernels that know no way back may compute what reads these: never on the yardstick.
+    pub(crate) fn forgets(&self, values: &[&Value], weights: &[&Weight]) -> bool {
+        !self.reference && !self.needs(values, weights)
+    }
+
     /// Adds the step that turns the gradient of `output` into gradients of its inputs.
     pub(crate) fn push(
         &self,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
-use super::kernels;
+use super::kernels::{self, Average};
 use super::store::{Saved, Store};
 use crate::error::Result;
 use crate::nn::Params;
@@ -34,24 +34,15 @@ impl Ema {
     /// # Errors
     /// The device fails.
     pub fn update(&mut self, params: &Params, step: u64) -> Result<()> {
+        self.follow(step).rest_of(params)
+    }
+
+    /// What follows the parameters of step `step`, counted from 0, when they are stepped.
+    pub(super) fn follow(&mut self, step: u64) -> Following<'_> {
         // The average forgets its start: (1 + t) / (10 + t) at first, as in TensorFlow's.
         let decay = self.decay.min((1.0 + step as f64) / (10.0 + step as f64));
-        let rest = 1.0 - decay;
-        for (name, var) in params.trainable() {
-            match self.averages.get_mut(name) {
-                None => {}
-                Some(Store::Host(average)) => {
-                    kernels::with_host(var, |values| {
-                        kernels::average(average, values, rest as f32);
-                    })?;
-                }
-                Some(Store::Tensor(average)) => {
-                    let values = var.as_detached_tensor().to_dtype(DType::F32)?;
-                    *average = (&*average + ((values - &*average)? * rest)?)?;
-                }
-            }
-        }
-        Ok(())
+        let averages = self.averages.iter_mut().map(|(name, store)| (name.as_str(), store));
+        Following { rest: 1.0 - decay, averages: averages.collect() }
     }
 
     /// Copies the averages into the parameters.
@@ -85,6 +76,45 @@ impl Ema {
             let key = format!("ema.{name}");
             if let (Some(saved), Some(average)) = (tensors.get(&key), self.averages.get_mut(name)) {
                 average.load(&key, saved, var)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Averages that have not followed their parameters yet.
+pub(super) struct Following<'a> {
+    rest: f64,
+    averages: BTreeMap<&'a str, &'a mut Store>,
+}
+
+impl<'a> Following<'a> {
+    /// The average of one parameter, for a kernel that steps both.
+    pub(super) fn take(&mut self, name: &str) -> Option<Average<'a>> {
+        if !matches!(self.averages.get(name)?, Store::Host(_)) {
+            return None;
+        }
+        match self.averages.remove(name)? {
+            Store::Host(values) => Some(Average { values, rest: self.rest as f32 }),
+            Store::Tensor(_) => None,
+        }
+    }
+
+    /// Moves all that were not taken.
+    pub(super) fn rest_of(self, params: &Params) -> Result<()> {
+        let Self { rest, mut averages } = self;
+        for (name, var) in params.trainable() {
+            match averages.get_mut(name) {
+                None => {}
+                Some(Store::Host(average)) => {
+                    kernels::with_host(var, |values| {
+                        kernels::average(average, values, rest as f32);
+                    })?;
+                }
+                Some(Store::Tensor(average)) => {
+                    let values = var.as_detached_tensor().to_dtype(DType::F32)?;
+                    *average = (&*average + ((values - &*average)? * rest)?)?;
+                }
             }
         }
         Ok(())

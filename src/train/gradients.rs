@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
+use rayon::prelude::*;
 
 use super::kernels;
 use crate::error::{Error, Result};
@@ -27,6 +28,7 @@ impl GradientSum {
     /// # Errors
     /// A gradient has another shape than its parameter, or the device fails.
     pub fn add(&mut self, params: &Params, gradients: &mut Gradients) -> Result<()> {
+        let mut found = Vec::new();
         for (name, var) in params.trainable() {
             let Some(gradient) = gradients.remove(name) else { continue };
             if gradient.dims() != var.dims() {
@@ -38,11 +40,12 @@ impl GradientSum {
             }
             let gradient = gradient.to_dtype(DType::F32)?;
             match self.sums.get_mut(name) {
-                Some(sum) if sum.device().is_cpu() => kernels::add_to(sum, &gradient)?,
+                Some(sum) if sum.device().is_cpu() => found.push((sum.clone(), gradient)),
                 Some(sum) => *sum = (&*sum + gradient)?,
                 None => drop(self.sums.insert(name.to_owned(), gradient.contiguous()?)),
             }
         }
+        found.par_iter().try_for_each(|(sum, gradient)| kernels::add_to(sum, gradient))?;
         self.micro_batches += 1;
         Ok(())
     }
@@ -70,15 +73,15 @@ impl GradientSum {
     /// # Errors
     /// The device fails.
     pub fn norm(&self) -> Result<f64> {
-        let mut host = 0.0;
-        let mut device = Vec::new();
-        for gradient in self.sums.values() {
-            if gradient.device().is_cpu() {
-                host += kernels::with_host(gradient, kernels::sum_of_squares)?;
-            } else {
-                device.push(gradient.sqr()?.sum_all()?);
-            }
-        }
+        let (host, device): (Vec<&Tensor>, Vec<&Tensor>) =
+            self.sums.values().partition(|gradient| gradient.device().is_cpu());
+        let squares = |gradient: &&Tensor| kernels::with_host(gradient, kernels::sum_of_squares);
+        let squares: Vec<f64> = host.par_iter().map(squares).collect::<Result<_>>()?;
+        let mut host: f64 = squares.iter().sum();
+        let device: Vec<Tensor> = device
+            .into_iter()
+            .map(|sum| sum.sqr()?.sum_all())
+            .collect::<candle_core::Result<_>>()?;
         if !device.is_empty() {
             // One transfer for all parameters.
             let squares: Vec<f32> = Tensor::stack(&device, 0)?.to_vec1()?;

@@ -29,21 +29,33 @@ pub(super) struct Update {
     pub(super) gradient_scale: f32,
 }
 
-/// Steps an f32 parameter on the CPU: parameter, gradient and both moments in one pass.
+/// What is changed together with a parameter.
+pub(super) struct Beside<'a> {
+    pub(super) m: &'a mut [f32],
+    pub(super) v: &'a mut [f32],
+    pub(super) average: Option<Average<'a>>,
+}
+
+/// A running average that moves towards the parameter by the fraction `rest`.
+pub(super) struct Average<'a> {
+    pub(super) values: &'a mut [f32],
+    pub(super) rest: f32,
+}
+
+/// Steps an f32 parameter on the CPU: parameter, gradient, moments and average in one pass.
 pub(super) fn adamw(
     var: &Var,
     gradient: &Tensor,
     update: Update,
-    m: &mut [f32],
-    v: &mut [f32],
+    beside: Beside<'_>,
 ) -> Result<()> {
-    let op = AdamW { update, moments: RefCell::new((m, v)) };
+    let op = AdamW { update, beside: RefCell::new(beside) };
     Ok(var.inplace_op2(gradient, &op)?)
 }
 
 struct AdamW<'a> {
     update: Update,
-    moments: RefCell<(&'a mut [f32], &'a mut [f32])>,
+    beside: RefCell<Beside<'a>>,
 }
 
 impl InplaceOp2 for AdamW<'_> {
@@ -66,16 +78,23 @@ impl InplaceOp2 for AdamW<'_> {
             candle_core::bail!("adamw steps contiguous parameters with contiguous gradients")
         };
         let (values, gradient) = (&mut values[start..end], &gradient[from..to]);
-        let mut moments = self.moments.borrow_mut();
-        let (m, v) = &mut *moments;
-        if values.len() <= CHUNK {
-            step_chunk(values, gradient, m, v, self.update);
-        } else {
-            let update = self.update;
-            let moments = m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK));
-            values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK)).zip(moments).for_each(
-                |((values, gradient), (m, v))| step_chunk(values, gradient, m, v, update),
-            );
+        let Beside { m, v, average } = &mut *self.beside.borrow_mut();
+        let update = self.update;
+        let stepped = values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
+        let stepped = stepped.zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)));
+        match average {
+            None => stepped.for_each(|((values, gradient), (m, v))| {
+                step_chunk(values, gradient, m, v, update);
+            }),
+            Some(Average { values: averages, rest }) => {
+                stepped.zip(averages.par_chunks_mut(CHUNK)).for_each(
+                    |(((values, gradient), (m, v)), average)| {
+                        step_chunk(values, gradient, m, v, update);
+                        // The chunk is in the cache still.
+                        blend(average, values, *rest);
+                    },
+                );
+            }
         }
         Ok(())
     }
@@ -131,18 +150,15 @@ fn step_chunk(values: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32]
 
 /// Moves `average` towards `values` by the fraction `rest`.
 pub(super) fn average(average: &mut [f32], values: &[f32], rest: f32) {
-    let blend = |average: &mut [f32], values: &[f32]| {
-        for (average, &value) in average.iter_mut().zip(values) {
-            *average += rest * (value - *average);
-        }
-    };
-    if values.len() <= CHUNK {
-        blend(average, values);
-    } else {
-        average
-            .par_chunks_mut(CHUNK)
-            .zip(values.par_chunks(CHUNK))
-            .for_each(|(average, values)| blend(average, values));
+    average
+        .par_chunks_mut(CHUNK)
+        .zip(values.par_chunks(CHUNK))
+        .for_each(|(average, values)| blend(average, values, rest));
+}
+
+fn blend(average: &mut [f32], values: &[f32], rest: f32) {
+    for (average, &value) in average.iter_mut().zip(values) {
+        *average += rest * (value - *average);
     }
 }
 

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor, Var};
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Ema;
+use super::ema::Following;
 use super::gradients::GradientSum;
-use super::kernels::{self, Update};
+use super::kernels::{self, Beside, Update};
 use super::store::{Saved, Store, is_fused};
 use crate::error::{Error, Result};
 use crate::nn::Params;
@@ -196,20 +199,63 @@ impl Optimizer {
         norm: f64,
         lr: f64,
     ) -> Result<()> {
+        self.step_following(params, gradients, norm, lr, None)
+    }
+
+    /// The same; the averages in `ema` follow after step `step`, counted from 0, in the same pass
+    /// over memory.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn step_with_ema(
+        &mut self,
+        params: &Params,
+        gradients: &GradientSum,
+        norm: f64,
+        lr: f64,
+        (ema, step): (&mut Ema, u64),
+    ) -> Result<()> {
+        let mut following = ema.follow(step);
+        self.step_following(params, gradients, norm, lr, Some(&mut following))?;
+        following.rest_of(params)
+    }
+
+    fn step_following(
+        &mut self,
+        params: &Params,
+        gradients: &GradientSum,
+        norm: f64,
+        lr: f64,
+        mut following: Option<&mut Following<'_>>,
+    ) -> Result<()> {
         let clip = self.config.clip_norm;
         let clipped = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
         let gradient_scale = gradients.mean_factor() * clipped;
-        for (name, var) in params.trainable() {
-            let (Some(gradient), Some(slot)) = (gradients.sum(name), self.slots.get_mut(name))
-            else {
+        let mut hosts = Vec::new();
+        for (name, slot) in &mut self.slots {
+            let Some(param) = params.get(name).filter(|param| param.is_trainable()) else {
                 continue;
             };
+            let Some(gradient) = gradients.sum(name) else { continue };
             slot.updates += 1;
             let update = slot.update(&self.config, lr, gradient_scale);
-            slot.apply(var, gradient, update)
-                .map_err(|error| error.at(format!("the step of parameter `{name}`")))?;
+            let var = param.var();
+            match (&mut slot.m, &mut slot.v) {
+                (Store::Host(m), Store::Host(v)) => {
+                    let average = following.as_mut().and_then(|following| following.take(name));
+                    hosts.push((name, var, gradient, update, Beside { m, v, average }));
+                }
+                (Store::Tensor(m), Store::Tensor(v)) => {
+                    composed(var, gradient, update, m, v).map_err(|error| at(error, name))?;
+                }
+                _ => return Err(Error::internal("the moments live in different places")),
+            }
         }
-        Ok(())
+        // One parallel loop over parameters, and over the chunks of each inside it: a thread that
+        // is done with the small ones helps with the large.
+        hosts.into_par_iter().try_for_each(|(name, var, gradient, update, beside)| {
+            kernels::adamw(var, gradient, update, beside).map_err(|error| at(error, name))
+        })
     }
 
     /// How often each parameter was stepped.
@@ -264,20 +310,20 @@ impl Slot {
             gradient_scale: gradient_scale as f32,
         }
     }
+}
 
-    fn apply(&mut self, var: &Var, gradient: &Tensor, u: Update) -> Result<()> {
-        let (m, v) = match (&mut self.m, &mut self.v) {
-            (Store::Host(m), Store::Host(v)) => return kernels::adamw(var, gradient, u, m, v),
-            (Store::Tensor(m), Store::Tensor(v)) => (m, v),
-            _ => return Err(Error::internal("the moments live in different places")),
-        };
-        let scale = |tensor: &Tensor, factor: f32| tensor.affine(f64::from(factor), 0.0);
-        let gradient = scale(gradient, u.gradient_scale)?;
-        *m = (scale(m, u.beta1)? + scale(&gradient, 1.0 - u.beta1)?)?;
-        *v = (scale(v, u.beta2)? + scale(&gradient.sqr()?, 1.0 - u.beta2)?)?;
-        let root = v.sqrt()?.affine(f64::from(u.inverse_root), f64::from(u.eps))?;
-        let values = scale(&var.as_detached_tensor().to_dtype(DType::F32)?, u.keep)?;
-        let values = (values - (scale(m, u.step_size)? / root)?)?;
-        Ok(var.set(&values.to_dtype(var.dtype())?)?)
-    }
+fn at(error: Error, name: &str) -> Error {
+    error.at(format!("the step of parameter `{name}`"))
+}
+
+/// Steps a parameter of any type on any device.
+fn composed(var: &Var, gradient: &Tensor, u: Update, m: &mut Tensor, v: &mut Tensor) -> Result<()> {
+    let scale = |tensor: &Tensor, factor: f32| tensor.affine(f64::from(factor), 0.0);
+    let gradient = scale(gradient, u.gradient_scale)?;
+    *m = (scale(m, u.beta1)? + scale(&gradient, 1.0 - u.beta1)?)?;
+    *v = (scale(v, u.beta2)? + scale(&gradient.sqr()?, 1.0 - u.beta2)?)?;
+    let root = v.sqrt()?.affine(f64::from(u.inverse_root), f64::from(u.eps))?;
+    let values = scale(&var.as_detached_tensor().to_dtype(DType::F32)?, u.keep)?;
+    let values = (values - (scale(m, u.step_size)? / root)?)?;
+    Ok(var.set(&values.to_dtype(var.dtype())?)?)
 }

@@ -137,9 +137,12 @@ impl<'a> Run<'a> {
         }
         self.tell_missing(missing, gathered.partial)?;
         let params = self.setting.params;
-        self.optimizer.step(params, &gathered.gradients, norm, lr)?;
-        if let Some(ema) = &mut self.ema {
-            ema.update(params, self.progress.step)?;
+        let (gradients, step) = (&gathered.gradients, self.progress.step);
+        match &mut self.ema {
+            None => self.optimizer.step(params, gradients, norm, lr)?,
+            Some(ema) => {
+                self.optimizer.step_with_ema(params, gradients, norm, lr, (ema, step))?;
+            }
         }
         self.progress.bad_run = 0;
         self.progress.loss = gathered.loss;

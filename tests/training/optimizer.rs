@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 use factorexe::nn::Params;
-use factorexe::train::{GradientSum, GroupConfig, Optimizer, OptimizerConfig};
+use factorexe::train::{Ema, GradientSum, GroupConfig, Optimizer, OptimizerConfig};
 
 /// Rounding of one f32 update of a number near 1, over a few steps.
 const F32_STEPS: f32 = 2e-6;
@@ -121,6 +121,29 @@ fn the_number_of_threads_changes_no_bit() {
         })
     };
     assert_eq!(run(1), run(3));
+}
+
+#[test]
+fn an_average_that_follows_in_the_same_pass_is_that_of_a_pass_of_its_own() {
+    let run = |together: bool| {
+        // More than one chunk, and a rest.
+        let params = params(&wave(40_003, 1.0));
+        let mut optimizer = Optimizer::new(&config(), &params).unwrap();
+        let mut ema = Ema::new(0.9, &params).unwrap();
+        for (step, phase) in [(0, 0.0), (1, 0.9), (2, 2.0)] {
+            let gradients = gradients(&params, &wave(40_003, phase));
+            if together {
+                optimizer.step_with_ema(&params, &gradients, 1.0, 0.1, (&mut ema, step)).unwrap();
+            } else {
+                optimizer.step(&params, &gradients, 1.0, 0.1).unwrap();
+                ema.update(&params, step).unwrap();
+            }
+        }
+        let stepped = values(&params, "weight");
+        ema.apply(&params).unwrap();
+        (stepped, values(&params, "weight"))
+    };
+    assert_eq!(run(true), run(false));
 }
 
 #[test]

@@ -1,0 +1,163 @@
+//! How does an activation let through what is likely to be positive?
+//!
+//! gelu(x) = x P(x), where P(x) is the chance that a normal number is below x. Hendrycks & Gimpel
+//! 2016.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::host::{self, Host};
+use super::reference;
+use super::tape::{Tape, Value};
+use crate::error::{Error, Result};
+
+/// How the normal distribution is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GeluForm {
+    /// By a hyperbolic tangent that comes within 5e-4 of it.
+    Tanh,
+    /// By the error function.
+    Erf,
+}
+
+/// gelu(x), element by element.
+///
+/// # Errors
+/// The device fails.
+pub fn gelu(tape: &Tape, x: &Value, form: GeluForm) -> Result<Value> {
+    if !tape.fuses(x.tensor()) {
+        return tape.composed(&[x], &[], |x, _| reference::gelu(&x[0], form));
+    }
+    match form {
+        GeluForm::Tanh => fused(tape, x, by_tanh),
+        GeluForm::Erf => fused(tape, x, by_erf),
+    }
+}
+
+/// gelu(gate) * up, element by element. Shazeer 2020.
+///
+/// # Errors
+/// The shapes differ.
+pub fn gated_gelu(tape: &Tape, gate: &Value, up: &Value, form: GeluForm) -> Result<Value> {
+    if gate.tensor().dims() != up.tensor().dims() {
+        let (gate, up) = (gate.tensor().dims(), up.tensor().dims());
+        return Err(Error::internal(format!("a gate of {gate:?} for {up:?}")));
+    }
+    if !tape.fuses(gate.tensor()) {
+        return tape.composed(&[gate, up], &[], |x, _| reference::gated_gelu(&x[0], &x[1], form));
+    }
+    match form {
+        GeluForm::Tanh => fused_gate(tape, gate, up, by_tanh),
+        GeluForm::Erf => fused_gate(tape, gate, up, by_erf),
+    }
+}
+
+/// P(x) and x P'(x).
+// P(x) = (1 + tanh u) / 2 = 1 / (1 + e^(-2u)), u = sqrt(2 / pi) (x + 0.044715 x^3)
+#[inline(always)]
+fn by_tanh(x: f32) -> (f32, f32) {
+    const TWICE: f32 = 2.0 * 0.797_884_6; // 2 sqrt(2 / pi)
+    // From 10 on P is 0 or 1 in f32, and the cube of a large x would be infinite.
+    let x = x.clamp(-10.0, 10.0);
+    let square = x * x;
+    let p = 1.0 / (1.0 + host::exp(-TWICE * x * (1.0 + 0.044_715 * square)));
+    (p, x * p * (1.0 - p) * TWICE * (1.0 + 3.0 * 0.044_715 * square))
+}
+
+/// P(x) and x P'(x).
+// P(x) = erfc(-x / sqrt(2)) / 2, P'(x) = e^(-x^2 / 2) / sqrt(2 pi)
+#[inline(always)]
+fn by_erf(x: f32) -> (f32, f32) {
+    const ROOT: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
+    // From 13 on P is 0 or 1 in f32, and the square of a large x would be infinite.
+    let x = x.clamp(-13.0, 13.0);
+    let (tail, bell) = host::erfc(x.abs() * std::f32::consts::FRAC_1_SQRT_2);
+    let tail = 0.5 * tail;
+    (if x < 0.0 { tail } else { 1.0 - tail }, x * bell * ROOT)
+}
+
+/// `chance` gives P(x) and x P'(x).
+fn fused<F>(tape: &Tape, x: &Value, chance: F) -> Result<Value>
+where
+    F: Fn(f32) -> (f32, f32) + Copy + Sync + 'static,
+{
+    let input = x.tensor().contiguous()?;
+    let output = {
+        let x = Host::new(&input)?;
+        let y = host::new_ranges(
+            x.len(),
+            #[inline(always)]
+            |range, y| {
+                for (y, x) in y.iter_mut().zip(&x[range]) {
+                    *y = x * chance(*x).0;
+                }
+            },
+        );
+        host::tensor(y, input.shape())?
+    };
+    if !tape.needs(&[x], &[]) {
+        return Ok(Value::constant(output));
+    }
+    let slot = x.slot();
+    Ok(tape.push_host(output, move |mut gradient, backward| {
+        let x = Host::new(&input)?;
+        // The gradient of the output becomes that of `x` where it stands.
+        host::fill_ranges(
+            &mut gradient,
+            #[inline(always)]
+            |range, gradient| {
+                for (gradient, x) in gradient.iter_mut().zip(&x[range]) {
+                    let (p, slope) = chance(*x);
+                    *gradient *= p + slope;
+                }
+            },
+        );
+        backward.add_own(slot, gradient, input.shape())
+    }))
+}
+
+/// The same for a gate.
+fn fused_gate<F>(tape: &Tape, gate: &Value, up: &Value, chance: F) -> Result<Value>
+where
+    F: Fn(f32) -> (f32, f32) + Copy + Sync + 'static,
+{
+    let (gate_tensor, up_tensor) = (gate.tensor().contiguous()?, up.tensor().contiguous()?);
+    let output = {
+        let (gate, up) = (Host::new(&gate_tensor)?, Host::new(&up_tensor)?);
+        let y = host::new_ranges(
+            gate.len(),
+            #[inline(always)]
+            |range, y| {
+                let inputs = gate[range.clone()].iter().zip(&up[range]);
+                for (y, (gate, up)) in y.iter_mut().zip(inputs) {
+                    *y = gate * chance(*gate).0 * up;
+                }
+            },
+        );
+        host::tensor(y, gate_tensor.shape())?
+    };
+    if !tape.needs(&[gate, up], &[]) {
+        return Ok(Value::constant(output));
+    }
+    let (gate_slot, up_slot) = (gate.slot(), up.slot());
+    Ok(tape.push_host(output, move |mut d_up, backward| {
+        let (gate, up) = (Host::new(&gate_tensor)?, Host::new(&up_tensor)?);
+        // The gradient of the output becomes that of `up` where it stands.
+        let d_gate = host::new_ranges_beside(
+            &mut d_up,
+            #[inline(always)]
+            |range, d_gate, d_up| {
+                let inputs = gate[range.clone()].iter().zip(&up[range]);
+                for ((d_gate, d_up), (gate, up)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
+                    let (p, slope) = chance(*gate);
+                    let dy = *d_up;
+                    *d_gate = dy * up * (p + slope);
+                    *d_up = dy * gate * p;
+                }
+            },
+        );
+        backward.add_own(gate_slot, d_gate, gate_tensor.shape())?;
+        backward.add_own(up_slot, d_up, up_tensor.shape())
+    }))
+}
