@@ -9,6 +9,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Storage, Tensor, Var};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::nn::host::vectorised;
 
 /// Elements per chunk: 64 KiB of f32, so the four streams of a chunk stay in the L2 cache.
 const CHUNK: usize = 1 << 14;
@@ -137,6 +138,14 @@ impl InplaceOp2 for AddTo {
 }
 
 fn step_chunk(values: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32], u: Update) {
+    vectorised(
+        #[inline(always)]
+        || step(values, gradient, m, v, u),
+    );
+}
+
+#[inline(always)]
+fn step(values: &mut [f32], gradient: &[f32], m: &mut [f32], v: &mut [f32], u: Update) {
     let (rest1, rest2) = (1.0 - u.beta1, 1.0 - u.beta2);
     for (((value, &gradient), m), v) in values.iter_mut().zip(gradient).zip(m).zip(v) {
         let gradient = gradient * u.gradient_scale;
@@ -171,7 +180,16 @@ pub(super) fn sum_of_squares(values: &[f32]) -> f64 {
     parts.iter().sum()
 }
 
+/// The same with the vector instructions of this processor.
 fn chunk_squares(values: &[f32]) -> f64 {
+    vectorised(
+        #[inline(always)]
+        || squares(values),
+    )
+}
+
+#[inline(always)]
+fn squares(values: &[f32]) -> f64 {
     // Eight running sums, so that the processor adds eight numbers at once in a fixed order.
     let mut sums = [0.0_f64; 8];
     let mut eights = values.chunks_exact(8);
