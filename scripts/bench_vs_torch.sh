@@ -64,7 +64,7 @@ python=$venv/bin/python
 if [ ! -x "$python" ]; then
     command -v python3 >/dev/null || fail '`python3` is not installed' 'apt install python3 python3-venv'
     python3 -m venv "$venv"
-    "$python" -m pip install --quiet --disable-pip-version-check torch transformers gguf safetensors ||
+    "$python" -m pip install --quiet --disable-pip-version-check torch transformers accelerate gguf safetensors ||
         { rm -rf "$venv" && fail 'pip could not install torch' 'is there a network, or a mirror in PIP_INDEX_URL?'; }
 fi
 if [ -z "$binary" ]; then

@@ -37,7 +37,7 @@
 //! | [`distill`] | where a student starts, what it minimises, and what is kept of its teacher |
 //! | [`lm`] | the objective of `pretrain` |
 //! | [`eval`], [`generate`] | how good it is, and what it writes |
-//! | [`bench`] | how fast it is on this machine |
+//! | [`mod@bench`] | how fast it is on this machine |
 //! | [`recipe`], [`run`] | an experiment as written, and as carried out |
 //!
 //! A name on disk and in memory is one and the same: `layers.3.attention.q.weight` of a teacher,

@@ -215,6 +215,9 @@ fn what_is_remembered_teaches_as_the_live_teacher_within_its_rounding() {
     }
 }
 
+/// Something done to the bytes of a file.
+type Harm<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 #[test]
 fn a_damaged_or_lying_file_is_told_removed_and_made_again() {
     let config = TeacherCacheConfig { top_k: 5, ..TeacherCacheConfig::default() };
@@ -234,7 +237,7 @@ fn a_damaged_or_lying_file_is_told_removed_and_made_again() {
     let cut = |bytes: &mut Vec<u8>| bytes.truncate(bytes.len() / 2);
     let length = |bytes: &mut Vec<u8>| bytes[..8].fill(0xff);
     let empty = |bytes: &mut Vec<u8>| bytes.clear();
-    let harms: [&dyn Fn(&mut Vec<u8>); 6] = [&flip, &lie, &shape, &cut, &length, &empty];
+    let harms: [Harm; 6] = [&flip, &lie, &shape, &cut, &length, &empty];
     for (index, harm) in harms.iter().enumerate() {
         let (folder, listener) = (tempfile::tempdir().unwrap(), Listener::default());
         run(folder.path(), PLENTY, config, &listener);
