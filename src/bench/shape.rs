@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::eval::cost::flops_per_token;
 use crate::model::{LoopedConfig, Relaxation, RopeScaling, TransformerConfig};
+use crate::nn::recompute::KEPT;
 
 /// The largest tensor a step may ask for (numbers): 32 GiB.
 const LARGEST: u128 = 1 << 33;
@@ -158,7 +159,7 @@ impl StepShape {
         let head = 2.0 * (self.width * self.vocab) as f64;
         let again = if !graph.recomputes() {
             0.0
-        } else if self.repetitions <= CHAIN_IN_LINKS {
+        } else if self.repetitions <= KEPT {
             1.0
         } else {
             2.0
@@ -166,9 +167,6 @@ impl StepShape {
         Ok(self.step_tokens() as f64 * (3.0 * forward + again * (forward - head)))
     }
 }
-
-/// Repetitions up to which `nn::recompute` keeps the input of every link.
-const CHAIN_IN_LINKS: usize = 16;
 
 /// Refuses nothing where something is counted.
 pub(super) fn at_least_one(name: &str, count: usize) -> Result<()> {

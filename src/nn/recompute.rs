@@ -11,7 +11,7 @@ use crate::error::Result;
 
 /// A chain no longer than this keeps the input of every link; a longer one is cut into about
 /// sqrt(n) pieces, each kept by its input alone and cut into links when its turn comes.
-const KEPT: usize = 16;
+pub const KEPT: usize = 16;
 
 /// One link of a chain: on which tape, the how manyth, from what state.
 pub type Link = Rc<dyn Fn(&Tape, usize, &Value) -> Result<Value>>;
