@@ -176,7 +176,8 @@ impl Objective for Work {
         let tape = Tape::recording();
         let tape = if self.graph.is_reference() { tape.with_reference() } else { tape };
         let frame = self.model.frame();
-        let first = self.rows.get(&batch.inputs[..batch.columns]).copied().unwrap_or(0);
+        let first = self.rows.get(&batch.inputs[..batch.columns]).copied();
+        let first = first.ok_or_else(|| Error::internal("a row that nothing was given for"))?;
         let of_rows = |tensor: &Tensor| Ok::<_, Error>(tensor.narrow(0, first, batch.rows)?);
         let core = Rc::new(Core {
             model: self.model.clone(),
