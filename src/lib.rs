@@ -15,7 +15,7 @@
 //! 5  recipe  bench
 //! 4  distill  lm  hub  eval  generate
 //! 3  model
-//! 2  train
+//! 2  train  halting
 //! 1  nn  data
 //! 0  error  observe
 //! ```
@@ -32,6 +32,7 @@
 //! | [`nn`] | layers on a tape of explicit backward steps: fused on the CPU, composed of candle's operations elsewhere; nothing is recorded for what is frozen |
 //! | [`data`] | text to tokens to batches: batch `i` is a function of the seed and `i` alone, so a resumed run reads what an uninterrupted one reads |
 //! | [`train`] | the one trainer: an [`train::Objective`] gives loss and gradients, the rest is its |
+//! | [`halting`] | when a token is done: policies, gates, thresholds; plain numbers, no tensors |
 //! | [`model`] | teacher and student, built of one [`nn::Block`]; which layer imitates which |
 //! | [`hub`] | checkpoints in (folders, Hub, GGUF) and out (factorized, unrolled); one table a family |
 //! | [`distill`] | where a student starts, what it minimises, and what is kept of its teacher |
@@ -49,6 +50,7 @@ pub mod distill;
 pub mod error;
 pub mod eval;
 pub mod generate;
+pub mod halting;
 pub mod hub;
 pub mod lm;
 pub mod model;

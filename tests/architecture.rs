@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("generate", 4),
     ("model", 3),
     ("train", 2),
+    ("halting", 2),
     ("nn", 1),
     ("data", 1),
     ("error", 0),

@@ -1,0 +1,68 @@
+//! A token stops when its gates have spent what it was given. Graves 2016, adaptive computation
+//! time: h_t = sigmoid(gate), it stops at N = min { n : h_1 + .. + h_n >= 1 - eps }, its state is
+//! the mean of the states weighed by h_t, the last by the remainder R = 1 - (h_1 + .. + h_(N-1)),
+//! and N + R is its cost.
+
+use super::gate::sigmoid;
+use super::policy::{HaltingPolicy, Mix, Reads, Signal, StopDistribution};
+
+/// What a gate starts as: about 0.05, deep. Graves starts at +1, shallow, and finds it hard to
+/// leave.
+pub const START_LOGIT: f32 = -3.0;
+
+/// Adaptive computation time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Act {
+    /// 1 - eps: what the gates must add up to, above 0 and up to 1.
+    pub threshold: f32,
+}
+
+impl HaltingPolicy for Act {
+    fn reads(&self) -> Reads {
+        Reads { output: false, gate: true }
+    }
+
+    fn mix(&self) -> Mix {
+        Mix::States
+    }
+
+    fn stops(&self, signals: &[Signal]) -> bool {
+        let sum: f32 = signals.iter().filter_map(|signal| signal.gate).map(sigmoid).sum();
+        sum >= self.threshold
+    }
+
+    fn distribution(&self, signals: &[Signal]) -> StopDistribution {
+        let stop = self.stop(signals);
+        let mut probability = vec![0.0; signals.len()];
+        let mut left = 1.0;
+        for (probability, signal) in probability.iter_mut().zip(&signals[..stop - 1]) {
+            *probability = sigmoid(signal.gate.unwrap_or_default());
+            left -= *probability;
+        }
+        probability[stop - 1] = left;
+        StopDistribution { probability, cost: stop as f32 + left }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::policy::examples::{assert_near, gates, logit};
+    use super::*;
+
+    #[test]
+    fn the_remainder_goes_to_the_repetition_that_stops() {
+        let signals = gates(&[0.2, 0.5, 0.4, 0.9].map(logit));
+        let found = Act { threshold: 0.99 }.distribution(&signals);
+        // 0.2 + 0.5 + 0.4 = 1.1 >= 0.99: N = 3, R = 1 - 0.7.
+        assert_near(&found.probability, &[0.2, 0.5, 0.3, 0.0]);
+        assert_near(&[found.cost], &[3.3]);
+    }
+
+    #[test]
+    fn the_last_repetition_takes_what_is_left() {
+        let signals = gates(&[0.1, 0.1].map(logit));
+        let found = Act { threshold: 0.99 }.distribution(&signals);
+        assert_near(&found.probability, &[0.1, 0.9]);
+        assert_near(&[found.cost], &[2.9]);
+    }
+}

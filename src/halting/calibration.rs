@@ -1,0 +1,339 @@
+//! Which threshold keeps a budget, or a risk?
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::gate::Gate;
+use super::policy::HaltingPolicy;
+use super::select::PolicyName;
+use crate::error::{Error, Result};
+
+/// What a policy gave at one threshold.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CurvePoint {
+    /// The threshold.
+    pub threshold: f64,
+    /// Tokens that stopped after each repetition, (N).
+    pub stops: Vec<u64>,
+    /// Mean repetitions of a token.
+    pub mean_repetitions: f64,
+    /// KL(teacher || student) per token.
+    pub kl_nats: f64,
+    /// -log p of the next token, per token.
+    pub nll_nats: f64,
+    /// Share of tokens with the teacher's answer.
+    pub agreement: f64,
+    /// Share of tokens with another answer than at N repetitions.
+    pub changed: f64,
+}
+
+/// What a policy gave at many thresholds, mean repetitions rising.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Curve {
+    /// The policy.
+    pub policy: PolicyName,
+    /// One point a threshold.
+    pub points: Vec<CurvePoint>,
+}
+
+/// How much a token may cost, in repetitions of the core.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Budget {
+    /// On average: `2.5`.
+    Mean(f64),
+    /// Never more: `max=3`.
+    Most(usize),
+    /// A share of the tokens takes at most so many: `90%=3`.
+    Quantile {
+        /// 0 to 1.
+        share: f64,
+        /// 1 or more.
+        repetitions: usize,
+    },
+}
+
+impl FromStr for Budget {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let wrong = || {
+            Error::input(format!("`{text}` is no budget"))
+                .hint("expected repetitions per token: 2.5 on average, max=3, or 90%=3")
+        };
+        let low = |found: f64| {
+            Error::input(format!("a budget of {found} repetitions: expected 1 or more"))
+                .hint("every token takes one repetition at least")
+        };
+        let whole = |text: &str| match text.parse::<usize>() {
+            Ok(0) => Err(low(0.0)),
+            Ok(count) => Ok(count),
+            Err(_) => Err(wrong()),
+        };
+        match text.split_once('=') {
+            Some(("max", most)) => whole(most).map(Self::Most),
+            Some((share, repetitions)) => {
+                let share = share.strip_suffix('%').and_then(|share| share.parse::<f64>().ok());
+                let share = share.filter(|share| *share > 0.0 && *share <= 100.0);
+                let share = share.ok_or_else(wrong)? / 100.0;
+                Ok(Self::Quantile { share, repetitions: whole(repetitions)? })
+            }
+            None => {
+                let mean: f64 = text.parse().map_err(|_| wrong())?;
+                if mean.is_nan() || mean < 1.0 {
+                    return Err(low(mean));
+                }
+                Ok(Self::Mean(mean))
+            }
+        }
+    }
+}
+
+/// What stopping early may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Risk {
+    /// The mean KL to the teacher may rise by so many nats: `kl=0.01`.
+    Kl(f64),
+    /// So many of the answers may differ from those at N repetitions: `changed=0.01`.
+    Changed(f64),
+}
+
+impl FromStr for Risk {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parts = text.split_once('=').and_then(|(kind, by)| Some((kind, by.parse().ok()?)));
+        match parts {
+            Some(("kl", nats)) if (0.0..f64::INFINITY).contains(&nats) => Ok(Self::Kl(nats)),
+            Some(("changed", share)) if (0.0..=1.0).contains(&share) => Ok(Self::Changed(share)),
+            _ => Err(Error::input(format!("`{text}` is no risk"))
+                .hint("expected kl=<nats of 0 or more> or changed=<share from 0 to 1>")),
+        }
+    }
+}
+
+impl Curve {
+    /// The point that takes the fewest repetitions and keeps `risk`; none but the full depth when
+    /// no other does.
+    #[must_use]
+    pub fn within(&self, risk: Risk) -> Option<&CurvePoint> {
+        let full = self.points.last()?;
+        let keeps = |point: &&CurvePoint| match risk {
+            Risk::Kl(nats) => point.kl_nats <= full.kl_nats + nats,
+            Risk::Changed(share) => point.changed <= share,
+        };
+        self.points.iter().find(keeps).or(Some(full))
+    }
+
+    /// The point that uses most of `budget` without going past it.
+    ///
+    /// # Errors
+    /// Every threshold there is takes more.
+    pub fn affordable(&self, budget: Budget) -> Result<&CurvePoint> {
+        let fits = |point: &&CurvePoint| match budget {
+            Budget::Mean(mean) => point.mean_repetitions <= mean,
+            Budget::Most(_) => true,
+            Budget::Quantile { share, repetitions } => {
+                let within: u64 = point.stops.iter().take(repetitions).sum();
+                let all: u64 = point.stops.iter().sum();
+                within as f64 >= share * all as f64
+            }
+        };
+        self.points.iter().rev().find(fits).ok_or_else(|| {
+            let least = self.points.first().map_or(0.0, |point| point.mean_repetitions);
+            Error::input(format!(
+                "`{}` cannot keep this budget: at its loosest threshold it takes {least:.2} \
+                 repetitions on average",
+                self.policy
+            ))
+            .hint("give a larger budget, or another --policy")
+        })
+    }
+
+    /// How often an answer differs from that at N repetitions, over the mean repetitions from 1 to
+    /// N: the area under it, both ends held. Smaller is better.
+    #[must_use]
+    pub fn area(&self, repetitions: usize) -> f64 {
+        let mut line: Vec<(f64, f64)> = Vec::new();
+        for point in &self.points {
+            // What a larger budget gives is at least what a smaller one gave.
+            let lowest = line.last().map_or(1.0, |(_, lowest)| *lowest);
+            line.push((point.mean_repetitions, point.changed.min(lowest)));
+        }
+        area(&line, repetitions)
+    }
+}
+
+/// The area under straight lines between points that go right, from 1 to `repetitions`.
+fn area(line: &[(f64, f64)], repetitions: usize) -> f64 {
+    let Some((&first, &last)) = line.first().zip(line.last()) else { return 0.0 };
+    let ends = [(1.0, first.1)].into_iter().chain(line.iter().copied());
+    let line: Vec<(f64, f64)> = ends.chain([(repetitions as f64, last.1)]).collect();
+    line.windows(2).map(|pair| (pair[1].0 - pair[0].0) * (pair[0].1 + pair[1].1) / 2.0).sum()
+}
+
+/// The least area there could be: whatever the budget, tokens that settle early go first.
+#[must_use]
+pub fn oracle_area(settled: &[usize], repetitions: usize) -> f64 {
+    let tokens = settled.len().max(1) as f64;
+    let mut line = Vec::new();
+    let (mut mean, mut changed) = (1.0, 1.0);
+    for r in 1..=repetitions {
+        let count = settled.iter().filter(|&&settled| settled == r).count() as f64 / tokens;
+        mean += count * (r - 1) as f64;
+        changed -= count;
+        line.push((mean, f64::max(changed, 0.0)));
+    }
+    area(&line, repetitions)
+}
+
+/// A policy with what was found for it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// The threshold that keeps the risk.
+    pub threshold: f64,
+    /// The fitted gate, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
+    /// What other thresholds gave.
+    pub curve: Curve,
+}
+
+/// The content of `halting.json` beside a student.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Halting {
+    /// Of the student's weights: a gate says nothing of another's states.
+    pub student: String,
+    /// N that was calibrated for.
+    pub repetitions: usize,
+    /// D.
+    pub width: usize,
+    /// What the thresholds keep.
+    pub risk: Risk,
+    /// The policy that kept it with the fewest repetitions.
+    pub best: PolicyName,
+    /// Tokens that gates were fitted on, and thresholds chosen on.
+    pub tokens: [usize; 2],
+    /// Every policy.
+    pub policies: Vec<Calibration>,
+}
+
+impl Halting {
+    /// What was found for `policy`.
+    ///
+    /// # Errors
+    /// It was not calibrated.
+    pub fn find(&self, policy: PolicyName) -> Result<&Calibration> {
+        let found = self.policies.iter().find(|found| found.curve.policy == policy);
+        found.ok_or_else(|| {
+            Error::input(format!("`{policy}` was not calibrated for this student"))
+                .hint("run: factorize calibrate --student S --teacher T --text FILES")
+        })
+    }
+
+    /// Refuses what does not belong to a student `width` wide with this fingerprint.
+    ///
+    /// # Errors
+    /// It belongs to another, or is damaged.
+    pub fn check(&self, fingerprint: &str, width: usize) -> Result<()> {
+        if self.student != fingerprint || self.width != width {
+            return Err(Error::input("this halting head was fitted on another model")
+                .hint("run `factorize calibrate` on this student"));
+        }
+        let damaged = |what: &str| {
+            Err(Error::input(format!("the halting head is damaged: {what}"))
+                .hint("run `factorize calibrate` again"))
+        };
+        for found in &self.policies {
+            let policy = found.curve.policy;
+            policy.with(found.threshold)?;
+            if found.curve.points.is_empty() {
+                return damaged("a policy without thresholds");
+            }
+            match &found.gate {
+                None if policy.reads().gate => return damaged("a policy without its gate"),
+                Some(gate) => {
+                    let numbers = gate.weight.iter().chain(&gate.bias).chain([&gate.change]);
+                    let finite = numbers.copied().all(f32::is_finite);
+                    if gate.weight.len() != width || gate.bias.is_empty() || !finite {
+                        return damaged("a gate of another width, or not finite");
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Calibration {
+    /// The policy at its threshold, or at the one that `budget` leads to.
+    ///
+    /// # Errors
+    /// No threshold keeps the budget.
+    pub fn policy(&self, budget: Option<Budget>) -> Result<(Box<dyn HaltingPolicy>, f64)> {
+        let threshold = match budget {
+            None | Some(Budget::Most(_)) => self.threshold,
+            Some(budget) => self.curve.affordable(budget)?.threshold,
+        };
+        Ok((self.curve.policy.with(threshold)?, threshold))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fit::easy_and_hard;
+    use super::*;
+
+    #[test]
+    fn budgets_and_risks_read_as_they_are_written() {
+        assert_eq!("2.5".parse::<Budget>().unwrap(), Budget::Mean(2.5));
+        assert_eq!("max=3".parse::<Budget>().unwrap(), Budget::Most(3));
+        let quantile = Budget::Quantile { share: 0.9, repetitions: 3 };
+        assert_eq!("90%=3".parse::<Budget>().unwrap(), quantile);
+        for wrong in ["0.5", "max=0", "0%=3", "90=3", "nan", "", "max=", "120%=2"] {
+            assert!(wrong.parse::<Budget>().is_err(), "{wrong}");
+        }
+        assert_eq!("kl=0.01".parse::<Risk>().unwrap(), Risk::Kl(0.01));
+        for wrong in ["kl=-1", "kl", "changed=2", "kl=inf"] {
+            assert!(wrong.parse::<Risk>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_threshold_keeps_its_budget_and_its_risk() {
+        let traces = easy_and_hard(400, 5);
+        let curve = traces.sweep(PolicyName::Gap, None).unwrap();
+        let oracle = traces.oracle().mean_repetitions;
+        let found = curve.within(Risk::Changed(0.0)).unwrap();
+        assert!((found.mean_repetitions - oracle).abs() < 1e-9);
+        let found = curve.within(Risk::Kl(1e-6)).unwrap();
+        assert!((found.mean_repetitions - oracle).abs() < 1e-9);
+        let found = curve.affordable(Budget::Mean(oracle + 0.01)).unwrap();
+        assert!((found.mean_repetitions - oracle).abs() < 1e-9);
+        let found = curve.affordable(Budget::Quantile { share: 1.0, repetitions: 3 }).unwrap();
+        assert_eq!(found.stops[3], 0);
+        let kl = traces.sweep(PolicyName::Kl, None).unwrap();
+        assert!(kl.affordable(Budget::Mean(1.0)).is_err());
+    }
+
+    #[test]
+    fn a_perfect_policy_has_the_area_of_the_oracle() {
+        let traces = easy_and_hard(400, 5);
+        let settled = traces.settled();
+        let oracle = oracle_area(&settled, 4);
+        let fixed = traces.sweep(PolicyName::Fixed, None).unwrap().area(4);
+        let gap = traces.sweep(PolicyName::Gap, None).unwrap().area(4);
+        assert!(oracle < fixed - 0.1, "{oracle} {fixed}");
+        assert!((gap - oracle).abs() < 0.02, "{gap} {oracle}");
+        // Half of the tokens settle at 1, half at 3: from (1, 0.5) to (2, 0).
+        let area = oracle_area(&[1, 3, 1, 3], 4);
+        assert!((area - 0.25).abs() < 1e-12, "{area}");
+    }
+}

@@ -1,0 +1,30 @@
+//! A token stops when its state hardly moves. Geiping et al. 2025 take 0.03.
+
+use super::policy::{HaltingPolicy, Signal};
+
+/// Stops at a relative change of the state of at most `threshold`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Change {
+    /// 0 or more.
+    pub threshold: f32,
+}
+
+impl HaltingPolicy for Change {
+    fn stops(&self, signals: &[Signal]) -> bool {
+        signals.last().is_some_and(|signal| signal.change <= self.threshold)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_small_step_stops_it() {
+        let signal = |change| Signal { change, bend: None, gate: None, output: None };
+        let signals = [0.5, 0.2, 0.02, 0.3].map(signal);
+        assert_eq!(Change { threshold: 0.03 }.stop(&signals), 3);
+        assert_eq!(Change { threshold: 0.2 }.stop(&signals), 2);
+        assert_eq!(Change { threshold: 0.0 }.stop(&signals), 4);
+    }
+}

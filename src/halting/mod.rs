@@ -1,0 +1,27 @@
+//! When is a token done?
+//!
+//! Every policy is a distribution over the repetition at which a token stops, and a cost. Rules
+//! that need no training put all of it on one repetition.
+
+pub mod act;
+pub mod calibration;
+pub mod change;
+pub mod correctness;
+pub mod exit_gate;
+pub mod fit;
+pub mod fixed;
+pub mod gap;
+pub mod gate;
+pub mod kl;
+pub mod policy;
+pub mod ponder;
+pub mod second_difference;
+pub mod select;
+pub mod stable;
+pub mod traces;
+
+pub use calibration::{Budget, Calibration, Curve, CurvePoint, Halting, Risk};
+pub use gate::Gate;
+pub use policy::{HaltingPolicy, Mix, Output, Reads, Signal, StopDistribution};
+pub use select::PolicyName;
+pub use traces::Traces;

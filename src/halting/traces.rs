@@ -1,0 +1,255 @@
+//! What would each token have become, had it stopped earlier?
+
+use super::calibration::{Curve, CurvePoint};
+use super::gate::{Gate, log_change, sigmoid};
+use super::policy::{Output, Signal};
+use super::select::{PolicyName, Range};
+use crate::error::Result;
+
+/// Thresholds that are tried.
+const THRESHOLDS: usize = 64;
+
+/// Every token at every repetition from 1 to N, every token going on to N: tokens x N of each.
+#[derive(Debug, Clone, Default)]
+pub struct Traces {
+    /// N.
+    pub repetitions: usize,
+    /// D.
+    pub width: usize,
+    /// States after each repetition, brought to a mean square of 1, (tokens, N, D); may be empty.
+    pub states: Vec<f32>,
+    /// As [`Signal::change`].
+    pub change: Vec<f32>,
+    /// As [`Signal::bend`].
+    pub bend: Vec<Option<f32>>,
+    /// What the student would say.
+    pub output: Vec<Output>,
+    /// KL(teacher || student), nats.
+    pub kl: Vec<f32>,
+    /// -log p of the next token, nats.
+    pub nll: Vec<f32>,
+    /// Whether student and teacher prefer the same token.
+    pub agree: Vec<bool>,
+}
+
+impl Traces {
+    /// No tokens yet.
+    #[must_use]
+    pub fn new(repetitions: usize, width: usize) -> Self {
+        Self { repetitions, width, ..Self::default() }
+    }
+
+    /// How many tokens there are.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.change.len() / self.repetitions.max(1)
+    }
+
+    /// The tokens from `first` on in a second one, these without them.
+    #[must_use]
+    pub fn split(mut self, first: usize) -> (Self, Self) {
+        let at = first * self.repetitions;
+        let rest = Self {
+            repetitions: self.repetitions,
+            width: self.width,
+            states: self.states.split_off((at * self.width).min(self.states.len())),
+            change: self.change.split_off(at),
+            bend: self.bend.split_off(at),
+            output: self.output.split_off(at),
+            kl: self.kl.split_off(at),
+            nll: self.nll.split_off(at),
+            agree: self.agree.split_off(at),
+        };
+        (self, rest)
+    }
+
+    /// State of a token after repetition `r`, from 0, (D).
+    pub(super) fn state(&self, token: usize, r: usize) -> &[f32] {
+        let start = (token * self.repetitions + r) * self.width;
+        &self.states[start..start + self.width]
+    }
+
+    pub(super) fn kl_of(&self, token: usize) -> &[f32] {
+        &self.kl[token * self.repetitions..][..self.repetitions]
+    }
+
+    pub(super) fn agree_of(&self, token: usize) -> &[bool] {
+        &self.agree[token * self.repetitions..][..self.repetitions]
+    }
+
+    /// What `gate` says of a token after each repetition, (N).
+    pub(super) fn logits(&self, gate: &Gate, token: usize) -> Vec<f32> {
+        let logit = |r: usize| {
+            let along: f32 =
+                self.state(token, r).iter().zip(&gate.weight).map(|(x, w)| x * w).sum();
+            let change = log_change(self.change[token * self.repetitions + r]);
+            along + gate.change * change + gate.bias_at(r + 1)
+        };
+        (0..self.repetitions).map(logit).collect()
+    }
+
+    /// What a policy would see of a token, (N).
+    #[must_use]
+    pub fn signals(&self, token: usize, gate: Option<&Gate>) -> Vec<Signal> {
+        let logits = gate.map(|gate| self.logits(gate, token));
+        let signal = |r: usize| {
+            let at = token * self.repetitions + r;
+            Signal {
+                change: self.change[at],
+                bend: self.bend[at],
+                gate: logits.as_ref().map(|logits| logits[r]),
+                output: Some(self.output[at]),
+            }
+        };
+        (0..self.repetitions).map(signal).collect()
+    }
+
+    /// The outcome when each token stops where `stop` says, from 1.
+    #[must_use]
+    pub fn outcome(&self, threshold: f64, stop: impl Fn(usize) -> usize) -> CurvePoint {
+        let mut point = CurvePoint { threshold, ..CurvePoint::default() };
+        point.stops = vec![0; self.repetitions];
+        for token in 0..self.tokens() {
+            let stop = stop(token);
+            let first = token * self.repetitions;
+            let (at, last) = (first + stop - 1, first + self.repetitions - 1);
+            point.stops[stop - 1] += 1;
+            point.mean_repetitions += stop as f64;
+            point.kl_nats += f64::from(self.kl[at]);
+            point.nll_nats += f64::from(self.nll[at]);
+            point.agreement += f64::from(u8::from(self.agree[at]));
+            point.changed += f64::from(u8::from(self.output[at].top != self.output[last].top));
+        }
+        let tokens = self.tokens().max(1) as f64;
+        for sum in [
+            &mut point.mean_repetitions,
+            &mut point.kl_nats,
+            &mut point.nll_nats,
+            &mut point.agreement,
+            &mut point.changed,
+        ] {
+            *sum /= tokens;
+        }
+        point
+    }
+
+    /// The outcomes of `policy` at many thresholds, from the fewest repetitions to the most.
+    ///
+    /// # Errors
+    /// No threshold lies in the policy's range.
+    pub fn sweep(&self, policy: PolicyName, gate: Option<&Gate>) -> Result<Curve> {
+        let signals: Vec<Vec<Signal>> =
+            (0..self.tokens()).map(|token| self.signals(token, gate)).collect();
+        let mut points = Vec::new();
+        for threshold in self.thresholds(policy, &signals) {
+            let rule = policy.with(threshold)?;
+            points.push(self.outcome(threshold, |token| rule.stop(&signals[token])));
+        }
+        points.sort_by(|a, b| a.mean_repetitions.total_cmp(&b.mean_repetitions));
+        points.dedup_by(|b, a| a.stops == b.stops);
+        Ok(Curve { policy, points })
+    }
+
+    /// Thresholds that make a difference: quantiles of what is compared with them, and the ends.
+    fn thresholds(&self, policy: PolicyName, signals: &[Vec<Signal>]) -> Vec<f64> {
+        if policy.range() == Range::Count {
+            return (1..=self.repetitions).map(|count| count as f64).collect();
+        }
+        let last = self.repetitions.saturating_sub(1);
+        let mut scores: Vec<f32> = signals
+            .iter()
+            .flat_map(|signals| (1..=last).filter_map(|r| score(policy, &signals[..r])))
+            .collect();
+        scores.sort_unstable_by(f32::total_cmp);
+        let mut picked: Vec<f64> = (0..THRESHOLDS)
+            .filter_map(|i| scores.get(i * scores.len().saturating_sub(1) / (THRESHOLDS - 1)))
+            .map(|&score| f64::from(score))
+            .filter(|&threshold| policy.with(threshold).is_ok())
+            .collect();
+        picked.push(if policy.rises() { 0.0 } else { 1.0 });
+        picked.sort_unstable_by(f64::total_cmp);
+        picked.dedup();
+        picked
+    }
+
+    /// The first repetition of each token from which its answer never changes, from 1.
+    #[must_use]
+    pub fn settled(&self) -> Vec<usize> {
+        let settled = |outputs: &[Output]| {
+            let last = outputs[outputs.len() - 1].top;
+            let changed = outputs.iter().rposition(|output| output.top != last);
+            changed.map_or(1, |at| at + 2)
+        };
+        self.output.chunks_exact(self.repetitions.max(1)).map(settled).collect()
+    }
+
+    /// The oracle: each token stops as soon as its answer never changes.
+    #[must_use]
+    pub fn oracle(&self) -> CurvePoint {
+        let settled = self.settled();
+        self.outcome(0.0, |token| settled[token])
+    }
+}
+
+/// What is compared with the threshold of a policy.
+fn score(policy: PolicyName, signals: &[Signal]) -> Option<f32> {
+    let last = signals.last()?;
+    match policy {
+        PolicyName::Act => {
+            Some(signals.iter().filter_map(|s| s.gate).map(sigmoid).sum::<f32>().min(1.0))
+        }
+        PolicyName::Ponder | PolicyName::ExitGate => Some(super::ponder::stopped(signals)),
+        PolicyName::Correctness => last.gate.map(sigmoid),
+        PolicyName::Kl => last.output?.kl,
+        PolicyName::Change => Some(last.change),
+        PolicyName::SecondDifference => {
+            let before = signals.len().checked_sub(2).and_then(|at| signals[at].bend)?;
+            Some(last.bend?.max(before))
+        }
+        PolicyName::Gap => Some(last.output?.gap),
+        PolicyName::Fixed | PolicyName::Stable => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fit::easy_and_hard;
+    use super::*;
+
+    #[test]
+    fn the_oracle_stops_where_the_answer_settles() {
+        let traces = easy_and_hard(200, 3);
+        let (hard, easy): (Vec<_>, Vec<_>) = traces.settled().into_iter().partition(|&r| r > 1);
+        assert!(hard.iter().all(|&r| r == 3) && !easy.is_empty());
+        let point = traces.oracle();
+        let mean = (3 * hard.len() + easy.len()) as f64 / 200.0;
+        assert!((point.mean_repetitions - mean).abs() < 1e-12);
+        assert!(point.changed.abs() < 1e-12 && (point.agreement - 1.0).abs() < 1e-12);
+        assert_eq!(point.stops, [easy.len() as u64, 0, hard.len() as u64, 0]);
+    }
+
+    #[test]
+    fn a_sweep_goes_from_few_repetitions_to_all() {
+        let traces = easy_and_hard(200, 3);
+        for policy in [PolicyName::Fixed, PolicyName::Change, PolicyName::Gap, PolicyName::Kl] {
+            let points = traces.sweep(policy, None).unwrap().points;
+            let means: Vec<f64> = points.iter().map(|point| point.mean_repetitions).collect();
+            assert!(means.is_sorted() && points.len() >= 2, "{policy}: {means:?}");
+            assert!(points.iter().all(|point| point.stops.iter().sum::<u64>() == 200));
+        }
+        // What separates easy from hard is as good as the oracle.
+        let oracle = traces.oracle();
+        let gap = traces.sweep(PolicyName::Gap, None).unwrap();
+        let near = |p: &CurvePoint| (p.mean_repetitions - oracle.mean_repetitions).abs() < 1e-9;
+        assert!(gap.points.iter().any(|point| near(point) && point.changed == 0.0));
+    }
+
+    #[test]
+    fn two_halves_hold_what_one_whole_held() {
+        let traces = easy_and_hard(30, 1);
+        let (first, second) = traces.clone().split(12);
+        assert_eq!((first.tokens(), second.tokens()), (12, 18));
+        assert_eq!(second.signals(3, None), traces.signals(15, None));
+        assert_eq!(second.state(0, 1), traces.state(12, 1));
+    }
+}
