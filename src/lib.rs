@@ -11,9 +11,10 @@
 //!
 //! ```text
 //! 9  cli
-//! 6  run
-//! 5  recipe  bench
-//! 4  distill  lm  hub  eval  generate
+//! 7  run
+//! 6  recipe  bench
+//! 5  eval  generate
+//! 4  distill  lm  hub  decode
 //! 3  model
 //! 2  train  halting
 //! 1  nn  data
@@ -34,6 +35,7 @@
 //! | [`train`] | the one trainer: an [`train::Objective`] gives loss and gradients, the rest is its |
 //! | [`halting`] | when a token is done: policies, gates, thresholds; plain numbers, no tensors |
 //! | [`model`] | teacher and student, built of one [`nn::Block`]; which layer imitates which |
+//! | [`decode`] | new tokens, each read as deeply as it needs, with a cache by layer and repetition |
 //! | [`hub`] | checkpoints in (folders, Hub, GGUF) and out (factorized, unrolled); one table a family |
 //! | [`distill`] | where a student starts, what it minimises, and what is kept of its teacher |
 //! | [`lm`] | the objective of `pretrain` |
@@ -46,6 +48,7 @@
 
 pub mod bench;
 pub mod data;
+pub mod decode;
 pub mod distill;
 pub mod error;
 pub mod eval;

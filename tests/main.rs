@@ -7,6 +7,7 @@
 mod architecture;
 mod cli;
 mod data;
+mod decode;
 mod distill;
 mod eval;
 mod export;

@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use super::bench_args::BenchCommand;
 use super::size::size;
 use crate::error::Error;
+use crate::halting::Risk;
 use crate::hub::StoredType;
 
 const EXAMPLES: &str = "\
@@ -138,6 +139,12 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  factorize evaluate --teacher recipes/sotu-12l \
         --student runs/tiny/student --text recipes/text/sotu-test.parquet --repetitions 1,2,4")]
     Evaluate(EvaluateArgs),
+    /// Fit halting gates on a frozen student, and choose thresholds that keep a risk
+    #[command(after_help = "Example:\n  factorize calibrate --teacher recipes/sotu-12l \
+        --student runs/tiny/student --text recipes/text/sotu-validation.parquet\n\nGates are \
+        fitted on the first half of the text, thresholds chosen on the second. What was found is\n\
+        kept in halting.json beside the student; test it on other text: factorize evaluate --policies.")]
+    Calibrate(CalibrateArgs),
     /// Continue a prompt; the continuation alone goes to stdout
     #[command(after_help = "Example:\n  factorize generate --model runs/tiny/student \
         --prompt 'We the people' --max-tokens 40 --temperature 0")]
@@ -214,6 +221,51 @@ pub(super) struct EvaluateArgs {
     /// Numbers of repetitions to evaluate at [default: 1 to twice as many as trained]
     #[arg(long, value_delimiter = ',', value_name = "N,..")]
     pub(super) repetitions: Vec<usize>,
+    /// Evaluate halting policies too, each token stopping by itself: names, or all
+    #[arg(long, value_delimiter = ',', value_name = "NAME,..", requires = "student")]
+    pub(super) policies: Vec<String>,
+    /// What was calibrated for the student [default: halting.json beside it]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) halting: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CalibrateArgs {
+    /// The deep model
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
+    pub(super) teacher: String,
+    /// The student made from it
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
+    pub(super) student: String,
+    /// Files, folders or globs of text that the student was not trained on
+    #[arg(long, required = true, num_args = 1.., value_name = "FILES")]
+    #[arg(value_hint = ValueHint::AnyPath)]
+    pub(super) text: Vec<String>,
+    /// The field or column of JSON and Parquet files that holds the text
+    #[arg(long, default_value = "text")]
+    pub(super) field: String,
+    /// Tokens read together
+    #[arg(long, default_value_t = 256, value_name = "TOKENS")]
+    pub(super) window: usize,
+    /// Tokens read in all, from everywhere in the text
+    #[arg(long, default_value_t = 8192, value_name = "TOKENS")]
+    pub(super) max_tokens: usize,
+    /// What stopping early may cost: kl=NATS more KL to the teacher, or changed=SHARE of the answers
+    #[arg(long, default_value = "kl=0.01", value_name = "RISK", value_parser = risk)]
+    pub(super) risk: Risk,
+    /// Repetitions at most [default: as many as trained]
+    #[arg(long, value_name = "N")]
+    pub(super) repetitions: Option<usize>,
+    /// Of the order in which gates see tokens
+    #[arg(long, default_value_t = 0)]
+    pub(super) seed: u64,
+    /// The file to write [default: halting.json beside the student]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) out: Option<PathBuf>,
+}
+
+fn risk(text: &str) -> Result<Risk, Error> {
+    text.parse()
 }
 
 #[derive(Debug, Args)]

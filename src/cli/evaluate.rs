@@ -6,9 +6,12 @@ use super::args::EvaluateArgs;
 use super::{Session, output};
 use crate::data::windows::Spread;
 use crate::data::{Documents, read_documents};
+use crate::decode::Decoder;
 use crate::error::Result;
-use crate::eval::EvalConfig;
-use crate::run::{self, Loaded};
+use crate::eval::{EvalConfig, evaluate_policies};
+use crate::halting::PolicyName;
+use crate::nn::stored::StoredAs;
+use crate::run::{self, Loaded, read_halting};
 
 pub(super) fn evaluate(args: &EvaluateArgs, session: &Session) -> Result<()> {
     let config = EvalConfig {
@@ -27,9 +30,37 @@ pub(super) fn evaluate(args: &EvaluateArgs, session: &Session) -> Result<()> {
     let learner = student.as_ref().map(Loaded::looped).transpose()?;
     let tokens = Documents::encode(&documents, teacher.tokenizer()?)?;
     let windows = tokens.evaluation_windows(args.window, args.max_tokens, Spread::InOrder);
-    let found = run::evaluate(teacher.model.lm(), learner, &windows, &config, progress, interrupt)?;
+    let mut found =
+        run::evaluate(teacher.model.lm(), learner, &windows, &config, progress, interrupt)?;
+    if let Some((student, looped)) = student.as_ref().zip(learner)
+        && !args.policies.is_empty()
+    {
+        let halting = read_halting(student, args.halting.as_deref())?;
+        let names = names(&args.policies)?;
+        let decoder = Decoder::new(looped, StoredAs::F32)?;
+        found.halting = Some(evaluate_policies(
+            teacher.model.lm(),
+            looped,
+            &decoder,
+            &halting,
+            &names,
+            &windows,
+            config.batch_rows,
+            progress,
+            &|| interrupt.is_set(),
+        )?);
+    }
     if session.json {
         return output::json(&found);
     }
-    output::table(&found.table())
+    output::table(&found.table())?;
+    found.halting.map_or(Ok(()), |halting| output::table(&halting.table()))
+}
+
+/// Policies by name; `all` stands for every one.
+fn names(given: &[String]) -> Result<Vec<PolicyName>> {
+    if given == ["all"] {
+        return Ok(PolicyName::ALL.to_vec());
+    }
+    given.iter().map(|name| name.parse()).collect()
 }

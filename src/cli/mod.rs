@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod bench_args;
+mod calibrate;
 mod evaluate;
 mod export;
 mod failure;
@@ -56,6 +57,7 @@ fn carry_out(bare: &RecipeArgs, common: &Common, command: Option<Command>) -> Re
         Some(Command::Distill(args)) => train::distill(&args, &session),
         Some(Command::Pretrain(args)) => train::pretrain(&args, &session),
         Some(Command::Inspect(args)) => inspect::inspect(&args, &session),
+        Some(Command::Calibrate(args)) => calibrate::calibrate(&args, &session),
         Some(Command::Evaluate(args)) => evaluate::evaluate(&args, &session),
         Some(Command::Generate(args)) => generate::generate(&args, &session),
         Some(Command::States(args)) => states::states(&args, &session),

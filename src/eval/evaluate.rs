@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::bootstrap::{DocumentSums, Interval, intervals, means};
 use super::config::EvalConfig;
 use super::cost::{ModelCost, flops_per_token, peak_rss_mib};
 use super::report::{Evaluation, SizeRatio, StudentScore, TeacherScore};
 use super::student::{Cosines, exits};
+use super::windows::{batches, inputs, targets};
 use crate::data::EvaluationWindow;
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, LoopedTransformer};
@@ -69,22 +70,6 @@ fn check(
     Ok(())
 }
 
-/// Windows of one length together, at most `rows` at once.
-fn batches(windows: &[EvaluationWindow], rows: usize) -> Vec<Vec<&EvaluationWindow>> {
-    let mut by_length: BTreeMap<usize, Vec<&EvaluationWindow>> = BTreeMap::new();
-    for window in windows {
-        by_length.entry(window.tokens.len()).or_default().push(window);
-    }
-    by_length.values().rev().flat_map(|same| same.chunks(rows).map(<[_]>::to_vec)).collect()
-}
-
-/// All but the last token of every window, (B, T).
-fn inputs(batch: &[&EvaluationWindow], device: &Device) -> Result<Tensor> {
-    let tokens = batch[0].tokens.len() - 1;
-    let ids: Vec<u32> = batch.iter().flat_map(|window| &window.tokens[..tokens]).copied().collect();
-    Ok(Tensor::from_vec(ids, (batch.len(), tokens), device)?)
-}
-
 /// Quantities of a student at a repetition, in this order, after the teacher's one.
 const NLL: usize = 0;
 const KL: usize = 1;
@@ -133,8 +118,7 @@ impl<'a> Tally<'a> {
             None => Vec::new(),
         };
         let normed: Vec<Tensor> = exits.iter().map(|exit| exit.normed.clone()).collect();
-        let targets: Vec<u32> =
-            batch.iter().flat_map(|window| &window.tokens[1..]).copied().collect();
+        let targets = targets(batch);
         let head = self.student.map_or(frame, CausalLm::frame).head();
         let (teacher_nll, terms) = compare_each(&side, &normed, head, &targets)?;
         let weight = targets.len() as f64;
@@ -172,6 +156,7 @@ impl<'a> Tally<'a> {
                 perplexity_interval: intervals[0].map(|nll| nll.map(f64::exp)),
             },
             student: (0..self.repetitions.len()).map(score).collect(),
+            halting: None,
             trained_repetitions: self.student.map(CausalLm::repetitions),
             documents: documents.len(),
             window_tokens: config.window_tokens,

@@ -1,15 +1,21 @@
 //! How good is a model, at every number of repetitions, and what does it cost?
 
 pub mod bootstrap;
+pub mod calibrate;
 pub mod config;
 pub mod cost;
 pub mod evaluate;
 mod finite;
+pub mod policies;
 pub mod report;
 mod student;
+pub mod traces;
+mod windows;
 
 pub use bootstrap::Interval;
+pub use calibrate::{CalibrateConfig, calibrate};
 pub use config::EvalConfig;
 pub use cost::ModelCost;
 pub use evaluate::evaluate;
+pub use policies::{OracleScore, PolicyReport, PolicyScore, evaluate_policies};
 pub use report::{Evaluation, SizeRatio, StudentScore, TeacherScore};

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bootstrap::Interval;
 use super::cost::ModelCost;
+use super::policies::PolicyReport;
 
 /// The content of `eval.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -12,6 +13,9 @@ pub struct Evaluation {
     pub teacher: TeacherScore,
     /// The student on this text, by repetitions.
     pub student: Vec<StudentScore>,
+    /// The student under halting policies.
+    #[serde(flatten)]
+    pub halting: Option<PolicyReport>,
     /// N: what lies past it was not trained.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained_repetitions: Option<usize>,

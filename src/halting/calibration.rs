@@ -155,13 +155,14 @@ impl Curve {
     }
 
     /// How often an answer differs from that at N repetitions, over the mean repetitions from 1 to
-    /// N: the area under it, both ends held. Smaller is better.
+    /// N: the area under it, from `first`, the share when every token stops at the first one.
+    /// Smaller is better.
     #[must_use]
-    pub fn area(&self, repetitions: usize) -> f64 {
-        let mut line: Vec<(f64, f64)> = Vec::new();
+    pub fn area(&self, first: f64, repetitions: usize) -> f64 {
+        let mut line: Vec<(f64, f64)> = vec![(1.0, first)];
         for point in &self.points {
             // What a larger budget gives is at least what a smaller one gave.
-            let lowest = line.last().map_or(1.0, |(_, lowest)| *lowest);
+            let lowest = line[line.len() - 1].1;
             line.push((point.mean_repetitions, point.changed.min(lowest)));
         }
         area(&line, repetitions)
@@ -170,9 +171,8 @@ impl Curve {
 
 /// The area under straight lines between points that go right, from 1 to `repetitions`.
 fn area(line: &[(f64, f64)], repetitions: usize) -> f64 {
-    let Some((&first, &last)) = line.first().zip(line.last()) else { return 0.0 };
-    let ends = [(1.0, first.1)].into_iter().chain(line.iter().copied());
-    let line: Vec<(f64, f64)> = ends.chain([(repetitions as f64, last.1)]).collect();
+    let Some(&(_, last)) = line.last() else { return 0.0 };
+    let line: Vec<(f64, f64)> = line.iter().copied().chain([(repetitions as f64, last)]).collect();
     line.windows(2).map(|pair| (pair[1].0 - pair[0].0) * (pair[0].1 + pair[1].1) / 2.0).sum()
 }
 
@@ -328,8 +328,9 @@ mod tests {
         let traces = easy_and_hard(400, 5);
         let settled = traces.settled();
         let oracle = oracle_area(&settled, 4);
-        let fixed = traces.sweep(PolicyName::Fixed, None).unwrap().area(4);
-        let gap = traces.sweep(PolicyName::Gap, None).unwrap().area(4);
+        let first = traces.outcome(0.0, |_| 1).changed;
+        let fixed = traces.sweep(PolicyName::Fixed, None).unwrap().area(first, 4);
+        let gap = traces.sweep(PolicyName::Gap, None).unwrap().area(first, 4);
         assert!(oracle < fixed - 0.1, "{oracle} {fixed}");
         assert!((gap - oracle).abs() < 0.02, "{gap} {oracle}");
         // Half of the tokens settle at 1, half at 3: from (1, 0.5) to (2, 0).

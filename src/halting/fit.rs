@@ -3,8 +3,8 @@
 //! The student is frozen: what it would lose by stopping a token after each repetition is a number
 //! that was measured, and only the gate learns. It takes seconds.
 
+use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::exit_gate::goes_on;
@@ -223,6 +223,8 @@ impl Fitted {
 /// Traces whose tokens need few repetitions or many, as the first number of their state says.
 #[cfg(test)]
 pub(super) fn easy_and_hard(tokens: usize, seed: u64) -> Traces {
+    use rand::Rng;
+
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let repetitions = 4;
     let mut traces = Traces::new(repetitions, 3);

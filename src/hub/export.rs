@@ -21,7 +21,8 @@ use crate::model::{LoopedConfig, Parameters, TransformerConfig, unroll};
 /// The class that would compute a student in transformers.
 const ARCHITECTURE: &str = "FactorexeLoopedForCausalLM";
 /// All files that an export may hold beside its weights.
-const FILES: [&str; 4] = ["README.md", "config.json", "tokenizer.json", "tokenizer_config.json"];
+const FILES: [&str; 5] =
+    ["README.md", "config.json", "halting.json", "tokenizer.json", "tokenizer_config.json"];
 
 /// Writes a student into `folder`, as [`super::Source`] reads it back: whole or not at all. An
 /// earlier export is replaced.

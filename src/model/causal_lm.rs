@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::config::{RopeScaling, TransformerConfig};
-use super::looped::LoopedConfig;
+use super::looped::{LoopedConfig, LoopedTransformer};
 use crate::error::Result;
 use crate::nn::linear::Linear;
 use crate::nn::norm::rms_norm;
@@ -39,11 +39,11 @@ impl KvCache {
 /// What stands around the layers: embedding, last norm, head, and where tokens stand.
 #[derive(Debug, Clone)]
 pub struct Frame {
-    embed: Weight,
-    norm: Weight,
+    pub(crate) embed: Weight,
+    pub(crate) norm: Weight,
     head: Weight,
     norm_eps: f64,
-    inverse_frequencies: Vec<f32>,
+    pub(crate) inverse_frequencies: Vec<f32>,
 }
 
 impl Frame {
@@ -109,6 +109,19 @@ impl Frame {
     }
 }
 
+/// The layers of a model, in order of application; an unshared stack is all prelude.
+#[derive(Debug, Clone)]
+pub struct Anatomy<'a> {
+    /// Before the core.
+    pub prelude: &'a [Block],
+    /// The core with the relaxation of each repetition, (N).
+    pub core: Vec<&'a [Block]>,
+    /// After the core.
+    pub coda: &'a [Block],
+    /// The student itself, if it is one.
+    pub student: Option<&'a LoopedTransformer>,
+}
+
 /// A causal language model, deep or factored.
 pub trait CausalLm {
     /// The decoder it is, or was made from.
@@ -124,6 +137,9 @@ pub trait CausalLm {
 
     /// Repetitions of the core it was trained for; 1 for an unshared stack.
     fn repetitions(&self) -> usize;
+
+    /// The layers it is made of.
+    fn anatomy(&self) -> Anatomy<'_>;
 
     /// The residual stream after the embedding and after every application of a layer, each
     /// (B, T, D); `repetitions` means nothing to an unshared stack.

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::causal_lm::{CausalLm, Frame, KvCache, blocks};
+use super::causal_lm::{Anatomy, CausalLm, Frame, KvCache, blocks};
 use super::config::TransformerConfig;
 use crate::error::{Error, Result};
 use crate::nn::{Block, RopeTable, Tape, Value, Weights};
@@ -217,6 +217,19 @@ impl LoopedTransformer {
         chain(tape, &self.coda, state, table)
     }
 
+    /// Placeholder.
+    pub(crate) fn injects(&self) -> bool {
+        false
+    }
+
+    /// Placeholder.
+    ///
+    /// # Errors
+    /// None.
+    pub fn inject(&self, _: &Tape, state: &Value, _: &Value, _: usize) -> Result<Value> {
+        Ok(state.clone())
+    }
+
     /// The layers of the core with the relaxation of `repetition`.
     #[must_use]
     pub fn core_at(&self, repetition: usize) -> &[Block] {
@@ -256,6 +269,11 @@ impl CausalLm for LoopedTransformer {
 
     fn repetitions(&self) -> usize {
         self.config.repetitions
+    }
+
+    fn anatomy(&self) -> Anatomy<'_> {
+        let core = self.core.iter().map(Vec::as_slice).collect();
+        Anatomy { prelude: &self.prelude, core, coda: &self.coda, student: Some(self) }
     }
 
     fn states(&self, tape: &Tape, ids: &Tensor, repetitions: usize) -> Result<Vec<Value>> {

@@ -9,7 +9,7 @@ pub mod transformer;
 pub mod unroll;
 
 pub use alignment::{Alignment, Depth};
-pub use causal_lm::{CausalLm, Frame, KvCache};
+pub use causal_lm::{Anatomy, CausalLm, Frame, KvCache};
 pub use config::{RopeScaling, TransformerConfig};
 pub use describe::{Description, Factorization, Parameters};
 pub use looped::{LoopedConfig, LoopedTransformer, Relaxation};

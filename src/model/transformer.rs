@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::causal_lm::{CausalLm, Frame, KvCache, blocks};
+use super::causal_lm::{Anatomy, CausalLm, Frame, KvCache, blocks};
 use super::config::TransformerConfig;
 use crate::error::Result;
 use crate::nn::{Block, Tape, Value, Weights};
@@ -68,6 +68,10 @@ impl CausalLm for Transformer {
 
     fn repetitions(&self) -> usize {
         1
+    }
+
+    fn anatomy(&self) -> Anatomy<'_> {
+        Anatomy { prelude: &self.layers, core: Vec::new(), coda: &[], student: None }
     }
 
     fn states(&self, tape: &Tape, ids: &Tensor, _repetitions: usize) -> Result<Vec<Value>> {

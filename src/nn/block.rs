@@ -41,18 +41,18 @@ pub type LayerCache = Option<(Tensor, Tensor)>;
 /// Attention, then a gated mlp, each on a normed residual stream.
 #[derive(Debug, Clone)]
 pub struct Block {
-    attention_norm: Weight,
-    q: Linear,
-    k: Linear,
-    v: Linear,
-    o: Linear,
-    q_norm: Option<Weight>,
-    k_norm: Option<Weight>,
-    mlp_norm: Weight,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
-    shape: BlockShape,
+    pub(crate) attention_norm: Weight,
+    pub(crate) q: Linear,
+    pub(crate) k: Linear,
+    pub(crate) v: Linear,
+    pub(crate) o: Linear,
+    pub(crate) q_norm: Option<Weight>,
+    pub(crate) k_norm: Option<Weight>,
+    pub(crate) mlp_norm: Weight,
+    pub(crate) gate: Linear,
+    pub(crate) up: Linear,
+    pub(crate) down: Linear,
+    pub(crate) shape: BlockShape,
 }
 
 impl Block {

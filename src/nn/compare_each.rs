@@ -28,6 +28,21 @@ pub fn compare_each(
     head: &Weight,
     targets: &[u32],
 ) -> Result<(Vec<f32>, Vec<HeadTerms>)> {
+    compare_and_look(teacher, students, head, targets, &mut |_, _, _| ())
+}
+
+/// As [`compare_each`]; `look` is given the logits of some tokens under every student in turn,
+/// (tokens, V): the first token, the number of the student, and they.
+///
+/// # Errors
+/// As [`compare_each`].
+pub fn compare_and_look(
+    teacher: &TeacherHead,
+    students: &[Tensor],
+    head: &Weight,
+    targets: &[u32],
+    look: &mut dyn FnMut(usize, usize, &[f32]),
+) -> Result<(Vec<f32>, Vec<HeadTerms>)> {
     let (vocabulary, teacher_width) = teacher.weight.dims2()?;
     check_tokens(targets, vocabulary)?;
     let teacher_head = teacher.weight.contiguous()?;
@@ -52,8 +67,10 @@ pub fn compare_each(
             )
         };
         cross_entropy.par_extend(teacher.par_chunks_exact(vocabulary).zip(targets).map(of_row));
-        for (student, terms) in students.iter().zip(&mut terms) {
-            compare_chunk(logits(student, &head, &rows)?, &teacher, targets, vocabulary, terms);
+        for (index, (student, terms)) in students.iter().zip(&mut terms).enumerate() {
+            let logits = logits(student, &head, &rows)?;
+            look(start, index, &logits);
+            compare_chunk(logits, &teacher, targets, vocabulary, terms);
         }
     }
     Ok((cross_entropy, terms))

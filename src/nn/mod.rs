@@ -6,6 +6,7 @@ mod backward;
 pub mod block;
 pub mod compare_each;
 mod composed_loss;
+mod few_rows;
 pub mod gelu;
 pub(crate) mod gemm;
 pub mod head;
@@ -20,6 +21,7 @@ pub mod recompute;
 mod reference;
 pub mod rope;
 pub mod state_error;
+pub mod stored;
 pub mod tape;
 pub mod top_tokens;
 

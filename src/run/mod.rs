@@ -6,6 +6,7 @@
 
 mod distill;
 mod folder;
+mod halting;
 mod load;
 mod measure;
 mod pretrain;
@@ -16,6 +17,7 @@ mod whole;
 
 pub use distill::distill;
 pub use folder::{Existing, finished};
+pub use halting::{HALTING_FILE, halting_file, read_halting, write_halting};
 pub use load::{Loaded, Model, device};
 pub use measure::{continuations, evaluate};
 pub use pretrain::pretrain;

@@ -1,0 +1,62 @@
+//! When should the tokens of this student stop?
+
+use std::path::Path;
+
+use super::args::CalibrateArgs;
+use super::{Session, output};
+use crate::data::windows::Spread;
+use crate::data::{Documents, read_documents};
+use crate::error::Result;
+use crate::eval::{self, CalibrateConfig};
+use crate::halting::Halting;
+use crate::run::{Loaded, halting_file, write_halting};
+
+pub(super) fn calibrate(args: &CalibrateArgs, session: &Session) -> Result<()> {
+    let config = CalibrateConfig {
+        risk: args.risk,
+        repetitions: args.repetitions,
+        seed: args.seed,
+        ..CalibrateConfig::default()
+    };
+    let (progress, interrupt) = (&session.progress, &session.interrupt);
+    let documents = read_documents(&args.text, Path::new(""), &args.field)?;
+    let read = |source: &str| Loaded::read(source, &session.device, progress, interrupt);
+    let (teacher, student) = (read(&args.teacher)?, read(&args.student)?);
+    let path = args.out.clone().map_or_else(|| halting_file(&student), Ok)?;
+    let tokens = Documents::encode(&documents, teacher.tokenizer()?)?;
+    let windows =
+        tokens.evaluation_windows(args.window, args.max_tokens, Spread::EvenOverDocuments);
+    teacher.deep()?;
+    let found = eval::calibrate(
+        teacher.model.lm(),
+        student.looped()?,
+        &student.checkpoint.fingerprint,
+        &windows,
+        &config,
+        progress,
+        &|| interrupt.is_set(),
+    )?;
+    write_halting(&path, &found)?;
+    if session.json {
+        return output::json(&found);
+    }
+    output::table(&table(&found))?;
+    output::line(&format!("best: {}; written to {}", found.best, path.display()))
+}
+
+fn table(found: &Halting) -> Vec<Vec<String>> {
+    let head = ["policy", "threshold", "mean repetitions", "KL nats", "perplexity", "changed"];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for each in &found.policies {
+        let Some(point) = each.curve.within(found.risk) else { continue };
+        rows.push(vec![
+            each.curve.policy.to_string(),
+            format!("{:.4}", each.threshold),
+            format!("{:.2}", point.mean_repetitions),
+            format!("{:.3}", point.kl_nats),
+            format!("{:.2}", point.nll_nats.exp()),
+            format!("{:.1} %", 100.0 * point.changed),
+        ]);
+    }
+    rows
+}

@@ -1,0 +1,320 @@
+//! How does a model read new tokens, each as deeply as it needs?
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+use super::attend::normed;
+use super::cache::{CacheSharing, DecodeCache};
+use super::layer::{Here, Layer, Store, numbers};
+use super::pass::{Pass, Place};
+use super::running::{Running, rows};
+use crate::error::{Error, Result};
+use crate::halting::{Gate, HaltingPolicy};
+use crate::model::{Anatomy, CausalLm, LoopedTransformer, TransformerConfig};
+use crate::nn::host;
+use crate::nn::stored::{StoredAs, StoredMatrix};
+use crate::nn::{Block, Tape, Value};
+
+/// How deeply tokens are read.
+#[derive(Clone, Copy)]
+pub struct Depth<'a> {
+    /// Repetitions at most; every policy is bounded by it.
+    pub most: usize,
+    /// When a token stops before, and its gate.
+    pub policy: Option<(&'a dyn HaltingPolicy, Option<&'a Gate>)>,
+}
+
+impl Depth<'_> {
+    /// All tokens at `repetitions`.
+    #[must_use]
+    pub fn fixed(repetitions: usize) -> Self {
+        Self { most: repetitions, policy: None }
+    }
+
+    fn reads_output(&self) -> bool {
+        self.policy.is_some_and(|(policy, _)| policy.reads().output)
+    }
+}
+
+/// What was read, token by token, text after text.
+#[derive(Debug, Clone, Default)]
+pub struct Read {
+    /// States after coda and last norm, (tokens, D).
+    pub normed: Vec<f32>,
+    /// Repetitions of each token.
+    pub repetitions: Vec<usize>,
+    /// Times that coda and head were computed only to decide whether a token stops.
+    pub probes: usize,
+}
+
+/// A model made ready to decode on the CPU, its matrices stored in a type of choice.
+pub struct Decoder {
+    config: TransformerConfig,
+    embed: Arc<StoredMatrix>,
+    head: Arc<StoredMatrix>,
+    norm: Vec<f32>,
+    inverse_frequencies: Vec<f32>,
+    prelude: Vec<Layer>,
+    /// By repetition.
+    core: Vec<Vec<Layer>>,
+    coda: Vec<Layer>,
+    /// Puts the prelude's state into the loop.
+    student: Option<LoopedTransformer>,
+    bytes: usize,
+}
+
+impl Decoder {
+    /// Of any model.
+    ///
+    /// # Errors
+    /// A weight is no matrix where one is expected.
+    pub fn new(model: &dyn CausalLm, stored_as: StoredAs) -> Result<Self> {
+        let Anatomy { prelude, core, coda, student } = model.anatomy();
+        let (frame, mut store) = (model.frame(), Store::new(stored_as));
+        let mut layers = |blocks: &[Block]| {
+            blocks.iter().map(|block| Layer::new(block, &mut store)).collect::<Result<Vec<_>>>()
+        };
+        let (prelude, coda) = (layers(prelude)?, layers(coda)?);
+        let core = core.iter().map(|blocks| layers(blocks)).collect::<Result<_>>()?;
+        let (embed, head) = (store.matrix(&frame.embed)?, store.matrix(frame.head())?);
+        Ok(Self {
+            config: model.base().clone(),
+            embed,
+            head,
+            norm: numbers(&frame.norm)?,
+            inverse_frequencies: frame.inverse_frequencies.clone(),
+            prelude,
+            core,
+            coda,
+            student: student.cloned(),
+            bytes: store.bytes(),
+        })
+    }
+
+    /// The decoder it is, or was made from.
+    #[must_use]
+    pub fn base(&self) -> &TransformerConfig {
+        &self.config
+    }
+
+    /// Repetitions it was trained for; 1 for an unshared stack.
+    #[must_use]
+    pub fn repetitions(&self) -> usize {
+        self.core.len().max(1)
+    }
+
+    /// Whether it has a core that is repeated.
+    #[must_use]
+    pub fn is_looped(&self) -> bool {
+        !self.core.is_empty()
+    }
+
+    /// Of all matrices, each counted once.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// An empty cache for so many texts.
+    #[must_use]
+    pub fn new_cache(&self, texts: usize, sharing: CacheSharing) -> DecodeCache {
+        let core = self.core.first().map_or(0, Vec::len);
+        DecodeCache::new(texts, self.prelude.len() + core + self.coda.len(), sharing)
+    }
+
+    /// Reads new tokens after those in `cache`: `new` holds numbers of texts, rising, and what
+    /// follows in each. A policy that looks at outputs, and a cache that keeps a window, make the
+    /// tokens of a text come one after the other.
+    ///
+    /// # Errors
+    /// There is no repetition, or an id is past the vocabulary.
+    pub fn read(
+        &self,
+        new: &[(usize, &[u32])],
+        cache: &mut DecodeCache,
+        depth: Depth<'_>,
+    ) -> Result<Read> {
+        if depth.most == 0 {
+            return Err(Error::input("0 repetitions decode nothing, expected 1 or more"));
+        }
+        let window = matches!(cache.sharing, CacheSharing::Window(_));
+        if !self.is_looped() || !(window || depth.reads_output()) {
+            return self.pass(new, cache, depth);
+        }
+        let width = self.config.width;
+        let first: Vec<usize> = new
+            .iter()
+            .scan(0, |sum, (_, ids)| Some(std::mem::replace(sum, *sum + ids.len())))
+            .collect();
+        let tokens: usize = new.iter().map(|(_, ids)| ids.len()).sum();
+        let longest = new.iter().map(|(_, ids)| ids.len()).max().unwrap_or(0);
+        let mut all =
+            Read { normed: vec![0.0; tokens * width], repetitions: vec![0; tokens], probes: 0 };
+        for at in 0..longest {
+            let turn: Vec<usize> = (0..new.len()).filter(|&text| at < new[text].1.len()).collect();
+            let one: Vec<(usize, &[u32])> =
+                turn.iter().map(|&text| (new[text].0, &new[text].1[at..=at])).collect();
+            let read = self.pass(&one, cache, depth)?;
+            all.probes += read.probes;
+            for (i, &text) in turn.iter().enumerate() {
+                let to = first[text] + at;
+                all.repetitions[to] = read.repetitions[i];
+                all.normed[to * width..(to + 1) * width]
+                    .copy_from_slice(&read.normed[i * width..(i + 1) * width]);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Logits of normed states: (tokens, D) to (tokens, V).
+    ///
+    /// # Errors
+    /// The width differs.
+    pub fn logits(&self, normed: &[f32]) -> Result<Vec<f32>> {
+        let mut logits = vec![0.0; normed.len() / self.config.width * self.head.out()];
+        self.head.product(normed, &mut logits)?;
+        Ok(logits)
+    }
+
+    fn pass(
+        &self,
+        new: &[(usize, &[u32])],
+        cache: &mut DecodeCache,
+        depth: Depth<'_>,
+    ) -> Result<Read> {
+        let width = self.config.width;
+        let mut places = Vec::new();
+        let mut x = Vec::new();
+        for &(text, ids) in new {
+            for &id in ids {
+                if id as usize >= self.embed.out() {
+                    return Err(Error::input(format!(
+                        "token {id} is past the vocabulary of {}",
+                        self.embed.out()
+                    )));
+                }
+                places.push(Place { text, position: cache.tokens(text) });
+                cache.texts[text].repetitions.push(1);
+                x.resize(x.len() + width, 0.0);
+                let start = x.len() - width;
+                self.embed.row(id as usize, &mut x[start..])?;
+            }
+        }
+        let pass = Pass::new(places, &self.inverse_frequencies);
+        let all: Vec<usize> = (0..pass.places.len()).collect();
+        self.layers(&self.prelude, 0, None, &mut x, &all, &pass, cache)?;
+        let mut read = Read { repetitions: vec![1; all.len()], ..Read::default() };
+        if !self.core.is_empty() {
+            x = self.repeat(x, &pass, cache, depth, &mut read)?;
+        }
+        if read.normed.is_empty() {
+            self.coda(&mut x, &all, &pass, cache)?;
+            read.normed = normed(&x, &self.norm, self.config.norm_eps as f32);
+        }
+        Ok(read)
+    }
+
+    /// The core, until every token has stopped: the state each stopped with, (tokens, D). When
+    /// outputs were looked at, what coda and norm make of it is in `read` already.
+    fn repeat(
+        &self,
+        start: Vec<f32>,
+        pass: &Pass,
+        cache: &mut DecodeCache,
+        depth: Depth<'_>,
+        read: &mut Read,
+    ) -> Result<Vec<f32>> {
+        let width = self.config.width;
+        let first = self.prelude.len();
+        let mut active: Vec<usize> = (0..pass.places.len()).collect();
+        let mut running = Running::new(start, width, depth);
+        if depth.reads_output() {
+            read.normed = vec![0.0; running.state.len()];
+        }
+        for repetition in 1..=depth.most {
+            let mut x = rows(&running.state, width, &active);
+            x = self.inject(x, &running.start, width, &active, repetition)?;
+            for &token in &active {
+                let place = pass.places[token];
+                cache.texts[place.text].repetitions[place.position] = repetition;
+            }
+            let layers = &self.core[(repetition - 1).min(self.core.len() - 1)];
+            self.layers(layers, first, Some(repetition), &mut x, &active, pass, cache)?;
+            let mut said = Vec::new();
+            if depth.reads_output() {
+                let mut last = x.clone();
+                self.coda(&mut last, &active, pass, cache)?;
+                let last = normed(&last, &self.norm, self.config.norm_eps as f32);
+                said = self.logits(&last)?;
+                for (at, &token) in active.iter().enumerate() {
+                    read.normed[token * width..(token + 1) * width]
+                        .copy_from_slice(&last[at * width..(at + 1) * width]);
+                }
+                read.probes += active.len();
+            }
+            let stopped = running.after(repetition, &x, &active, &said);
+            for &token in &stopped {
+                read.repetitions[token] = repetition;
+                let core = first..first + layers.len();
+                cache.settle(pass.places[token].text, pass.places[token].position, core);
+            }
+            active.retain(|token| !stopped.contains(token));
+            if active.is_empty() {
+                break;
+            }
+        }
+        Ok(running.finish())
+    }
+
+    /// What the student adds of its prelude before a repetition, from 1.
+    fn inject(
+        &self,
+        x: Vec<f32>,
+        start: &[f32],
+        width: usize,
+        active: &[usize],
+        repetition: usize,
+    ) -> Result<Vec<f32>> {
+        let Some(student) = self.student.as_ref().filter(|student| student.injects()) else {
+            return Ok(x);
+        };
+        let tensor = |values: Vec<f32>| {
+            Ok::<_, Error>(Value::constant(Tensor::from_vec(
+                values,
+                (1, active.len(), width),
+                &Device::Cpu,
+            )?))
+        };
+        let (x, start) = (tensor(x)?, tensor(rows(start, width, active))?);
+        let injected = student.inject(&Tape::off(), &x, &start, repetition - 1)?;
+        Ok(host::Host::new(&injected.tensor().contiguous()?)?.to_vec())
+    }
+
+    fn coda(
+        &self,
+        x: &mut [f32],
+        active: &[usize],
+        pass: &Pass,
+        cache: &mut DecodeCache,
+    ) -> Result<()> {
+        let first = self.prelude.len() + self.core.first().map_or(0, Vec::len);
+        self.layers(&self.coda, first, None, x, active, pass, cache)
+    }
+
+    fn layers(
+        &self,
+        layers: &[Layer],
+        first: usize,
+        repetition: Option<usize>,
+        x: &mut [f32],
+        active: &[usize],
+        pass: &Pass,
+        cache: &mut DecodeCache,
+    ) -> Result<()> {
+        for (at, layer) in layers.iter().enumerate() {
+            layer.apply(x, active, Here { layer: first + at, repetition }, pass, cache)?;
+        }
+        Ok(())
+    }
+}

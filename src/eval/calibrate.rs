@@ -1,0 +1,100 @@
+//! Which gates and thresholds does a frozen student need?
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::traces::trace;
+use crate::data::EvaluationWindow;
+use crate::error::{Error, Result};
+use crate::halting::{Calibration, Halting, PolicyName, Risk, fit};
+use crate::model::{CausalLm, LoopedTransformer};
+use crate::observe::Observer;
+
+/// How a student is calibrated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CalibrateConfig {
+    /// What stopping early may cost.
+    pub risk: Risk,
+    /// Repetitions at most; those it was trained for when absent.
+    pub repetitions: Option<usize>,
+    /// Windows that are computed at once.
+    pub batch_rows: usize,
+    /// Of the order in which gates see tokens.
+    pub seed: u64,
+}
+
+impl Default for CalibrateConfig {
+    fn default() -> Self {
+        Self { risk: Risk::Kl(0.01), repetitions: None, batch_rows: 8, seed: 0 }
+    }
+}
+
+/// Fits every gate on the first half of `windows`, and chooses every threshold on the second:
+/// the one that keeps the risk with the fewest repetitions. `fingerprint` is the student's.
+///
+/// # Errors
+/// The models do not fit, there is too little text, the user stopped it, or a device fails.
+pub fn calibrate(
+    teacher: &dyn CausalLm,
+    student: &LoopedTransformer,
+    fingerprint: &str,
+    windows: &[EvaluationWindow],
+    config: &CalibrateConfig,
+    observer: &dyn Observer,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Halting> {
+    let repetitions = config.repetitions.unwrap_or(student.repetitions());
+    if repetitions < 2 {
+        return Err(Error::input(format!(
+            "with {repetitions} repetitions there is nothing to choose, expected 2 or more"
+        ))
+        .hint("give --repetitions"));
+    }
+    if teacher.base().vocabulary != student.base().vocabulary {
+        return Err(Error::input(format!(
+            "the student's vocabulary is {}, the teacher's {}: they cannot be compared",
+            student.base().vocabulary,
+            teacher.base().vocabulary
+        )));
+    }
+    let rows = config.batch_rows;
+    let traces = trace(teacher, student, windows, repetitions, rows, observer, stopped)?;
+    let first = traces.tokens() / 2;
+    let (learned, chosen) = traces.split(first);
+    observer.begin("fit", PolicyName::ALL.len() as u64, "policies");
+    let found = PolicyName::ALL.into_par_iter().map(|policy| {
+        let gate = fit::fit(policy, &learned, config.seed)?;
+        let curve = chosen.sweep(policy, gate.as_ref())?;
+        let point = curve.within(config.risk);
+        let threshold = point.ok_or_else(|| Error::internal("a curve without points"))?.threshold;
+        Ok(Calibration { threshold, gate, curve })
+    });
+    let policies: Result<Vec<Calibration>> = found.collect();
+    observer.end();
+    let policies = policies?;
+    let best = policies.iter().min_by(|a, b| {
+        let cost = |found| layers_per_token(student, found, config.risk);
+        cost(a).total_cmp(&cost(b))
+    });
+    Ok(Halting {
+        student: fingerprint.to_owned(),
+        repetitions,
+        width: student.base().width,
+        risk: config.risk,
+        best: best.map_or(PolicyName::Fixed, |best| best.curve.policy),
+        tokens: [learned.tokens(), chosen.tokens()],
+        policies,
+    })
+}
+
+/// Layers that a token goes through in the core, and, for policies that look at what the student
+/// would say, in coda and head before it stops: the head counts by its size.
+fn layers_per_token(student: &LoopedTransformer, found: &Calibration, risk: Risk) -> f64 {
+    let config = student.config();
+    let Some(point) = found.curve.within(risk) else { return f64::INFINITY };
+    let layer: usize =
+        config.base.layer_tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
+    let head = (config.base.vocabulary * config.base.width) as f64 / layer as f64;
+    let probes = if found.curve.policy.reads().output { point.mean_repetitions - 1.0 } else { 0.0 };
+    point.mean_repetitions * config.core_layers as f64 + probes * (config.coda_layers as f64 + head)
+}

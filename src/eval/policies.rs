@@ -1,0 +1,262 @@
+//! How good is a student that stops by a policy, and how far from the best there could be?
+
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use super::traces::{teacher_side, trace};
+use super::windows::{batches, targets};
+use crate::data::EvaluationWindow;
+use crate::decode::{CacheSharing, Decoder, Depth};
+use crate::error::{Error, Result};
+use crate::halting::calibration::oracle_area;
+use crate::halting::{Calibration, CurvePoint, Halting, PolicyName};
+use crate::model::{CausalLm, LoopedTransformer};
+use crate::nn::compare_each::compare_each;
+use crate::nn::head::{TeacherHead, mean};
+use crate::observe::Observer;
+
+/// Tokens that are decoded one by one to tell how fast that is.
+const TIMED_TOKENS: usize = 96;
+
+/// A student on a text, each token stopping by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PolicyScore {
+    /// The policy.
+    pub name: PolicyName,
+    /// Its threshold.
+    pub threshold: f64,
+    /// Repetitions of the core per token.
+    pub mean_repetitions: f64,
+    /// exp of the mean -log p of the next token.
+    #[serde(with = "super::finite")]
+    pub perplexity: f64,
+    /// KL(teacher || student) per token.
+    #[serde(with = "super::finite")]
+    pub kl_nats: f64,
+    /// How often student and teacher prefer the same token, 0..1.
+    pub agreement: f64,
+    /// Tokens that stopped after each repetition, (N).
+    pub stops: Vec<u64>,
+    /// Times per token that coda and head were computed to decide.
+    pub probes_per_token: f64,
+    /// Decoding one text, one token after the other.
+    pub tokens_per_s: f64,
+    /// Area under the share of answers that differ from those at N, over mean repetitions 1 to N.
+    pub area: f64,
+    /// How much of the area between fixed depth and the oracle is gone, 1 at best; none when those
+    /// are the same.
+    pub oracle_gap_closed: Option<f64>,
+    /// The same text at other thresholds; what other tokens keep is taken to go on to N.
+    pub curve: Vec<CurvePoint>,
+}
+
+/// The best there could be: every token stops at the first repetition from which its answer never
+/// changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OracleScore {
+    /// Repetitions of the core per token.
+    pub mean_repetitions: f64,
+    /// How often student and teacher prefer the same token, 0..1: as at N.
+    pub agreement: f64,
+    /// exp of the mean -log p of the next token.
+    #[serde(with = "super::finite")]
+    pub perplexity: f64,
+    /// KL(teacher || student) per token.
+    #[serde(with = "super::finite")]
+    pub kl_nats: f64,
+    /// As [`PolicyScore::area`], when the easiest tokens stop first.
+    pub area: f64,
+    /// Tokens whose answer settles after each repetition, (N).
+    pub stops: Vec<u64>,
+}
+
+/// What policies gave on a text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PolicyReport {
+    /// Each policy at its calibrated threshold.
+    pub policies: Vec<PolicyScore>,
+    /// The bound.
+    pub oracle: OracleScore,
+}
+
+/// Reads `windows` under every one of `names`, as decoding would: what a token sees of another is
+/// what that one computed before it stopped.
+///
+/// # Errors
+/// A policy was not calibrated, there is no text, the user stopped it, or a device fails.
+pub fn evaluate_policies(
+    teacher: &dyn CausalLm,
+    student: &LoopedTransformer,
+    decoder: &Decoder,
+    halting: &Halting,
+    names: &[PolicyName],
+    windows: &[EvaluationWindow],
+    rows: usize,
+    observer: &dyn Observer,
+    stopped: &dyn Fn() -> bool,
+) -> Result<PolicyReport> {
+    let repetitions = halting.repetitions;
+    let chosen: Vec<&Calibration> =
+        names.iter().map(|&name| halting.find(name)).collect::<Result<_>>()?;
+    let traces = trace(teacher, student, windows, repetitions, rows, observer, stopped)?;
+    let settled = traces.settled();
+    let oracle = traces.oracle();
+    let least = oracle_area(&settled, repetitions);
+    let first = traces.outcome(0.0, |_| 1).changed;
+    let fixed = traces.sweep(PolicyName::Fixed, None)?.area(first, repetitions);
+    let batches = batches(windows, rows);
+    let sides: Vec<TeacherHead> =
+        batches.iter().map(|batch| teacher_side(teacher, batch)).collect::<Result<_>>()?;
+    observer.begin("policies", (chosen.len() * batches.len()) as u64, "batches");
+    let mut done = 0;
+    let mut one = |found: &Calibration| {
+        let (policy, threshold) = found.policy(None)?;
+        let gate = found.gate.as_ref();
+        let depth = Depth { most: repetitions, policy: Some((&*policy, gate)) };
+        let mut sums = Sums { stops: vec![0; repetitions], ..Sums::default() };
+        for (batch, side) in batches.iter().zip(&sides) {
+            if stopped() {
+                return Err(Error::interrupted("stopped while evaluating policies"));
+            }
+            sums.add(decoder, student, batch, side, depth)?;
+            done += 1;
+            observer.advance(done, found.curve.policy.name());
+        }
+        let curve = traces.sweep(found.curve.policy, gate)?;
+        let area = curve.area(first, repetitions);
+        let tokens = sums.tokens.max(1.0);
+        Ok(PolicyScore {
+            name: found.curve.policy,
+            threshold,
+            mean_repetitions: sums.repetitions / tokens,
+            perplexity: (sums.nll / tokens).exp(),
+            kl_nats: sums.kl / tokens,
+            agreement: sums.agreed / tokens,
+            stops: sums.stops,
+            probes_per_token: sums.probes / tokens,
+            tokens_per_s: speed(decoder, &batches[0][0].tokens, depth)?,
+            area,
+            oracle_gap_closed: (fixed - least > 1e-9).then(|| (fixed - area) / (fixed - least)),
+            curve: curve.points,
+        })
+    };
+    let policies: Result<Vec<PolicyScore>> = chosen.into_iter().map(&mut one).collect();
+    observer.end();
+    Ok(PolicyReport {
+        policies: policies?,
+        oracle: OracleScore {
+            mean_repetitions: oracle.mean_repetitions,
+            agreement: oracle.agreement,
+            perplexity: oracle.nll_nats.exp(),
+            kl_nats: oracle.kl_nats,
+            area: least,
+            stops: oracle.stops,
+        },
+    })
+}
+
+#[derive(Default)]
+struct Sums {
+    tokens: f64,
+    repetitions: f64,
+    nll: f64,
+    kl: f64,
+    agreed: f64,
+    probes: f64,
+    stops: Vec<u64>,
+}
+
+impl Sums {
+    fn add(
+        &mut self,
+        decoder: &Decoder,
+        student: &LoopedTransformer,
+        batch: &[&EvaluationWindow],
+        side: &TeacherHead,
+        depth: Depth<'_>,
+    ) -> Result<()> {
+        let mut cache = decoder.new_cache(batch.len(), CacheSharing::Last);
+        let inputs = |window: &'_ &EvaluationWindow| window.tokens.len() - 1;
+        let new: Vec<(usize, &[u32])> = batch
+            .iter()
+            .enumerate()
+            .map(|(text, window)| (text, &window.tokens[..inputs(window)]))
+            .collect();
+        let read = decoder.read(&new, &mut cache, depth)?;
+        let (targets, width) = (targets(batch), student.base().width);
+        let count = targets.len();
+        let normed = Tensor::from_vec(read.normed, (1, count, width), &Device::Cpu)?;
+        let head = student.frame().head();
+        let normed = normed.to_device(head.tensor().device())?;
+        let (_, terms) = compare_each(side, &[normed], head, &targets)?;
+        let terms = &terms[0];
+        let count = count as f64;
+        self.tokens += count;
+        self.nll += count * mean(&terms.cross_entropy);
+        self.kl += count * mean(&terms.kl);
+        self.agreed += terms.agree.iter().filter(|&&agree| agree).count() as f64;
+        self.probes += read.probes as f64;
+        for repetitions in read.repetitions {
+            self.repetitions += repetitions as f64;
+            self.stops[repetitions - 1] += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Tokens of one text a second, one after the other, with the logits of each.
+fn speed(decoder: &Decoder, tokens: &[u32], depth: Depth<'_>) -> Result<f64> {
+    let mut cache = decoder.new_cache(1, CacheSharing::Last);
+    let tokens = &tokens[..tokens.len().min(TIMED_TOKENS)];
+    let start = Instant::now();
+    for id in tokens.chunks(1) {
+        let read = decoder.read(&[(0, id)], &mut cache, depth)?;
+        decoder.logits(&read.normed)?;
+    }
+    Ok(tokens.len() as f64 / start.elapsed().as_secs_f64().max(1e-9))
+}
+
+impl PolicyReport {
+    /// Policies beside the oracle: a head, then rows of as many cells.
+    #[must_use]
+    pub fn table(&self) -> Vec<Vec<String>> {
+        let head = [
+            "policy",
+            "threshold",
+            "mean repetitions",
+            "perplexity",
+            "KL nats",
+            "top-1",
+            "tokens/s",
+            "gap closed",
+        ];
+        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
+        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        rows.extend(self.policies.iter().map(|score| {
+            vec![
+                score.name.to_string(),
+                format!("{:.4}", score.threshold),
+                format!("{:.2}", score.mean_repetitions),
+                format!("{:.2}", score.perplexity),
+                format!("{:.3}", score.kl_nats),
+                percent(score.agreement),
+                format!("{:.0}", score.tokens_per_s),
+                score.oracle_gap_closed.map_or_else(|| "-".to_owned(), percent),
+            ]
+        }));
+        let oracle = &self.oracle;
+        rows.push(vec![
+            "oracle".to_owned(),
+            String::new(),
+            format!("{:.2}", oracle.mean_repetitions),
+            format!("{:.2}", oracle.perplexity),
+            format!("{:.3}", oracle.kl_nats),
+            percent(oracle.agreement),
+            String::new(),
+            percent(1.0),
+        ]);
+        rows
+    }
+}

@@ -1,0 +1,177 @@
+//! Does a token read at its own depth see and say what it should?
+
+use candle_core::{Device, Tensor};
+use factorexe::decode::{CacheSharing, Decoder, Depth, Read};
+use factorexe::halting::{Gate, HaltingPolicy, PolicyName};
+use factorexe::model::{CausalLm, LoopedTransformer, Relaxation, Transformer};
+use factorexe::nn::stored::StoredAs;
+use factorexe::nn::{Tape, Value};
+
+use crate::support::{random_params, tiny_config, tiny_looped};
+
+/// Of the largest number: the kernels of a few rows and of many add in another order.
+const TOLERANCE: f32 = 2e-5;
+
+fn student() -> LoopedTransformer {
+    let config = factorexe::model::LoopedConfig {
+        repetitions: 3,
+        ..tiny_looped(Relaxation::Lora { rank: 2 })
+    };
+    LoopedTransformer::new(&config, &random_params(&config.tensors()).tensors()).unwrap()
+}
+
+fn text(seed: u32, length: usize) -> Vec<u32> {
+    (0..length as u32).map(|i| (i * 7 + seed * 13 + i * i * seed) % 37).collect()
+}
+
+#[track_caller]
+fn assert_near(found: &[f32], expected: &[f32]) {
+    assert_eq!(found.len(), expected.len());
+    let scale = expected.iter().fold(1.0_f32, |high, x| high.max(x.abs()));
+    let worst = found.iter().zip(expected).fold(0.0_f32, |high, (x, y)| high.max((x - y).abs()));
+    assert!(worst <= TOLERANCE * scale, "off by {worst} of {scale}");
+}
+
+/// Normed last states by the model that trains, every token at `repetitions`.
+fn reference(model: &dyn CausalLm, ids: &[u32], repetitions: usize) -> Vec<f32> {
+    let (tape, frame) = (Tape::off(), model.frame());
+    let ids = Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+    let states = model.states(&tape, &ids, repetitions).unwrap();
+    let last = Value::constant(states.last().unwrap().tensor().clone());
+    frame.normed(&tape, &last).unwrap().tensor().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn at_a_fixed_depth_it_says_what_the_trained_model_says() {
+    let student = student();
+    let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
+    let ids = text(1, 23);
+    for repetitions in [1, 2, 3, 7] {
+        let mut cache = decoder.new_cache(1, CacheSharing::Last);
+        let read = decoder.read(&[(0, &ids)], &mut cache, Depth::fixed(repetitions)).unwrap();
+        assert_near(&read.normed, &reference(&student, &ids, repetitions));
+        assert!(read.repetitions.iter().all(|&r| r == repetitions));
+    }
+    let config = tiny_config(4);
+    let deep = Transformer::new(&config, &random_params(&config.tensors()).tensors()).unwrap();
+    let decoder = Decoder::new(&deep, StoredAs::F32).unwrap();
+    let mut cache = decoder.new_cache(1, CacheSharing::Last);
+    let read = decoder.read(&[(0, &ids)], &mut cache, Depth::fixed(1)).unwrap();
+    assert_near(&read.normed, &reference(&deep, &ids, 1));
+    let normed = Tensor::from_vec(read.normed.clone(), (23, 16), &Device::Cpu).unwrap();
+    let head = deep.frame().head().tensor().t().unwrap();
+    let expected = normed.matmul(&head).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    assert_near(&decoder.logits(&read.normed).unwrap(), &expected);
+}
+
+type Chosen = (PolicyName, Box<dyn HaltingPolicy>, Gate);
+
+/// Every policy at a threshold at which tokens of a random model stop at different depths.
+fn policies(decoder: &Decoder) -> Vec<Chosen> {
+    let mut gate = Gate::new(16, 3, 0.0);
+    for (i, weight) in gate.weight.iter_mut().enumerate() {
+        *weight = ((i * 5 % 7) as f32 - 3.0) * 0.4;
+    }
+    let choose = |name: PolicyName| {
+        let thresholds = (1..100).map(|i| f64::from(i) * 0.02).chain([1.0, 2.0]);
+        let made = thresholds.filter_map(|threshold| name.with(threshold).ok());
+        let mut chosen = made.map(|policy| (name, policy, gate.clone()));
+        let spreads = |chosen: &Chosen| {
+            let mut cache = decoder.new_cache(1, CacheSharing::Last);
+            let ids = text(2, 19);
+            let read = decoder.read(&[(0, &ids)], &mut cache, depth(chosen)).unwrap();
+            let (least, most) = (read.repetitions.iter().min(), read.repetitions.iter().max());
+            name == PolicyName::Fixed || least < most
+        };
+        chosen.find(spreads).unwrap_or_else(|| panic!("{name} stops all tokens at one depth"))
+    };
+    PolicyName::ALL.map(choose).into_iter().collect()
+}
+
+fn depth(policy: &Chosen) -> Depth<'_> {
+    Depth { most: 4, policy: Some((&*policy.1, Some(&policy.2))) }
+}
+
+const SHARING: [CacheSharing; 4] =
+    [CacheSharing::Last, CacheSharing::Own, CacheSharing::Window(1), CacheSharing::Window(2)];
+
+#[test]
+fn token_by_token_is_what_all_at_once_is_at_every_policy_and_sharing() {
+    let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
+    let ids = text(2, 19);
+    for policy in &policies(&decoder) {
+        for sharing in SHARING {
+            let mut cache = decoder.new_cache(1, sharing);
+            let all = decoder.read(&[(0, &ids)], &mut cache, depth(policy)).unwrap();
+            let mut cache = decoder.new_cache(1, sharing);
+            let mut one = Read::default();
+            for id in ids.chunks(1) {
+                let read = decoder.read(&[(0, id)], &mut cache, depth(policy)).unwrap();
+                one.normed.extend(read.normed);
+                one.repetitions.extend(read.repetitions);
+            }
+            assert_eq!(one.repetitions, all.repetitions, "{} {sharing:?}", policy.0);
+            assert_near(&one.normed, &all.normed);
+            assert_eq!(cache.repetitions(0), all.repetitions);
+        }
+    }
+}
+
+#[test]
+fn texts_of_a_batch_do_not_see_each_other() {
+    let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
+    // Ragged: 5, 14 and 9 tokens, then 3, 0 and 2 more.
+    let texts = [text(3, 8), text(4, 14), text(5, 11)];
+    for policy in &policies(&decoder) {
+        for sharing in SHARING {
+            let mut cache = decoder.new_cache(3, sharing);
+            let depth = depth(policy);
+            let first: [(usize, &[u32]); 3] =
+                [(0, &texts[0][..5]), (1, &texts[1]), (2, &texts[2][..9])];
+            let first = decoder.read(&first, &mut cache, depth).unwrap();
+            let second: [(usize, &[u32]); 2] = [(0, &texts[0][5..]), (2, &texts[2][9..])];
+            let second = decoder.read(&second, &mut cache, depth).unwrap();
+            for (text, ids) in texts.iter().enumerate() {
+                let mut alone = decoder.new_cache(1, sharing);
+                let alone = decoder.read(&[(0, ids)], &mut alone, depth).unwrap();
+                let parts = [(0..5, 0..3), (5..19, 0..0), (19..28, 3..5)][text].clone();
+                let repetitions =
+                    [&first.repetitions[parts.0.clone()], &second.repetitions[parts.1.clone()]];
+                assert_eq!(repetitions.concat(), alone.repetitions, "{} {sharing:?}", policy.0);
+                let rows = |read: &Read, part: std::ops::Range<usize>| {
+                    read.normed[part.start * 16..part.end * 16].to_vec()
+                };
+                let both = [rows(&first, parts.0), rows(&second, parts.1)].concat();
+                assert_near(&both, &alone.normed);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_forgotten_can_be_read_again() {
+    let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
+    let ids = text(6, 12);
+    let policy = &policies(&decoder)[6];
+    for sharing in SHARING {
+        let mut cache = decoder.new_cache(1, sharing);
+        decoder.read(&[(0, &ids[..6])], &mut cache, depth(policy)).unwrap();
+        decoder.read(&[(0, &[3, 1, 4])], &mut cache, depth(policy)).unwrap();
+        cache.truncate(0, 6);
+        let again = decoder.read(&[(0, &ids[6..])], &mut cache, depth(policy)).unwrap();
+        let mut fresh = decoder.new_cache(1, sharing);
+        let whole = decoder.read(&[(0, &ids)], &mut fresh, depth(policy)).unwrap();
+        assert_near(&again.normed, &whole.normed[6 * 16..]);
+    }
+}
+
+#[test]
+fn a_token_without_a_row_and_a_depth_of_nothing_are_refused() {
+    let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
+    let mut cache = decoder.new_cache(1, CacheSharing::Last);
+    let error = decoder.read(&[(0, &[37])], &mut cache, Depth::fixed(1)).unwrap_err();
+    assert!(error.to_string().contains("past the vocabulary"), "{error}");
+    assert_eq!(cache.tokens(0), 0, "nothing is kept of a pass that failed");
+    let error = decoder.read(&[(0, &[3])], &mut cache, Depth::fixed(0)).unwrap_err();
+    assert!(error.to_string().contains("0 repetitions"), "{error}");
+}
