@@ -2,7 +2,10 @@
 
 use candle_core::{D, Device, Tensor};
 use factorexe::data::{SpecialTokens, Tokenizer};
-use factorexe::generate::{Continuation, End, GenerateConfig, Generator};
+use factorexe::generate::{
+    Continuation, End, GenerateConfig, Generator, ReadConfig, Speculation, Stopping,
+};
+use factorexe::halting::PolicyName;
 use factorexe::hub::Source;
 use factorexe::model::{
     CausalLm, LoopedConfig, LoopedTransformer, Relaxation, Transformer, TransformerConfig,
@@ -105,6 +108,95 @@ fn the_same_seed_writes_the_same_text() {
     assert_eq!(write(&narrow), greedy);
 }
 
+fn reading(
+    model: &dyn CausalLm,
+    prompts: &[&str],
+    read: ReadConfig,
+    c: &GenerateConfig,
+) -> Vec<Continuation> {
+    let tokenizer = tokenizer();
+    let generator = Generator::reading(model, &tokenizer, c, read).unwrap();
+    generator.generate_all(prompts, &mut |_, _| true).unwrap()
+}
+
+#[test]
+fn prompts_of_a_batch_are_continued_as_each_alone() {
+    let model = looped();
+    let prompts = ["the", "the state of the union is strong", "naïve", "is"];
+    let change = |threshold: f64| {
+        let policy = PolicyName::Change.with(threshold).unwrap();
+        ReadConfig { stopping: Some(Stopping { policy, gate: None }), ..Default::default() }
+    };
+    for how in [GenerateConfig { max_tokens: 14, ..Default::default() }, drawn(3)] {
+        let how = GenerateConfig { repetitions: Some(4), ..how };
+        for threshold in [0.0, 0.6, 0.8] {
+            let all = reading(&model, &prompts, change(threshold), &how);
+            for (prompt, all) in prompts.iter().zip(&all) {
+                let alone = &reading(&model, &[prompt], change(threshold), &how)[0];
+                assert_eq!((&all.tokens, &all.text), (&alone.tokens, &alone.text));
+                assert_eq!(all.repetitions, alone.repetitions);
+                assert_eq!(all.tokens.len(), all.repetitions.len());
+            }
+        }
+    }
+    let how = GenerateConfig { max_tokens: 30, repetitions: Some(4), ..Default::default() };
+    let depths = &reading(&model, &["the"], change(0.6), &how)[0].repetitions;
+    assert!(depths.iter().min() < depths.iter().max(), "every token stopped at {depths:?}");
+}
+
+#[test]
+fn drafts_change_nothing_about_a_greedy_text() {
+    let model = looped();
+    let config = GenerateConfig { max_tokens: 25, repetitions: Some(3), ..Default::default() };
+    let plain = &reading(&model, &["the state"], ReadConfig::default(), &config)[0];
+    for (repetitions, tokens) in [(1, 1), (1, 4), (2, 3), (2, 9)] {
+        let speculation = Some(Speculation { repetitions, tokens });
+        let read = ReadConfig { speculation, ..Default::default() };
+        let found = &reading(&model, &["the state"], read, &config)[0];
+        assert_eq!((&found.tokens, found.end), (&plain.tokens, plain.end));
+        let [made, kept] = found.drafted;
+        assert!(made > 0 && kept < made, "{made} {kept}");
+    }
+}
+
+/// The second token of many short texts, drawn with and without drafts: two counts of one
+/// distribution.
+#[test]
+fn drafts_change_nothing_about_the_distribution() {
+    let model = looped();
+    let count = |speculation: Option<Speculation>, seeds: std::ops::Range<u64>| {
+        let mut counts = std::collections::BTreeMap::new();
+        for seed in seeds {
+            let config = GenerateConfig { max_tokens: 2, top_k: Some(4), ..drawn(seed) };
+            let read = ReadConfig { speculation, ..Default::default() };
+            let tokens = &reading(&model, &["the"], read, &config)[0].tokens;
+            *counts.entry(tokens.clone()).or_insert(0.0) += 1.0;
+        }
+        counts
+    };
+    let plain = count(None, 0..1500);
+    let drafts = count(Some(Speculation { repetitions: 1, tokens: 2 }), 5000..6500);
+    let (mut chi_square, mut freedom) = (0.0, -1.0_f64);
+    for (tokens, a) in &plain {
+        let b = drafts.get(tokens).copied().unwrap_or(0.0);
+        chi_square += (a - b) * (a - b) / (a + b);
+        freedom += 1.0;
+    }
+    assert!(freedom >= 5.0, "{plain:?}");
+    // Mean k and deviation sqrt(2 k): four deviations.
+    assert!(chi_square < freedom + 4.0 * (2.0 * freedom).sqrt(), "{chi_square} of {freedom}");
+}
+
+#[test]
+fn drafts_that_make_no_sense_are_refused() {
+    let (model, tokenizer, config) = (looped(), tokenizer(), GenerateConfig::default());
+    for (repetitions, tokens) in [(0, 4), (2, 4), (1, 0)] {
+        let speculation = Some(Speculation { repetitions, tokens });
+        let read = ReadConfig { speculation, ..Default::default() };
+        assert!(Generator::reading(&model, &tokenizer, &config, read).is_err());
+    }
+}
+
 #[test]
 fn pieces_are_whole_characters_and_add_up() {
     let (model, tokenizer) = (model(config()), tokenizer());
@@ -191,6 +283,8 @@ fn values_that_draw_nothing_are_refused() {
         (GenerateConfig { temperature: f64::NAN, ..Default::default() }, "temperature"),
         (GenerateConfig { top_k: Some(0), ..Default::default() }, "top_k"),
         (GenerateConfig { top_p: Some(1.5), ..Default::default() }, "top_p"),
+        (GenerateConfig { min_p: Some(0.0), ..Default::default() }, "min_p"),
+        (GenerateConfig { repetition_penalty: 0.0, ..Default::default() }, "repetition_penalty"),
         (GenerateConfig { repetitions: Some(0), ..Default::default() }, "repetitions"),
         (GenerateConfig { stop: vec![String::new()], ..Default::default() }, "stop"),
     ] {

@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use super::bench_args::BenchCommand;
+use super::depth_args::DepthArgs;
 use super::size::size;
 use crate::error::Error;
 use crate::halting::Risk;
@@ -274,8 +275,11 @@ pub(super) struct GenerateArgs {
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub(super) model: String,
     /// The text to continue; `-` reads it from stdin
-    #[arg(long)]
+    #[arg(long, required_unless_present = "prompts", default_value = "")]
     pub(super) prompt: String,
+    /// A file of texts to continue together, one a line
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt", value_hint = ValueHint::FilePath)]
+    pub(super) prompts: Option<PathBuf>,
     /// Most tokens to write
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub(super) max_tokens: usize,
@@ -288,18 +292,32 @@ pub(super) struct GenerateArgs {
     /// Draw from the likeliest tokens that together have this probability
     #[arg(long, value_name = "P")]
     pub(super) top_p: Option<f64>,
+    /// Draw from tokens at least this share as likely as the likeliest
+    #[arg(long, value_name = "P")]
+    pub(super) min_p: Option<f64>,
+    /// Make tokens that came before less likely; 1 does nothing
+    #[arg(long, default_value_t = 1.0, value_name = "BY")]
+    pub(super) repetition_penalty: f64,
     /// Of the draws
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
     /// End before this text; may be given again
     #[arg(long, value_name = "TEXT")]
     pub(super) stop: Vec<String>,
-    /// Repetitions of the core [default: as many as trained]
+    /// Repetitions of the core, the most under a policy [default: as many as trained]
     #[arg(long, value_name = "N")]
     pub(super) repetitions: Option<usize>,
+    /// Draft by so few repetitions, verify at full depth: the same text, perhaps sooner
+    #[arg(long, value_name = "N")]
+    pub(super) speculate: Option<usize>,
+    /// Tokens of a draft
+    #[arg(long, default_value_t = 4, value_name = "N", requires = "speculate")]
+    pub(super) draft_tokens: usize,
     /// Put the prompt into the model's chat template
     #[arg(long)]
     pub(super) chat: bool,
+    #[command(flatten)]
+    pub(super) depth: DepthArgs,
 }
 
 #[derive(Debug, Args)]

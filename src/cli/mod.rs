@@ -4,6 +4,8 @@ mod args;
 mod bench;
 mod bench_args;
 mod calibrate;
+mod depth;
+mod depth_args;
 mod evaluate;
 mod export;
 mod failure;

@@ -1,6 +1,5 @@
 //! How is the next token chosen, and when is a text over?
 
-use candle_transformers::generation::Sampling;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,11 +19,18 @@ pub struct GenerateConfig {
     /// Draw from the likeliest tokens that together have this probability only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
+    /// Draw from tokens at least this share as likely as the likeliest only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_p: Option<f64>,
+    /// Divides the logits of tokens that came before, multiplies them where they are negative; 1
+    /// does nothing.
+    pub repetition_penalty: f64,
     /// Of the draws.
     pub seed: u64,
     /// The continuation ends before any of these texts.
     pub stop: Vec<String>,
-    /// Repetitions of the core; those it was trained for when absent.
+    /// Repetitions of the core, or the most when a policy decides; those it was trained for when
+    /// absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repetitions: Option<usize>,
 }
@@ -36,6 +42,8 @@ impl Default for GenerateConfig {
             temperature: 0.0,
             top_k: None,
             top_p: None,
+            min_p: None,
+            repetition_penalty: 1.0,
             seed: 0,
             stop: Vec::new(),
             repetitions: None,
@@ -56,8 +64,14 @@ impl GenerateConfig {
         if self.top_k == Some(0) {
             return refuse("top_k is 0, expected 1 or more".to_owned());
         }
-        if let Some(p) = self.top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
-            return refuse(format!("top_p is {p}, expected a number above 0 and up to 1"));
+        for (name, share) in [("top_p", self.top_p), ("min_p", self.min_p)] {
+            if let Some(p) = share.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
+                return refuse(format!("{name} is {p}, expected a number above 0 and up to 1"));
+            }
+        }
+        if !self.repetition_penalty.is_finite() || self.repetition_penalty <= 0.0 {
+            let penalty = self.repetition_penalty;
+            return refuse(format!("repetition_penalty is {penalty}, expected a number above 0"));
         }
         if self.repetitions == Some(0) {
             return refuse("repetitions is 0, expected 1 or more".to_owned());
@@ -66,17 +80,5 @@ impl GenerateConfig {
             return refuse("an empty text to stop at is everywhere".to_owned());
         }
         Ok(())
-    }
-
-    pub(super) fn sampling(&self) -> Sampling {
-        let temperature = self.temperature;
-        match (self.top_k, self.top_p) {
-            // Logits divided by less overflow.
-            _ if temperature < 1e-7 => Sampling::ArgMax,
-            (None, None) => Sampling::All { temperature },
-            (Some(k), None) => Sampling::TopK { k, temperature },
-            (None, Some(p)) => Sampling::TopP { p, temperature },
-            (Some(k), Some(p)) => Sampling::TopKThenTopP { k, p, temperature },
-        }
     }
 }

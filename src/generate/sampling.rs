@@ -1,0 +1,239 @@
+//! From which tokens is the next one drawn, and with which probabilities?
+
+use rand::Rng;
+
+use super::config::GenerateConfig;
+use crate::error::{Error, Result};
+
+/// Below this a temperature takes the likeliest token: logits divided by less overflow.
+const COLD: f64 = 1e-7;
+
+/// Tokens that may come next with their probabilities, which sum to one; likeliest first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidates(Vec<(u32, f32)>);
+
+impl Candidates {
+    /// What `config` makes of `logits`, (V), after the tokens `before`, the prompt's among them.
+    /// In the order of transformers: repetition penalty, temperature, top-k, top-p, min-p.
+    ///
+    /// # Errors
+    /// The highest logit is not finite.
+    pub fn new(logits: &[f32], before: &[u32], config: &GenerateConfig) -> Result<Self> {
+        let mut logits: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+        penalise(&mut logits, before, config.repetition_penalty as f32);
+        let highest = logits.iter().fold(f32::NEG_INFINITY, |most, (_, logit)| most.max(*logit));
+        let damaged = logits.iter().any(|(_, logit)| logit.is_nan());
+        if damaged || !highest.is_finite() {
+            let found = if damaged { f32::NAN } else { highest };
+            return Err(Error::input(format!("the model's highest logit is {found}")).hint(
+                "its weights are damaged or its training diverged; at far more repetitions \
+                       than trained, use fewer",
+            ));
+        }
+        if config.temperature < COLD {
+            let top = logits.iter().find(|(_, logit)| *logit == highest).map_or(0, |(id, _)| *id);
+            return Ok(Self(vec![(top, 1.0)]));
+        }
+        let temperature = config.temperature as f32;
+        for (_, logit) in &mut logits {
+            *logit = ((*logit - highest) / temperature).exp();
+        }
+        let likelier = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        if let Some(k) = config.top_k.filter(|k| *k < logits.len()) {
+            logits.select_nth_unstable_by(k, likelier);
+            logits.truncate(k);
+        }
+        logits.sort_unstable_by(likelier);
+        if let Some(p) = config.top_p {
+            let whole: f64 = logits.iter().map(|(_, weight)| f64::from(*weight)).sum();
+            let mut sum = 0.0;
+            let enough = logits.iter().position(|(_, weight)| {
+                sum += f64::from(*weight);
+                sum >= p * whole
+            });
+            logits.truncate(enough.map_or(logits.len(), |last| last + 1));
+        }
+        if let Some(least) = config.min_p {
+            let least = least as f32 * logits[0].1;
+            let kept = logits.iter().take_while(|(_, weight)| *weight >= least).count();
+            logits.truncate(kept.max(1));
+        }
+        Ok(Self::normalised(logits))
+    }
+
+    fn normalised(mut weights: Vec<(u32, f32)>) -> Self {
+        let whole: f64 = weights.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        for (_, weight) in &mut weights {
+            *weight = (f64::from(*weight) / whole) as f32;
+        }
+        Self(weights)
+    }
+
+    /// One of them.
+    pub fn draw(&self, rng: &mut impl Rng) -> u32 {
+        if self.0.len() == 1 {
+            return self.0[0].0;
+        }
+        let place: f64 = rng.random();
+        let mut sum = 0.0;
+        let drawn = self.0.iter().find(|(_, probability)| {
+            sum += f64::from(*probability);
+            place < sum
+        });
+        drawn.or(self.0.last()).map_or(0, |(id, _)| *id)
+    }
+
+    /// Its probability of being drawn.
+    #[must_use]
+    pub fn probability(&self, token: u32) -> f32 {
+        self.0.iter().find(|(id, _)| *id == token).map_or(0.0, |(_, probability)| *probability)
+    }
+
+    /// Takes a token that was drawn from `draft`, or another: what comes out is distributed as if
+    /// it had been drawn from these. The token is kept with probability min(1, p / q), otherwise
+    /// one is drawn from max(p - q, 0). Leviathan et al. 2023.
+    pub fn verify(&self, token: u32, draft: &Self, rng: &mut impl Rng) -> (u32, bool) {
+        let (p, q) = (self.probability(token), draft.probability(token));
+        if p >= q || rng.random::<f32>() * q < p {
+            return (token, true);
+        }
+        let by_id: std::collections::HashMap<u32, f32> = draft.0.iter().copied().collect();
+        let more = |&(id, p): &(u32, f32)| {
+            let more = p - by_id.get(&id).copied().unwrap_or_default();
+            (more > 0.0).then_some((id, more))
+        };
+        let rest: Vec<(u32, f32)> = self.0.iter().filter_map(more).collect();
+        if rest.is_empty() {
+            // Rounding alone made p fall short of q.
+            return (self.draw(rng), false);
+        }
+        (Self::normalised(rest).draw(rng), false)
+    }
+}
+
+/// Tokens that came before are made less likely. Keskar et al. 2019.
+fn penalise(logits: &mut [(u32, f32)], before: &[u32], penalty: f32) {
+    if penalty == 1.0 {
+        return;
+    }
+    let mut before = before.to_vec();
+    before.sort_unstable();
+    before.dedup();
+    for token in before {
+        if let Some((_, logit)) = logits.get_mut(token as usize) {
+            *logit = if *logit > 0.0 { *logit / penalty } else { *logit * penalty };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    const PROBABILITIES: [f32; 5] = [0.1, 0.4, 0.2, 0.25, 0.05];
+
+    fn logits(probabilities: &[f32]) -> Vec<f32> {
+        probabilities.iter().map(|p| p.ln() + 2.0).collect()
+    }
+
+    fn warm() -> GenerateConfig {
+        GenerateConfig { temperature: 1.0, ..GenerateConfig::default() }
+    }
+
+    fn of(config: &GenerateConfig) -> Candidates {
+        Candidates::new(&logits(&PROBABILITIES), &[], config).unwrap()
+    }
+
+    #[track_caller]
+    fn assert_near(found: &Candidates, expected: &[(u32, f32)]) {
+        let ids: Vec<u32> = found.0.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, expected.iter().map(|(id, _)| *id).collect::<Vec<_>>());
+        for ((_, found), (_, expected)) in found.0.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn each_filter_leaves_what_it_says() {
+        let all = [(1, 0.4), (3, 0.25), (2, 0.2), (0, 0.1), (4, 0.05)];
+        assert_near(&of(&warm()), &all);
+        let two = [(1, 0.4 / 0.65), (3, 0.25 / 0.65)];
+        assert_near(&of(&GenerateConfig { top_k: Some(2), ..warm() }), &two);
+        assert_near(&of(&GenerateConfig { top_p: Some(0.6), ..warm() }), &two);
+        assert_near(&of(&GenerateConfig { min_p: Some(0.6), ..warm() }), &two);
+        assert_near(&of(&GenerateConfig { top_p: Some(1e-9), ..warm() }), &[(1, 1.0)]);
+        assert_near(&of(&GenerateConfig::default()), &[(1, 1.0)]);
+        // Squared and normalised at half the temperature.
+        let squares: f32 = PROBABILITIES.iter().map(|p| p * p).sum();
+        let cold = of(&GenerateConfig { temperature: 0.5, ..warm() });
+        assert_near(&cold, &all.map(|(id, p)| (id, p * p / squares)));
+    }
+
+    #[test]
+    fn a_token_that_came_before_is_less_likely() {
+        let config = GenerateConfig { repetition_penalty: 2.0, ..GenerateConfig::default() };
+        let found = Candidates::new(&[1.0, 1.9, -0.5], &[1, 1, 9], &config).unwrap();
+        assert_eq!(found.0, [(0, 1.0)]);
+        let found = Candidates::new(&[-1.0, -0.6, -3.0], &[1], &config).unwrap();
+        assert_eq!(found.0, [(0, 1.0)]);
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_are_refused_and_equals_are_the_first() {
+        for damaged in [[0.0, f32::NAN], [0.0, f32::INFINITY], [f32::NEG_INFINITY; 2]] {
+            assert!(Candidates::new(&damaged, &[], &warm()).is_err());
+        }
+        let equal = Candidates::new(&[1.0, 3.0, 3.0], &[], &GenerateConfig::default()).unwrap();
+        assert_eq!(equal.0, [(1, 1.0)]);
+    }
+
+    /// Chi-square of counts against probabilities.
+    fn chi_square(counts: &[f64], probabilities: &[f32]) -> f64 {
+        let draws: f64 = counts.iter().sum();
+        let each = counts.iter().zip(probabilities).map(|(count, p)| {
+            let expected = f64::from(*p) * draws;
+            (count - expected).powi(2) / expected
+        });
+        each.sum()
+    }
+
+    #[test]
+    fn what_verification_lets_through_is_distributed_as_the_target() {
+        let target = of(&warm());
+        let draft = logits(&[0.35, 0.1, 0.3, 0.05, 0.2]);
+        let draft = Candidates::new(&draft, &[], &GenerateConfig { top_k: Some(4), ..warm() });
+        let (draft, mut rng) = (draft.unwrap(), ChaCha8Rng::seed_from_u64(7));
+        let (mut counts, mut kept) = ([0.0; 5], 0.0);
+        for _ in 0..100_000 {
+            let token = draft.draw(&mut rng);
+            let (token, accepted) = target.verify(token, &draft, &mut rng);
+            counts[token as usize] += 1.0;
+            kept += f64::from(u8::from(accepted));
+        }
+        // 0.999 of chi-square with 4 degrees of freedom lies below 18.5.
+        assert!(chi_square(&counts, &PROBABILITIES) < 18.5, "{counts:?}");
+        // sum of min(p, q), q without token 3: 0.1 + 0.1 / 0.95 + 0.2 + 0.05.
+        assert!((kept / 100_000.0 - (0.35 + 0.1 / 0.95)).abs() < 0.01, "{kept}");
+        // The test can fail: the draft alone is another distribution.
+        let mut alone = [0.0; 5];
+        (0..1000).for_each(|_| alone[draft.draw(&mut rng) as usize] += 1.0);
+        assert!(chi_square(&alone, &PROBABILITIES) > 18.5);
+    }
+
+    #[test]
+    fn greedy_keeps_the_likeliest_token_alone() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let greedy = GenerateConfig::default();
+        let target = Candidates::new(&logits(&PROBABILITIES), &[], &greedy).unwrap();
+        let draft = |top: usize| {
+            let mut logits = vec![0.0; 5];
+            logits[top] = 1.0;
+            Candidates::new(&logits, &[], &greedy).unwrap()
+        };
+        assert_eq!(target.verify(1, &draft(1), &mut rng), (1, true));
+        assert_eq!(target.verify(3, &draft(3), &mut rng), (1, false));
+    }
+}
