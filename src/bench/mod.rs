@@ -1,11 +1,13 @@
 //! How fast is it?
 
 mod clock;
+mod decode;
 pub mod peak;
 pub mod prefill;
 pub mod shape;
 pub mod step;
 
+pub use decode::{DecodeReport, time_decode};
 pub use peak::{MatrixPeak, ProductSpeed, matrix_peak};
 pub use prefill::{PrefillReport, time_prefill};
 pub use shape::{StepGraph, StepShape};

@@ -1,8 +1,10 @@
 //! How is a measurement of speed shown?
 
-use super::bench_args::{BenchCommand, PeakArgs, PrefillArgs, StepArgs};
+use super::bench_args::{BenchCommand, DecodeArgs, PeakArgs, PrefillArgs, StepArgs};
+use super::depth::reading;
 use super::{Session, output};
-use crate::bench::{StepGraph, StepShape, matrix_peak, time_prefill, time_step};
+use crate::bench::{StepGraph, StepShape, matrix_peak, time_decode, time_prefill, time_step};
+use crate::decode::{Decoder, Depth};
 use crate::error::{Error, Result};
 use crate::run::Loaded;
 
@@ -13,6 +15,7 @@ pub(super) fn bench(command: &BenchCommand, session: &Session) -> Result<()> {
     match command {
         BenchCommand::Step(args) => step(args, session),
         BenchCommand::Prefill(args) => prefill(args, session),
+        BenchCommand::Decode(args) => decode(args, session),
         BenchCommand::Peak(args) => peak(args, session),
     }
 }
@@ -52,6 +55,39 @@ fn prefill(args: &PrefillArgs, session: &Session) -> Result<()> {
     }
     let timed = [found.wall_s, found.tokens_per_s, found.gflop];
     output::table(&rows(timed, found.cpu_s, found.peak_rss_mib))
+}
+
+fn decode(args: &DecodeArgs, session: &Session) -> Result<()> {
+    let (progress, interrupt) = (&session.progress, &session.interrupt);
+    let loaded = Loaded::read(&args.model, &session.device, progress, interrupt)?;
+    let (read, most) = reading(&args.depth, &loaded, args.repetitions, None)?;
+    let model = loaded.model.lm();
+    let decoder = Decoder::new(model, read.stored_as)?;
+    let policy = read.stopping.as_ref().map(|stop| (&*stop.policy, stop.gate.as_ref()));
+    let depth = Depth { most: most.unwrap_or(model.repetitions()), policy };
+    let found = time_decode(&decoder, args.texts, args.tokens, depth, interrupt)?;
+    if session.json {
+        return output::json(&found);
+    }
+    let head = [
+        "tokens_per_s",
+        "token_s",
+        "mean_repetitions",
+        "weights_mib",
+        "weights_gb_per_s",
+        "memory_gb_per_s",
+        "peak_rss_mib",
+    ];
+    let row = [
+        format!("{:.1}", found.tokens_per_s),
+        format!("{:.5}", found.token_s),
+        format!("{:.2}", found.mean_repetitions),
+        format!("{:.1}", found.weights_mib),
+        format!("{:.1}", found.weights_gb_per_s),
+        format!("{:.1}", found.memory_gb_per_s),
+        found.peak_rss_mib.map_or_else(|| "?".to_owned(), |mib| format!("{mib:.0}")),
+    ];
+    output::table(&[head.map(str::to_owned).to_vec(), row.to_vec()])
 }
 
 fn rows(

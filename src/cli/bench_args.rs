@@ -2,6 +2,8 @@
 
 use clap::{Args, Subcommand, ValueHint};
 
+use super::depth_args::DepthArgs;
+
 /// What is timed.
 #[derive(Debug, Subcommand)]
 pub(super) enum BenchCommand {
@@ -15,6 +17,10 @@ pub(super) enum BenchCommand {
     /// The forward pass of a frozen model, with the logits of every position
     #[command(after_help = "Example:\n  factorize bench prefill --model recipes/sotu-12l --json")]
     Prefill(PrefillArgs),
+    /// Writing, one token after the other
+    #[command(after_help = "Example:\n  factorize bench decode --model runs/tiny --budget 2.5 \
+        --json\n\nAfter 16 fixed tokens the likeliest one is written each time.")]
+    Decode(DecodeArgs),
     /// The matrix product alone: the most that this machine can do
     #[command(after_help = "Example:\n  factorize bench peak --width 256 --ffn 768 --json")]
     Peak(PeakArgs),
@@ -71,6 +77,24 @@ pub(super) struct PrefillArgs {
     /// Passes timed, after two that are not
     #[arg(long, default_value_t = 6, value_name = "STEPS")]
     pub(super) steps: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DecodeArgs {
+    /// A deep model or a student
+    #[arg(long, value_hint = ValueHint::AnyPath)]
+    pub(super) model: String,
+    /// Tokens of a text
+    #[arg(long, default_value_t = 64, value_name = "T")]
+    pub(super) tokens: usize,
+    /// Texts written together
+    #[arg(long, default_value_t = 1, value_name = "B")]
+    pub(super) texts: usize,
+    /// Repetitions of the core, the most under a policy [default: as many as trained]
+    #[arg(long, value_name = "N")]
+    pub(super) repetitions: Option<usize>,
+    #[command(flatten)]
+    pub(super) depth: DepthArgs,
 }
 
 #[derive(Debug, Args)]

@@ -169,20 +169,34 @@ impl StoredMatrix {
             Numbers::F32(tensor) => {
                 let numbers = Host::new(tensor)?;
                 let numbers: &[f32] = &numbers;
-                self.few(x, rows, y, |row, x, y| {
-                    dots(&numbers[row * self.inner..(row + 1) * self.inner], x, y);
-                });
+                self.few(
+                    x,
+                    rows,
+                    y,
+                    #[inline(always)]
+                    |row, x, y| dots(&numbers[row * self.inner..(row + 1) * self.inner], x, y),
+                );
             }
-            Numbers::Bf16(numbers) => self.few(x, rows, y, |row, x, y| {
-                dots(&numbers[row * self.inner..(row + 1) * self.inner], x, y);
-            }),
-            Numbers::Int8(numbers, scales) => self.few(x, rows, y, |row, x, y| {
-                let row = Int8Row {
-                    numbers: &numbers[row * self.inner..(row + 1) * self.inner],
-                    scales: &scales[row * groups..(row + 1) * groups],
-                };
-                dots_of_int8(row, x, y);
-            }),
+            Numbers::Bf16(numbers) => self.few(
+                x,
+                rows,
+                y,
+                #[inline(always)]
+                |row, x, y| dots(&numbers[row * self.inner..(row + 1) * self.inner], x, y),
+            ),
+            Numbers::Int8(numbers, scales) => self.few(
+                x,
+                rows,
+                y,
+                #[inline(always)]
+                |row, x, y| {
+                    let row = Int8Row {
+                        numbers: &numbers[row * self.inner..(row + 1) * self.inner],
+                        scales: &scales[row * groups..(row + 1) * groups],
+                    };
+                    dots_of_int8(row, x, y);
+                },
+            ),
         }
         Ok(())
     }
