@@ -7,8 +7,10 @@
 mod architecture;
 mod cli;
 mod data;
+mod depth;
 mod distill;
 mod eval;
+
 mod export;
 mod generate;
 mod gguf;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::exits::ExitsConfig;
 use crate::error::{Error, Result};
 use crate::model::{Alignment, Relaxation};
 use crate::nn::state_error::StateScale;
@@ -205,6 +206,8 @@ pub struct LossConfig {
     /// Weight of the pull of each of the last repetitions' states towards the last one: without it
     /// matching layers removes the convergence that early exit needs.
     pub settle: Weighting,
+    /// Readouts before the last repetition.
+    pub exits: ExitsConfig,
 }
 
 impl Default for LossConfig {
@@ -215,6 +218,7 @@ impl Default for LossConfig {
             temperature: 1.0,
             hidden: HiddenConfig::default(),
             settle: Weighting::Constant(0.0),
+            exits: ExitsConfig::default(),
         }
     }
 }
@@ -313,6 +317,7 @@ impl DistillConfig {
             ("loss.kl", self.loss.kl),
             ("loss.hidden.weight", self.loss.hidden.weight),
             ("loss.settle", self.loss.settle),
+            ("loss.exits.weight", self.loss.exits.weight),
         ];
         for (key, weight) in weights {
             if !weight.is_valid() {
@@ -325,6 +330,7 @@ impl DistillConfig {
         if !(self.loss.temperature.is_finite() && self.loss.temperature > 0.0) {
             return Err(Error::input("loss.temperature must be above 0"));
         }
+        self.loss.exits.validate()?;
         let phases = self.phases;
         let ordered = (0.0..=1.0).contains(&phases.teacher_forced)
             && phases.mixed_until >= phases.teacher_forced
