@@ -171,3 +171,64 @@ fn draws_and_priors_that_mean_nothing_are_refused() {
     let prior = ExitPrior::Geometric { p: 1.0 };
     assert!(refused(ExitsConfig { prior, ..exits(1.0, 1) }).contains("loss.exits.prior.p"));
 }
+
+/// The tensors of a student of more repetitions, the last one's corrections and vectors repeated.
+fn lengthened(
+    config: &LoopedConfig,
+    tensors: &std::collections::BTreeMap<String, Tensor>,
+    repetitions: usize,
+) -> (LoopedConfig, std::collections::BTreeMap<String, Tensor>) {
+    let longer = LoopedConfig { repetitions, ..config.clone() };
+    let last = config.repetitions - 1;
+    let of = |name: String| {
+        let own = (last..repetitions).fold(name.clone(), |own, repetition| {
+            own.replace(&format!(".lora.{repetition}."), &format!(".lora.{last}."))
+                .replace(&format!(".repetition.{repetition}."), &format!(".repetition.{last}."))
+        });
+        let values = tensors[&own].clone();
+        (name, values)
+    };
+    let tensors = longer.tensors().into_iter().map(|(name, _)| of(name)).collect();
+    (longer, tensors)
+}
+
+#[test]
+fn past_n_the_last_relaxation_goes_on_and_learns_of_every_repetition_it_stands_for() {
+    let student =
+        StudentConfig { relaxation: Relaxation::Lora { rank: 2 }, ..student_config(1, 1, 2, 1) };
+    let teacher = teacher(6);
+    let (looped, tensors) = start(&teacher, &student);
+    let (longer, more) = lengthened(&looped, &tensors, 5);
+    let five = |recompute| {
+        let law = DepthLaw::Uniform { least: 5, most: 5 };
+        let depth = DepthConfig { law, recompute, ..DepthConfig::default() };
+        DistillConfig { depth, ..config(exits(0.7, 2), recompute) }
+    };
+    let step = |config: DistillConfig, looped: &LoopedConfig, tensors| {
+        let params = trainable(tensors, &[]);
+        let made = LoopedTransformer::new(looped, &params).unwrap();
+        let objective = Distillation::new(teacher.0.clone(), made, params, config).unwrap();
+        objective.loss(&batch(), &mut moment()).unwrap()
+    };
+    for recompute in [Recompute::Never, Recompute::Always] {
+        // Made for 2 and asked for 5, beside one made for 5 whose last 4 are the same.
+        let short = step(five(recompute), &looped, &tensors);
+        let long = step(five(recompute), &longer, &more);
+        assert_eq!(short.terms["repetitions"], 5.0);
+        assert_eq!(short.total.to_bits(), long.total.to_bits());
+        for (name, gradient) in &short.gradients {
+            let mut sum = long.gradients[name].clone();
+            for repetition in 2..5 {
+                for kind in ["lora", "repetition"] {
+                    let other =
+                        name.replace(&format!(".{kind}.1."), &format!(".{kind}.{repetition}."));
+                    if other != **name {
+                        sum = (sum + &long.gradients[other.as_str()]).unwrap();
+                    }
+                }
+            }
+            let error = difference(gradient, &sum);
+            assert!(error < F32_STACK, "{name} is off by {error}");
+        }
+    }
+}

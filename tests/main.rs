@@ -10,7 +10,6 @@ mod data;
 mod depth;
 mod distill;
 mod eval;
-
 mod export;
 mod generate;
 mod gguf;
