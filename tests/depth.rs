@@ -13,7 +13,7 @@ use crate::support::{difference, random};
 /// Central differences in f32 of a loss near 1: half the digits are lost.
 const F32_DIFFERENCES: f64 = 2e-2;
 
-fn config(exits: ExitsConfig, recompute: Recompute) -> DistillConfig {
+pub(crate) fn config(exits: ExitsConfig, recompute: Recompute) -> DistillConfig {
     let loss = LossConfig {
         cross_entropy: Weighting::Constant(0.3),
         temperature: 2.0,
@@ -25,7 +25,7 @@ fn config(exits: ExitsConfig, recompute: Recompute) -> DistillConfig {
     DistillConfig { loss, phases, depth }
 }
 
-fn exits(weight: f64, draws: usize) -> ExitsConfig {
+pub(crate) fn exits(weight: f64, draws: usize) -> ExitsConfig {
     let prior = ExitPrior::Geometric { p: 0.3 };
     ExitsConfig { weight: Weighting::Constant(weight), draws, prior }
 }
@@ -39,11 +39,11 @@ fn objective(config: DistillConfig, student: &StudentConfig) -> (Distillation<'s
     (Distillation::new(teacher.0, made, params.clone(), config).unwrap(), params)
 }
 
-fn batch() -> Batch {
+pub(crate) fn batch() -> Batch {
     crate::distill::batch(2)
 }
 
-fn moment() -> Moment {
+pub(crate) fn moment() -> Moment {
     Moment::new(9, 5, 10, 0)
 }
 

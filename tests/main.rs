@@ -16,6 +16,7 @@ mod gguf;
 mod gradients;
 mod hub;
 mod hub_remote;
+mod injection;
 mod recipes;
 mod support;
 mod teacher;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exits::ExitsConfig;
 use crate::error::{Error, Result};
-use crate::model::{Alignment, Relaxation};
+use crate::model::{Alignment, Injection, Relaxation};
 use crate::nn::state_error::StateScale;
 
 /// A number of layers, or the word `auto`.
@@ -71,6 +71,8 @@ pub struct StudentConfig {
     pub coda_layers: Layers,
     /// What differs between repetitions.
     pub relaxation: Relaxation,
+    /// What of the prelude's output every repetition hears.
+    pub injection: Injection,
     /// What the core starts as.
     pub init: Init,
     /// What the low-rank parts start as.
@@ -89,6 +91,7 @@ impl Default for StudentConfig {
             repetitions: 4,
             coda_layers: Layers::Found(Auto::Auto),
             relaxation: Relaxation::None,
+            injection: Injection::None,
             init: Init::default(),
             lora_init: LoraInit::default(),
             calibration_tokens: 4096,

@@ -99,6 +99,8 @@ impl<'a> Distillation<'a> {
         let count = repetitions * self.student.config().core_layers;
         let depths = equal_steps(self.student.config(), count, self.alignment());
         let start = Depth { lower: middle.start, fraction: 0.0 };
+        // The teacher's state stands for the prelude's as well.
+        let said = Value::constant(teacher.at_depth(start)?);
         let matching = self.matching(repetitions, depths.clone(), weight);
         let mut step = Step::new(tape);
         let mut at = 0;
@@ -109,6 +111,9 @@ impl<'a> Distillation<'a> {
                 if layer == 0 || self.config.phases.force == Every::Layer {
                     let before = if at == 0 { start } else { depths[at - 1] };
                     state = Value::constant(teacher.at_depth(before)?);
+                }
+                if layer == 0 {
+                    state = self.student.inject(&step.tape, &state, &said, repetition)?;
                 }
                 state = block.forward(&step.tape, &state, &table, None)?;
                 states.push(state.clone());
@@ -198,7 +203,7 @@ impl<'a> Distillation<'a> {
         let mut repetitions: Vec<Vec<Value>> = Vec::with_capacity(looped.starts.len());
         for repetition in 0..looped.starts.len() {
             let state = repetitions.last().and_then(|states| states.last()).unwrap_or(first);
-            repetitions.push(looped.repeat(&step.tape, repetition, state)?);
+            repetitions.push(looped.repeat(&step.tape, repetition, state, first)?);
         }
         let mut costs = Vec::new();
         if self.finds_pairs(progress) {
@@ -235,9 +240,10 @@ impl<'a> Distillation<'a> {
         let mut costs = Vec::new();
         if self.finds_pairs(progress) {
             // Pairs are found from all states: one more pass that keeps none.
-            let mut state = first.detached();
+            let first = first.detached();
+            let mut state = first.clone();
             for repetition in 0..repetitions {
-                let states = looped.repeat(&Tape::off(), repetition, &state)?;
+                let states = looped.repeat(&Tape::off(), repetition, &state, &first)?;
                 costs.extend(self.costs(&states, &looped.teacher)?);
                 state = states[states.len() - 1].clone();
             }
@@ -245,8 +251,8 @@ impl<'a> Distillation<'a> {
         let later = Rc::new(Later::default());
         let link: Link = {
             let (looped, later) = (looped.clone(), later.clone());
-            Rc::new(move |tape, repetition, state| {
-                let states = looped.repeat(tape, repetition, state)?;
+            Rc::new(move |tape, repetition, state, beside| {
+                let states = looped.repeat(tape, repetition, state, &beside[0])?;
                 if let Some(matching) = later.matching.get().filter(|_| tape.is_recording()) {
                     let found = matching.repetition(tape, repetition, &states, &looped.teacher)?;
                     *later.matched.borrow_mut() += found;
@@ -254,13 +260,14 @@ impl<'a> Distillation<'a> {
                 Ok(states[states.len() - 1].clone())
             })
         };
+        let beside = std::slice::from_ref(first);
         let (mut state, mut done) = (first.clone(), 0);
         for exit in exits {
-            state = recompute_chain(&step.tape, &state, done..exit.after, &link)?;
+            state = recompute_chain(&step.tape, &state, beside, done..exit.after, &link)?;
             outputs.exit(step, &state, *exit)?;
             done = exit.after;
         }
-        let last = recompute_chain(&step.tape, &state, done..repetitions, &link)?;
+        let last = recompute_chain(&step.tape, &state, beside, done..repetitions, &link)?;
         let matching = self.closed_matching(repetitions, depths, &costs, &last, progress);
         // It is set once.
         let _ = later.matching.set(matching);
