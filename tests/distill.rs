@@ -13,15 +13,15 @@ use factorexe::train::{Loss, Moment, Objective};
 use crate::support::{difference, random_params, tiny_config};
 
 /// Two orders of summing, through a stack of layers.
-const F32_STACK: f32 = 2e-4;
+pub(crate) const F32_STACK: f32 = 2e-4;
 
-fn teacher(layers: usize) -> (Transformer, BTreeMap<String, Tensor>) {
+pub(crate) fn teacher(layers: usize) -> (Transformer, BTreeMap<String, Tensor>) {
     let config = tiny_config(layers);
     let tensors = random_params(&config.tensors()).tensors();
     (Transformer::new(&config, &tensors).unwrap(), tensors)
 }
 
-fn batch(seed: u32) -> Batch {
+pub(crate) fn batch(seed: u32) -> Batch {
     let token = |i: u32| (i * i * 5 + i * 3 + seed * 7) % 37;
     let inputs: Vec<u32> = (0..60).map(token).collect();
     Batch { targets: (1..61).map(token).collect(), inputs, rows: 3, columns: 20 }
@@ -31,7 +31,12 @@ fn calibration() -> Vec<Tensor> {
     (0..4).map(|seed| batch(seed + 50).input_tensor(&Device::Cpu).unwrap()).collect()
 }
 
-fn student_config(prelude: usize, core: usize, repetitions: usize, coda: usize) -> StudentConfig {
+pub(crate) fn student_config(
+    prelude: usize,
+    core: usize,
+    repetitions: usize,
+    coda: usize,
+) -> StudentConfig {
     StudentConfig {
         prelude_layers: Layers::Count(prelude),
         core_layers: core,
@@ -41,7 +46,7 @@ fn student_config(prelude: usize, core: usize, repetitions: usize, coda: usize) 
     }
 }
 
-fn start(
+pub(crate) fn start(
     teacher: &(Transformer, BTreeMap<String, Tensor>),
     student: &StudentConfig,
 ) -> (LoopedConfig, BTreeMap<String, Tensor>) {
@@ -138,7 +143,7 @@ fn a_teacher_of_equal_layers_is_factored_exactly_with_loss_zero_at_the_start() {
     }
 }
 
-fn trainable(tensors: &BTreeMap<String, Tensor>, frozen: &[&str]) -> Params {
+pub(crate) fn trainable(tensors: &BTreeMap<String, Tensor>, frozen: &[&str]) -> Params {
     let mut params = Params::new();
     for (name, values) in tensors {
         let kept = frozen.iter().any(|prefix| name.starts_with(prefix));
@@ -293,6 +298,7 @@ fn the_cheapest_pairing_that_never_goes_back_is_found() {
         repetitions: 3,
         coda_layers: 1,
         relaxation: Relaxation::None,
+        injection: Injection::None,
     };
     // Columns are the states after 0 to 4 layers of the middle. The cheapest free choice of the
     // second row lies before the first row's: going back is not allowed, the last is pinned.

@@ -6,7 +6,8 @@ use factorexe::error::Kind;
 use factorexe::eval::{EvalConfig, Evaluation, evaluate};
 use factorexe::hub::Source;
 use factorexe::model::{
-    CausalLm, Description, LoopedConfig, LoopedTransformer, Parameters, Relaxation, Transformer,
+    CausalLm, Description, Injection, LoopedConfig, LoopedTransformer, Parameters, Relaxation,
+    Transformer,
 };
 use factorexe::nn::{Params, Tape};
 use factorexe::observe::Quiet;
@@ -57,16 +58,23 @@ fn log_probabilities(
 
 #[test]
 fn every_number_is_the_mean_over_tokens_of_what_the_logits_say() {
+    let plain = tiny_looped(Relaxation::Lora { rank: 2 });
+    let gated = LoopedConfig { injection: Injection::Gate, ..plain.clone() };
+    for config in [plain, gated] {
+        assert_means(&student(&config));
+    }
+}
+
+fn assert_means(looped: &LoopedTransformer) {
     let (teacher, _) = teacher();
-    let looped = student(&tiny_looped(Relaxation::Lora { rank: 2 }));
-    let evaluation = run(Some(&looped), &windows(), &EvalConfig::default());
+    let evaluation = run(Some(looped), &windows(), &EvalConfig::default());
     assert_eq!(evaluation.student.len(), 4, "1 to 2N");
     assert_eq!(evaluation.teacher.tokens, 11 + 11 + 4 + 11 + 1 + 8);
     for score in &evaluation.student {
         let (mut teacher_nll, mut nll, mut kl, mut agreed, mut tokens) = (0.0, 0.0, 0.0, 0.0, 0.0);
         for window in &windows() {
             let p = log_probabilities(&teacher, window, 1);
-            let q = log_probabilities(&looped, window, score.repetitions);
+            let q = log_probabilities(looped, window, score.repetitions);
             for ((p, q), &target) in p.iter().zip(&q).zip(&window.tokens[1..]) {
                 let best = |row: &[f32]| (0..37).max_by(|&a, &b| row[a].total_cmp(&row[b]));
                 teacher_nll -= f64::from(p[target as usize]);

@@ -9,7 +9,9 @@ use factorexe::data::Tokenizer;
 use factorexe::hub::{
     Card, Checkpoint, Source, StoredType, export_stack, export_student, export_unrolled,
 };
-use factorexe::model::{CausalLm, LoopedConfig, LoopedTransformer, Relaxation, Transformer};
+use factorexe::model::{
+    CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, Transformer,
+};
 use factorexe::nn::Tape;
 use factorexe::observe::Quiet;
 
@@ -38,6 +40,7 @@ fn student(family: &str, relaxation: Relaxation) -> (LoopedConfig, Tensors) {
         repetitions: 3,
         coda_layers: 1,
         relaxation,
+        injection: Injection::None,
         base,
     };
     let tensors = random_params(&config.tensors()).tensors();
@@ -111,6 +114,31 @@ fn an_unrolled_student_is_an_ordinary_model_with_the_same_logits() {
             let found = difference(&logits(&plain, 1), &student_logits(&config, &tensors, applied));
             assert!(found < F32_MERGED, "{family} {relaxation:?} {repetitions:?}: {found}");
         }
+    }
+}
+
+#[test]
+fn a_student_that_hears_its_prelude_comes_back_to_the_bit_and_is_not_unrolled() {
+    let place = tempfile::tempdir().unwrap();
+    for injection in [Injection::Additive, Injection::Diagonal, Injection::Gate] {
+        let (config, _) = student("qwen3", Relaxation::Norms);
+        let config = LoopedConfig { injection, ..config };
+        let tensors = random_params(&config.tensors()).tensors();
+        let folder = place.path().join("student");
+        export(&folder, &(config.clone(), tensors.clone())).unwrap();
+        let back = load(&folder);
+        assert_eq!(back.looped.as_ref(), Some(&config));
+        let (before, after) =
+            (student_logits(&config, &tensors, 5), student_logits(&config, &back.tensors, 5));
+        assert_eq!(bits(&before), bits(&after), "{injection:?}");
+        let readme = fs::read_to_string(folder.join("README.md")).unwrap();
+        assert!(!readme.contains("--unrolled"), "{readme}");
+        let (card, plain) = (Card::default(), place.path().join("plain"));
+        let refused =
+            export_unrolled(&plain, &config, &tensors, None, None, &card, StoredType::F32);
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains(injection.name()) && refused.contains("hint"), "{refused}");
+        assert!(!plain.exists());
     }
 }
 

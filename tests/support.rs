@@ -5,7 +5,7 @@ pub mod checkpoints;
 pub mod stand_in;
 
 use candle_core::{Device, Tensor};
-use factorexe::model::{LoopedConfig, Relaxation, RopeScaling, TransformerConfig};
+use factorexe::model::{Injection, LoopedConfig, Relaxation, RopeScaling, TransformerConfig};
 use factorexe::nn::Params;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -64,6 +64,7 @@ pub fn tiny_looped(relaxation: Relaxation) -> LoopedConfig {
         repetitions: 2,
         coda_layers: 1,
         relaxation,
+        injection: Injection::None,
     }
 }
 

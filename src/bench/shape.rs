@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::eval::cost::flops_per_token;
-use crate::model::{LoopedConfig, Relaxation, RopeScaling, TransformerConfig};
+use crate::model::{Injection, LoopedConfig, Relaxation, RopeScaling, TransformerConfig};
 use crate::nn::recompute::KEPT;
 
 /// The largest tensor a step may ask for (numbers): 32 GiB.
@@ -96,6 +96,7 @@ impl StepShape {
             repetitions: self.repetitions,
             coda_layers: 0,
             relaxation: Relaxation::None,
+            injection: Injection::None,
         };
         config.validate()?;
         Ok(config)

@@ -205,8 +205,8 @@ impl Work {
         let repetitions = 0..self.model.config().repetitions;
         if self.graph.recomputes() {
             let core = core.clone();
-            let link: Link = Rc::new(move |tape, at, state| core.repeat(tape, at, state));
-            return recompute_chain(tape, embedded, repetitions, &link);
+            let link: Link = Rc::new(move |tape, at, state, _| core.repeat(tape, at, state));
+            return recompute_chain(tape, embedded, &[], repetitions, &link);
         }
         repetitions
             .into_iter()

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::exits::ExitsConfig;
 use crate::error::{Error, Result};
-use crate::model::{Alignment, Relaxation};
+use crate::model::{Alignment, Injection, Relaxation};
 use crate::nn::state_error::StateScale;
 
 /// A number of layers, or the word `auto`.
@@ -70,6 +71,8 @@ pub struct StudentConfig {
     pub coda_layers: Layers,
     /// What differs between repetitions.
     pub relaxation: Relaxation,
+    /// What of the prelude's output every repetition hears.
+    pub injection: Injection,
     /// What the core starts as.
     pub init: Init,
     /// What the low-rank parts start as.
@@ -88,6 +91,7 @@ impl Default for StudentConfig {
             repetitions: 4,
             coda_layers: Layers::Found(Auto::Auto),
             relaxation: Relaxation::None,
+            injection: Injection::None,
             init: Init::default(),
             lora_init: LoraInit::default(),
             calibration_tokens: 4096,
@@ -205,6 +209,8 @@ pub struct LossConfig {
     /// Weight of the pull of each of the last repetitions' states towards the last one: without it
     /// matching layers removes the convergence that early exit needs.
     pub settle: Weighting,
+    /// Readouts before the last repetition.
+    pub exits: ExitsConfig,
 }
 
 impl Default for LossConfig {
@@ -215,6 +221,7 @@ impl Default for LossConfig {
             temperature: 1.0,
             hidden: HiddenConfig::default(),
             settle: Weighting::Constant(0.0),
+            exits: ExitsConfig::default(),
         }
     }
 }
@@ -313,6 +320,7 @@ impl DistillConfig {
             ("loss.kl", self.loss.kl),
             ("loss.hidden.weight", self.loss.hidden.weight),
             ("loss.settle", self.loss.settle),
+            ("loss.exits.weight", self.loss.exits.weight),
         ];
         for (key, weight) in weights {
             if !weight.is_valid() {
@@ -325,6 +333,7 @@ impl DistillConfig {
         if !(self.loss.temperature.is_finite() && self.loss.temperature > 0.0) {
             return Err(Error::input("loss.temperature must be above 0"));
         }
+        self.loss.exits.validate()?;
         let phases = self.phases;
         let ordered = (0.0..=1.0).contains(&phases.teacher_forced)
             && phases.mixed_until >= phases.teacher_forced

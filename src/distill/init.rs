@@ -83,6 +83,7 @@ pub fn student_tensors(
         .collect::<Result<Vec<_>>>();
     observer.end();
     made.extend(cores?.into_iter().flatten());
+    made.extend(config.injection.start(config.base.width)?);
     Ok(made)
 }
 

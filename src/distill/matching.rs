@@ -36,18 +36,20 @@ pub(super) struct Loop {
 }
 
 impl Loop {
-    /// The states after each layer of a repetition that follows `state`.
+    /// The states after each layer of a repetition that follows `state`; the prelude gave `first`.
     pub(super) fn repeat(
         &self,
         tape: &Tape,
         repetition: usize,
         state: &Value,
+        first: &Value,
     ) -> Result<Vec<Value>> {
         let state = match self.starts[repetition] {
             Start::Own => state.clone(),
             Start::Detached => state.detached(),
             Start::Teacher(depth) => Value::constant(self.teacher.at_depth(depth)?),
         };
+        let state = self.student.inject(tape, &state, first, repetition)?;
         self.student.repeat(tape, &state, repetition, &self.table)
     }
 }

@@ -3,9 +3,13 @@
 use super::config::{DepthConfig, DepthLaw};
 use crate::model::LoopedConfig;
 
+/// States that the composed operations of an injection keep: of the gate, which keeps most.
+const INJECTED: usize = 8;
+
 /// Bytes that `tokens` tokens keep of the core's repetitions until the way back, with the most
 /// repetitions `depth` draws: what each layer's matrices and norms were applied to, queries, keys
-/// and values, both halves of the mlp, and the gradient of a compared state; in f32.
+/// and values, both halves of the mlp, and the gradient of a compared state; what an injection is
+/// composed of besides; in f32.
 #[must_use]
 pub fn graph_bytes(student: &LoopedConfig, depth: &DepthConfig, tokens: usize) -> u64 {
     let most = match depth.law {
@@ -15,5 +19,6 @@ pub fn graph_bytes(student: &LoopedConfig, depth: &DepthConfig, tokens: usize) -
     let base = &student.base;
     let heads = (base.heads + 2 * base.kv_heads) * base.head_width;
     let numbers = 6 * base.width + heads + 3 * base.mlp_width;
-    4 * (numbers * tokens) as u64 * (most * student.core_layers) as u64
+    let injected = if student.injection.is_none() { 0 } else { INJECTED * base.width };
+    4 * tokens as u64 * most as u64 * (numbers * student.core_layers + injected) as u64
 }

@@ -4,11 +4,13 @@ mod algebra;
 pub mod cache;
 pub mod config;
 mod depth;
+pub mod exits;
 pub mod init;
 mod matching;
 mod memory;
 mod needs;
 pub mod objective;
+mod outputs;
 mod products;
 pub mod split;
 mod teaching;
@@ -18,6 +20,7 @@ pub use config::{
     Auto, DepthConfig, DepthLaw, DistillConfig, Every, HiddenConfig, Init, Layers, LoraInit,
     LossConfig, PhaseConfig, Recompute, StudentConfig, Weighting,
 };
+pub use exits::{ExitPrior, ExitsConfig};
 pub use init::student_tensors;
 pub use memory::graph_bytes;
 pub use objective::Distillation;

@@ -4,18 +4,20 @@ use std::rc::Rc;
 
 use candle_core::Tensor;
 use rand::Rng;
+use rand_chacha::ChaCha8Rng;
 
 use super::cache::TeacherCache;
 use super::config::{DistillConfig, Every, Recompute};
 use super::depth;
+use super::exits::Exit;
 use super::matching::{Later, Loop, Matching, Start, Step};
 use super::needs::Needs;
+use super::outputs::Outputs;
 use super::teaching::{Lesson, Teaching};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::model::alignment::{Depth, equal_steps, monotone};
 use crate::model::{Alignment, CausalLm, LoopedTransformer, Transformer};
-use crate::nn::head::{HeadWeights, compare, mean};
 use crate::nn::recompute::{Link, recompute_chain};
 use crate::nn::state_error::{StateComparison, compare_states};
 use crate::nn::{Params, Tape, Value};
@@ -97,6 +99,8 @@ impl<'a> Distillation<'a> {
         let count = repetitions * self.student.config().core_layers;
         let depths = equal_steps(self.student.config(), count, self.alignment());
         let start = Depth { lower: middle.start, fraction: 0.0 };
+        // The teacher's state stands for the prelude's as well.
+        let said = Value::constant(teacher.at_depth(start)?);
         let matching = self.matching(repetitions, depths.clone(), weight);
         let mut step = Step::new(tape);
         let mut at = 0;
@@ -107,6 +111,9 @@ impl<'a> Distillation<'a> {
                 if layer == 0 || self.config.phases.force == Every::Layer {
                     let before = if at == 0 { start } else { depths[at - 1] };
                     state = Value::constant(teacher.at_depth(before)?);
+                }
+                if layer == 0 {
+                    state = self.student.inject(&step.tape, &state, &said, repetition)?;
                 }
                 state = block.forward(&step.tape, &state, &table, None)?;
                 states.push(state.clone());
@@ -126,15 +133,16 @@ impl<'a> Distillation<'a> {
         }
     }
 
-    /// The whole student on its own states, but for repetitions that `forced` sets back on the
-    /// teacher's.
+    /// The whole student on its own states, but for repetitions that are set back on the teacher's
+    /// with probability `forced`.
     fn closed(
         &self,
         batch: &Batch,
         ids: &Tensor,
         repetitions: usize,
         progress: f64,
-        mut forced: impl FnMut() -> bool,
+        forced: f64,
+        rng: &mut ChaCha8Rng,
     ) -> Result<Step> {
         let teacher = self.teaching.states_and_output(batch, ids, &self.needs.closed)?;
         let teacher = Rc::new(teacher);
@@ -144,7 +152,7 @@ impl<'a> Distillation<'a> {
         let depths = equal_steps(self.student.config(), repetitions * layers, self.alignment());
         let truncated = self.config.depth.backprop_repetitions;
         let start = |repetition: usize| {
-            if repetition > 0 && forced() {
+            if repetition > 0 && rng.random::<f64>() < forced {
                 Start::Teacher(depths[repetition * layers - 1])
             } else if truncated > 0 && repetition + truncated == repetitions {
                 Start::Detached
@@ -153,6 +161,9 @@ impl<'a> Distillation<'a> {
             }
         };
         let starts = (0..repetitions).map(start).collect();
+        let exits = &self.config.loss.exits;
+        let read_early = exits.weight.at(progress) > 0.0;
+        let exits = if read_early { exits.draw(repetitions, rng) } else { Vec::new() };
         let prelude = self.student.prelude(&tape, ids, &table)?;
         let first = &prelude[prelude.len() - 1];
         let looped = Rc::new(Loop {
@@ -161,14 +172,21 @@ impl<'a> Distillation<'a> {
             teacher: teacher.clone(),
             starts,
         });
+        let outputs = Outputs {
+            student: &self.student,
+            table: &table,
+            loss: &self.config.loss,
+            teacher: &teacher,
+            targets: &batch.targets,
+            progress,
+        };
         let mut step = Step::new(tape);
         let state = if self.config.depth.recompute == Recompute::Always {
-            self.recomputed(&mut step, &looped, first, depths, progress)?
+            self.recomputed(&mut step, &looped, first, depths, (&outputs, &exits))?
         } else {
-            self.kept(&mut step, &looped, first, depths, progress)?
+            self.kept(&mut step, &looped, first, depths, (&outputs, &exits))?
         };
-        let last = self.student.coda(&step.tape, &state, &table)?.pop().unwrap_or(state);
-        self.match_outputs(batch, &last, &teacher, progress, &mut step)?;
+        outputs.last(&mut step, &state)?;
         Ok(step)
     }
 
@@ -179,12 +197,13 @@ impl<'a> Distillation<'a> {
         looped: &Loop,
         first: &Value,
         depths: Vec<Depth>,
-        progress: f64,
+        (outputs, exits): (&Outputs, &[Exit]),
     ) -> Result<Value> {
+        let progress = outputs.progress;
         let mut repetitions: Vec<Vec<Value>> = Vec::with_capacity(looped.starts.len());
         for repetition in 0..looped.starts.len() {
             let state = repetitions.last().and_then(|states| states.last()).unwrap_or(first);
-            repetitions.push(looped.repeat(&step.tape, repetition, state)?);
+            repetitions.push(looped.repeat(&step.tape, repetition, state, first)?);
         }
         let mut costs = Vec::new();
         if self.finds_pairs(progress) {
@@ -199,6 +218,10 @@ impl<'a> Distillation<'a> {
             step.matched += matching.repetition(tape, repetition, states, &looped.teacher)?;
         }
         step.matching = Some(matching);
+        for exit in exits {
+            let states = &repetitions[exit.after - 1];
+            outputs.exit(step, &states[states.len() - 1], *exit)?;
+        }
         Ok(last)
     }
 
@@ -210,15 +233,17 @@ impl<'a> Distillation<'a> {
         looped: &Rc<Loop>,
         first: &Value,
         depths: Vec<Depth>,
-        progress: f64,
+        (outputs, exits): (&Outputs, &[Exit]),
     ) -> Result<Value> {
+        let progress = outputs.progress;
         let repetitions = looped.starts.len();
         let mut costs = Vec::new();
         if self.finds_pairs(progress) {
             // Pairs are found from all states: one more pass that keeps none.
-            let mut state = first.detached();
+            let first = first.detached();
+            let mut state = first.clone();
             for repetition in 0..repetitions {
-                let states = looped.repeat(&Tape::off(), repetition, &state)?;
+                let states = looped.repeat(&Tape::off(), repetition, &state, &first)?;
                 costs.extend(self.costs(&states, &looped.teacher)?);
                 state = states[states.len() - 1].clone();
             }
@@ -226,8 +251,8 @@ impl<'a> Distillation<'a> {
         let later = Rc::new(Later::default());
         let link: Link = {
             let (looped, later) = (looped.clone(), later.clone());
-            Rc::new(move |tape, repetition, state| {
-                let states = looped.repeat(tape, repetition, state)?;
+            Rc::new(move |tape, repetition, state, beside| {
+                let states = looped.repeat(tape, repetition, state, &beside[0])?;
                 if let Some(matching) = later.matching.get().filter(|_| tape.is_recording()) {
                     let found = matching.repetition(tape, repetition, &states, &looped.teacher)?;
                     *later.matched.borrow_mut() += found;
@@ -235,7 +260,14 @@ impl<'a> Distillation<'a> {
                 Ok(states[states.len() - 1].clone())
             })
         };
-        let last = recompute_chain(&step.tape, first, 0..repetitions, &link)?;
+        let beside = std::slice::from_ref(first);
+        let (mut state, mut done) = (first.clone(), 0);
+        for exit in exits {
+            state = recompute_chain(&step.tape, &state, beside, done..exit.after, &link)?;
+            outputs.exit(step, &state, *exit)?;
+            done = exit.after;
+        }
+        let last = recompute_chain(&step.tape, &state, beside, done..repetitions, &link)?;
         let matching = self.closed_matching(repetitions, depths, &costs, &last, progress);
         // It is set once.
         let _ = later.matching.set(matching);
@@ -286,36 +318,6 @@ impl<'a> Distillation<'a> {
         let row = |state| (middle.start..=middle.end).map(|layer| to(state, layer)).collect();
         states.iter().map(row).collect()
     }
-
-    fn match_outputs(
-        &self,
-        batch: &Batch,
-        last: &Value,
-        teacher: &Lesson,
-        progress: f64,
-        step: &mut Step,
-    ) -> Result<()> {
-        let loss = &self.config.loss;
-        let (ce, kl) = (loss.cross_entropy.at(progress), loss.kl.at(progress));
-        let tape = &step.tape;
-        let hidden = self.student.frame().normed(tape, last)?;
-        let weights = HeadWeights {
-            cross_entropy: ce as f32,
-            kl: kl as f32,
-            temperature: loss.temperature as f32,
-        };
-        let head = self.student.frame().head();
-        let found = compare(tape, &hidden, head, Some(teacher.output()?), &batch.targets, weights)?;
-        let agreeing = found.agree.iter().filter(|&&agree| agree).count();
-        let terms = [
-            ("cross_entropy", mean(&found.cross_entropy)),
-            ("kl", mean(&found.kl)),
-            ("agreement", agreeing as f64 / found.agree.len().max(1) as f64),
-        ];
-        step.total += ce * terms[0].1 + kl * loss.temperature.powi(2) * terms[1].1;
-        step.terms.extend(terms.map(|(name, value)| (name.to_owned(), value)));
-        Ok(())
-    }
 }
 
 impl Objective for Distillation<'_> {
@@ -336,8 +338,7 @@ impl Objective for Distillation<'_> {
         } else {
             let mixing = (phases.mixed_until - phases.teacher_forced).max(1e-12);
             let forced = 1.0 - (progress - phases.teacher_forced) / mixing;
-            let coin = || moment.rng.random::<f64>() < forced;
-            self.closed(batch, &ids, repetitions, progress, coin)?
+            self.closed(batch, &ids, repetitions, progress, forced, &mut moment.rng)?
         };
         step.terms.insert("repetitions".into(), repetitions as f64);
         step.finish(partial)

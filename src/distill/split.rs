@@ -98,6 +98,7 @@ pub fn find(
         repetitions: student.repetitions,
         coda_layers,
         relaxation: student.relaxation,
+        injection: student.injection,
     };
     config.validate()?;
     Ok(config)

@@ -35,12 +35,14 @@ pub(super) fn exits(
 ) -> Result<Vec<Exit>> {
     let (tape, frame) = (Tape::off(), student.frame());
     let table = frame.rope(0, ids.dim(1)?);
-    let mut state = last(student.prelude(&tape, ids, &table)?)?;
+    let first = last(student.prelude(&tape, ids, &table)?)?;
+    let mut state = first.clone();
     let mut exits = Vec::with_capacity(repetitions.len());
     for repetition in 1..=repetitions.last().copied().unwrap_or(0) {
         if stopped() {
             return Err(Error::interrupted("stopped while evaluating"));
         }
+        state = student.inject(&tape, &state, &first, repetition - 1)?;
         state = last(student.repeat(&tape, &state, repetition - 1, &table)?)?;
         if repetitions.contains(&repetition) {
             let end = student.coda(&tape, &state, &table)?.pop().unwrap_or_else(|| state.clone());

@@ -53,9 +53,14 @@ fn student<'a>(
     keys["architectures"] = json!([ARCHITECTURE]);
     keys["num_hidden_layers"] = json!(config.applications(config.repetitions));
     keys[KEY] = json!(config);
-    let usage = "Run it with FactorExe, at any number of repetitions, or unroll it for other \
-                 programs:\n\n```sh\nfactorize generate --model . --prompt \"...\"\n\
-                 factorize export . --unrolled --out plain\n```";
+    let usage = if config.injection.is_none() {
+        "Run it with FactorExe, at any number of repetitions, or unroll it for other programs:\n\n\
+         ```sh\nfactorize generate --model . --prompt \"...\"\n\
+         factorize export . --unrolled --out plain\n```"
+    } else {
+        "Run it with FactorExe, at any number of repetitions:\n\n```sh\n\
+         factorize generate --model . --prompt \"...\"\n```"
+    };
     Ok(Export {
         keys,
         tensors: chosen(tensors, config.tensors())?,
@@ -95,7 +100,7 @@ pub fn export_stack(
 /// absent), as stock loaders of its teacher's family read it: no custom code, the same logits.
 ///
 /// # Errors
-/// As [`export_stack`].
+/// As [`export_stack`]; or the student has an injection, which no stack computes.
 pub fn export_unrolled(
     folder: &Path,
     config: &LoopedConfig,
@@ -255,7 +260,7 @@ mod tests {
 
     use super::*;
     use crate::hub::Source;
-    use crate::model::{CausalLm, LoopedTransformer, Relaxation};
+    use crate::model::{CausalLm, Injection, LoopedTransformer, Relaxation};
     use crate::nn::Tape;
     use crate::observe::Quiet;
 
@@ -277,6 +282,7 @@ mod tests {
             repetitions: teacher.config.layers,
             coda_layers: 0,
             relaxation: Relaxation::None,
+            injection: Injection::None,
             base: teacher.config,
         };
         let numbers = |(name, shape): (String, Vec<usize>)| {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::TransformerConfig;
+use super::injection::Injection;
 use super::looped::{LoopedConfig, Relaxation};
 
 /// How many numbers a model holds. What is in neither part is the last norm.
@@ -91,6 +92,9 @@ pub struct Factorization {
     pub repetitions: usize,
     /// What differs between repetitions.
     pub relaxation: Relaxation,
+    /// What of the prelude's output every repetition hears.
+    #[serde(default)]
+    pub injection: Injection,
     /// L of the stack it was made from.
     pub teacher_layers: usize,
     /// Numbers applied at N repetitions.
@@ -129,6 +133,7 @@ impl Factorization {
             coda: config.coda_layers,
             repetitions: config.repetitions,
             relaxation: config.relaxation,
+            injection: config.injection,
             teacher_layers: config.base.layers,
             effective_parameters: Parameters::effective(config, config.repetitions),
             size_ratio: own.blocks as f64 / teacher.blocks as f64,

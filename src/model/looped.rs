@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::causal_lm::{Anatomy, CausalLm, Frame, KvCache, blocks};
 use super::config::TransformerConfig;
+use super::injection::{Injection, Injector};
 use crate::error::{Error, Result};
 use crate::nn::{Block, RopeTable, Tape, Value, Weights};
 
@@ -42,6 +43,9 @@ pub struct LoopedConfig {
     /// What differs between repetitions.
     #[serde(default)]
     pub relaxation: Relaxation,
+    /// What of the prelude's output every repetition hears.
+    #[serde(default, skip_serializing_if = "Injection::is_none")]
+    pub injection: Injection,
 }
 
 impl LoopedConfig {
@@ -110,6 +114,7 @@ impl LoopedConfig {
                 }
             }
         }
+        tensors.extend(self.injection.tensors(self.base.width));
         tensors
     }
 
@@ -150,6 +155,7 @@ pub struct LoopedTransformer {
     prelude: Vec<Block>,
     core: Vec<Vec<Block>>,
     coda: Vec<Block>,
+    injector: Injector,
 }
 
 impl LoopedTransformer {
@@ -173,6 +179,7 @@ impl LoopedTransformer {
                 .map(|repetition| blocks(base, weights, core(), Some(repetition)))
                 .collect::<Result<_>>()?,
             coda: blocks(base, weights, coda, None)?,
+            injector: Injector::new(config.injection, base, weights)?,
             config: config.clone(),
         })
     }
@@ -194,7 +201,27 @@ impl LoopedTransformer {
         Ok(states)
     }
 
-    /// The states after each layer of the core at `repetition`, counted from 0. Past the last one
+    /// What `repetition`, counted from 0, starts from: the state after the one before it, (B, T, D),
+    /// and what its injection takes of the prelude's last state, (B, T, D). The first repetition
+    /// starts from the prelude's own.
+    ///
+    /// # Errors
+    /// The shapes differ.
+    pub fn inject(
+        &self,
+        tape: &Tape,
+        state: &Value,
+        prelude_state: &Value,
+        repetition: usize,
+    ) -> Result<Value> {
+        if repetition == 0 {
+            return Ok(state.clone());
+        }
+        self.injector.inject(tape, state, prelude_state)
+    }
+
+    /// The states after each layer of the core at `repetition`, counted from 0, from what
+    /// [`Self::inject`] gives. Past the last one
     /// trained, the last one's relaxation goes on.
     ///
     /// # Errors
@@ -217,29 +244,15 @@ impl LoopedTransformer {
         chain(tape, &self.coda, state, table)
     }
 
-    /// Placeholder.
+    /// Whether a repetition hears the prelude.
     pub(crate) fn injects(&self) -> bool {
-        false
-    }
-
-    /// Placeholder.
-    ///
-    /// # Errors
-    /// None.
-    pub fn inject(&self, _: &Tape, state: &Value, _: &Value, _: usize) -> Result<Value> {
-        Ok(state.clone())
+        !self.config.injection.is_none()
     }
 
     /// The layers of the core with the relaxation of `repetition`.
     #[must_use]
     pub fn core_at(&self, repetition: usize) -> &[Block] {
         &self.core[repetition.min(self.core.len() - 1)]
-    }
-
-    /// The blocks in order of application.
-    fn applied(&self, repetitions: usize) -> impl Iterator<Item = &Block> {
-        let core = (0..repetitions).flat_map(|repetition| self.core_at(repetition));
-        self.prelude.iter().chain(core).chain(&self.coda)
     }
 }
 
@@ -278,11 +291,13 @@ impl CausalLm for LoopedTransformer {
 
     fn states(&self, tape: &Tape, ids: &Tensor, repetitions: usize) -> Result<Vec<Value>> {
         let table = self.frame.rope(0, ids.dim(1)?);
-        let mut states = vec![self.frame.embed(tape, ids)?];
-        for block in self.applied(repetitions) {
-            let state = block.forward(tape, &states[states.len() - 1], &table, None)?;
-            states.push(state);
+        let mut states = self.prelude(tape, ids, &table)?;
+        let first = states[states.len() - 1].clone();
+        for repetition in 0..repetitions {
+            let state = self.inject(tape, &states[states.len() - 1], &first, repetition)?;
+            states.extend(self.repeat(tape, &state, repetition, &table)?);
         }
+        states.extend(self.coda(tape, &states[states.len() - 1], &table)?);
         Ok(states)
     }
 
@@ -300,10 +315,19 @@ impl CausalLm for LoopedTransformer {
         let tokens = ids.dim(1)?;
         let (start, caches) = cache.advance(tokens);
         let table = self.frame.rope(start, tokens);
-        let mut state = self.frame.embed(&tape, ids)?;
-        for (block, cache) in self.applied(repetitions).zip(caches) {
-            state = block.forward(&tape, &state, &table, Some(cache))?;
+        let mut caches = caches.iter_mut();
+        let mut apply = |blocks: &[Block], state: Value| {
+            let mut pairs = blocks.iter().zip(caches.by_ref());
+            pairs.try_fold(state, |state, (block, cache)| {
+                block.forward(&tape, &state, &table, Some(cache))
+            })
+        };
+        let first = apply(&self.prelude, self.frame.embed(&tape, ids)?)?;
+        let mut state = first.clone();
+        for repetition in 0..repetitions {
+            state = self.inject(&tape, &state, &first, repetition)?;
+            state = apply(self.core_at(repetition), state)?;
         }
-        Ok(state.tensor().clone())
+        Ok(apply(&self.coda, state)?.tensor().clone())
     }
 }

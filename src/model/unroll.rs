@@ -65,12 +65,20 @@ impl LoopedConfig {
 /// their matrices, W + B A, and the vectors of each repetition in their places.
 ///
 /// # Errors
-/// A tensor is missing or has another shape.
+/// A tensor is missing or has another shape, or the student has an injection.
 pub fn unroll(
     config: &LoopedConfig,
     tensors: &BTreeMap<String, Tensor>,
     repetitions: usize,
 ) -> Result<BTreeMap<String, Tensor>> {
+    if !config.injection.is_none() {
+        return Err(Error::input(format!(
+            "this student cannot be unrolled: its repetitions hear the prelude (injection = \"{}\"), \
+             and layers of a plain stack hear only the layer before them",
+            config.injection.name()
+        ))
+        .hint("export it without --unrolled, or distil one with student.injection = \"none\""));
+    }
     let find = |name: &str| {
         let found = tensors.get(name).cloned();
         found.ok_or_else(|| Error::input(format!("tensor `{name}` is missing from the student")))

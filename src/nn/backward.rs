@@ -73,15 +73,15 @@ impl Backward {
     }
 
     /// Goes back through the steps of another tape of `slots` values, whose weights are summed
-    /// with those of this one: from the gradient of its output, if there is any, to that of its
-    /// input.
+    /// with those of this one: from the gradient of its output, if there is any, to those of its
+    /// inputs.
     pub(super) fn through(
         &mut self,
         steps: Vec<Step>,
         slots: usize,
         gradient: Option<Gradient>,
-        (output, input): (Option<usize>, Option<usize>),
-    ) -> Result<Option<Gradient>> {
+        (output, inputs): (Option<usize>, &[Option<usize>]),
+    ) -> Result<Vec<Option<Gradient>>> {
         let outer = std::mem::replace(&mut self.slots, empty(slots));
         if let Some(gradient) = gradient {
             self.give(output, gradient)?;
@@ -90,7 +90,7 @@ impl Backward {
             step(self)?;
         }
         let mut inner = std::mem::replace(&mut self.slots, outer);
-        Ok(input.and_then(|slot| inner[slot].take()))
+        Ok(inputs.iter().map(|input| input.and_then(|slot| inner[slot].take())).collect())
     }
 
     /// What the gradient of a value is so far; it has none afterwards.

@@ -11,6 +11,7 @@ pub mod gelu;
 pub(crate) mod gemm;
 pub mod head;
 pub(crate) mod host;
+pub mod injection;
 pub mod linear;
 mod loops;
 pub mod mlp;

@@ -13,11 +13,12 @@ use crate::error::Result;
 /// sqrt(n) pieces, each kept by its input alone and cut into links when its turn comes.
 pub const KEPT: usize = 16;
 
-/// One link of a chain: on which tape, the how manyth, from what state.
-pub type Link = Rc<dyn Fn(&Tape, usize, &Value) -> Result<Value>>;
+/// One link of a chain: on which tape, the how manyth, from what state, beside what all links read.
+pub type Link = Rc<dyn Fn(&Tape, usize, &Value, &[Value]) -> Result<Value>>;
 
 /// Applies `link` for every number of `links` in order, keeping about 2 sqrt(n) states of the
-/// whole chain and the graph of one link at a time.
+/// whole chain and the graph of one link at a time. All links read what stands `beside`; gradients
+/// that come to it from each are summed.
 ///
 /// `link` runs once on a tape that records nothing, once more for chains of over 16 links, and
 /// once on one that records, last link first: what adds to the loss does so only there.
@@ -27,28 +28,42 @@ pub type Link = Rc<dyn Fn(&Tape, usize, &Value) -> Result<Value>>;
 pub fn recompute_chain(
     tape: &Tape,
     state: &Value,
+    beside: &[Value],
     links: Range<usize>,
     link: &Link,
 ) -> Result<Value> {
     let count = links.len();
     if count <= KEPT {
-        return one_by_one(tape, state, links, link);
+        return one_by_one(tape, state, beside, links, link);
     }
     let piece = (count as f64).sqrt().ceil() as usize;
     let mut state = state.clone();
     for start in links.clone().step_by(piece) {
         let (link, piece) = (link.clone(), start..(start + piece).min(links.end));
-        state = tape
-            .recompute(&state, move |tape, state| one_by_one(tape, state, piece.clone(), &link))?;
+        state = tape.recompute(&inputs(&state, beside), move |tape, inputs| {
+            one_by_one(tape, &inputs[0], &inputs[1..], piece.clone(), &link)
+        })?;
     }
     Ok(state)
 }
 
-fn one_by_one(tape: &Tape, state: &Value, links: Range<usize>, link: &Link) -> Result<Value> {
+fn one_by_one(
+    tape: &Tape,
+    state: &Value,
+    beside: &[Value],
+    links: Range<usize>,
+    link: &Link,
+) -> Result<Value> {
     let mut state = state.clone();
     for number in links {
         let link = link.clone();
-        state = tape.recompute(&state, move |tape, state| link(tape, number, state))?;
+        state = tape.recompute(&inputs(&state, beside), move |tape, inputs| {
+            link(tape, number, &inputs[0], &inputs[1..])
+        })?;
     }
     Ok(state)
+}
+
+fn inputs<'a>(state: &'a Value, beside: &'a [Value]) -> Vec<&'a Value> {
+    std::iter::once(state).chain(beside).collect()
 }

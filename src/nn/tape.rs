@@ -221,33 +221,39 @@ impl Tape {
         }))
     }
 
-    /// Applies `compute` to `input` and keeps nothing but `input`: the way back applies it again,
+    /// Applies `compute` to `inputs` and keeps nothing but them: the way back applies it again,
     /// recording, and goes back through that. What `compute` adds to the loss it adds there.
     ///
     /// # Errors
     /// `compute` fails.
     pub fn recompute(
         &self,
-        input: &Value,
-        compute: impl Fn(&Self, &Value) -> Result<Value> + 'static,
+        inputs: &[&Value],
+        compute: impl Fn(&Self, &[Value]) -> Result<Value> + 'static,
     ) -> Result<Value> {
         let off = Self { recording: None, reference: self.reference };
-        let output = self.leaf(compute(&off, &input.detached())?.tensor);
+        let detached: Vec<Value> = inputs.iter().map(|input| input.detached()).collect();
+        let output = self.leaf(compute(&off, &detached)?.tensor);
         if let (Some(recording), Some(slot)) = (&self.recording, output.slot) {
-            let (kept, reference) = (input.clone(), self.reference);
+            let kept: Vec<Value> = inputs.iter().map(|input| (*input).clone()).collect();
+            let reference = self.reference;
             recording.borrow_mut().steps.push(Box::new(move |backward| {
                 let gradient = backward.take(Some(slot));
                 let inner = Self { recording: Some(RefCell::default()), reference };
-                let input = kept.slot.map_or_else(
-                    || Value::constant(kept.tensor.clone()),
-                    |_| inner.leaf(kept.tensor.clone()),
-                );
-                let output = compute(&inner, &input)?;
+                let again = |kept: &Value| match kept.slot {
+                    Some(_) => inner.leaf(kept.tensor.clone()),
+                    None => kept.clone(),
+                };
+                let inputs: Vec<Value> = kept.iter().map(again).collect();
+                let output = compute(&inner, &inputs)?;
                 let recording = inner.recording.map(RefCell::into_inner).unwrap_or_default();
                 let (steps, slots) = (recording.steps, recording.slots);
-                let ends = (output.slot, input.slot);
-                let gradient = backward.through(steps, slots, gradient, ends)?;
-                gradient.map_or(Ok(()), |gradient| backward.give(kept.slot, gradient))
+                let starts: Vec<_> = inputs.iter().map(|input| input.slot).collect();
+                let ends = (output.slot, starts.as_slice());
+                let gradients = backward.through(steps, slots, gradient, ends)?;
+                let found = kept.iter().zip(gradients);
+                let mut found = found.filter_map(|(kept, gradient)| Some((kept.slot, gradient?)));
+                found.try_for_each(|(slot, gradient)| backward.give(slot, gradient))
             }));
         }
         Ok(output)

@@ -1,0 +1,65 @@
+//! What does the student say, after the last repetition or an earlier one, beside its teacher?
+
+use super::config::LossConfig;
+use super::exits::Exit;
+use super::matching::Step;
+use super::teaching::Lesson;
+use crate::error::Result;
+use crate::model::{CausalLm, LoopedTransformer};
+use crate::nn::head::{HeadTerms, HeadWeights, compare, mean};
+use crate::nn::{RopeTable, Tape, Value};
+
+/// What is read out of a state of the core, and what it is compared with.
+pub(super) struct Outputs<'a> {
+    pub(super) student: &'a LoopedTransformer,
+    pub(super) table: &'a RopeTable,
+    pub(super) loss: &'a LossConfig,
+    pub(super) teacher: &'a Lesson,
+    /// The next token of each input, B T of them.
+    pub(super) targets: &'a [u32],
+    /// Of the run, 0 to 1.
+    pub(super) progress: f64,
+}
+
+impl Outputs<'_> {
+    /// Reads out the state after the last repetition.
+    pub(super) fn last(&self, step: &mut Step, state: &Value) -> Result<()> {
+        let (found, loss) = self.read(&step.tape, state, 1.0)?;
+        let agreeing = found.agree.iter().filter(|&&agree| agree).count();
+        let terms = [
+            ("cross_entropy", mean(&found.cross_entropy)),
+            ("kl", mean(&found.kl)),
+            ("agreement", agreeing as f64 / found.agree.len().max(1) as f64),
+        ];
+        step.total += loss;
+        step.terms.extend(terms.map(|(name, value)| (name.to_owned(), value)));
+        Ok(())
+    }
+
+    /// Reads out the state after an earlier one.
+    pub(super) fn exit(&self, step: &mut Step, state: &Value, exit: Exit) -> Result<()> {
+        let share = self.loss.exits.weight.at(self.progress) * exit.share;
+        let (found, loss) = self.read(&step.tape, state, share)?;
+        step.total += share * loss;
+        *step.terms.entry("exit_kl".to_owned()).or_default() += exit.share * mean(&found.kl);
+        Ok(())
+    }
+
+    /// Records the gradient of `share` times the loss of this output, and gives the loss.
+    fn read(&self, tape: &Tape, state: &Value, share: f64) -> Result<(HeadTerms, f64)> {
+        let (loss, frame) = (self.loss, self.student.frame());
+        let last = self.student.coda(tape, state, self.table)?.pop();
+        let hidden = frame.normed(tape, last.as_ref().unwrap_or(state))?;
+        let (ce, kl) = (loss.cross_entropy.at(self.progress), loss.kl.at(self.progress));
+        let weights = HeadWeights {
+            cross_entropy: (share * ce) as f32,
+            kl: (share * kl) as f32,
+            temperature: loss.temperature as f32,
+        };
+        let teacher = Some(self.teacher.output()?);
+        let found = compare(tape, &hidden, frame.head(), teacher, self.targets, weights)?;
+        let kl = kl * loss.temperature.powi(2);
+        let sum = ce * mean(&found.cross_entropy) + kl * mean(&found.kl);
+        Ok((found, sum))
+    }
+}

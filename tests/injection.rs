@@ -1,0 +1,207 @@
+//! Does every repetition hear the prelude, wherever a student is run, and is that learned?
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use factorexe::distill::*;
+use factorexe::model::*;
+use factorexe::nn::{Params, Tape, Value};
+use factorexe::train::{Loss, Moment, Objective};
+
+use crate::depth::{assert_differences, batch, config, exits, moment};
+use crate::distill::{F32_STACK, start, student_config, teacher, trainable};
+use crate::support::{difference, random, random_params, tiny_looped};
+
+const INJECTIONS: [Injection; 3] = [Injection::Additive, Injection::Diagonal, Injection::Gate];
+
+/// Rounding of sums of f32 in two orders.
+const F32_SUMS: f32 = 2e-5;
+
+fn looped(injection: Injection) -> LoopedConfig {
+    LoopedConfig { injection, ..tiny_looped(Relaxation::Lora { rank: 2 }) }
+}
+
+fn model(config: &LoopedConfig) -> LoopedTransformer {
+    LoopedTransformer::new(config, &random_params(&config.tensors())).unwrap()
+}
+
+fn ids() -> Tensor {
+    batch().input_tensor(&Device::Cpu).unwrap()
+}
+
+fn row(values: &[f32]) -> Value {
+    Value::constant(Tensor::from_slice(values, (1, 1, values.len()), &Device::Cpu).unwrap())
+}
+
+/// The injection of a student 16 wide, of the state 1, 2, .. 16 beside a prelude that said 1.
+fn injected(injection: Injection, tensors: &[(&str, Vec<f32>)]) -> Vec<f32> {
+    let config = looped(injection);
+    let mut all = random_params(&config.tensors()).tensors();
+    for (name, values) in tensors {
+        let values = Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap();
+        assert!(all.insert((*name).to_owned(), values).is_some(), "{name}");
+    }
+    let model = LoopedTransformer::new(&config, &all).unwrap();
+    let state: Vec<f32> = (1..=16).map(|x| x as f32).collect();
+    let value = model.inject(&Tape::off(), &row(&state), &row(&[1.0; 16]), 1).unwrap();
+    value.tensor().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn each_injection_is_its_formula() {
+    let close = |found: Vec<f32>, expected: &dyn Fn(f32) -> f32| {
+        for (index, found) in found.into_iter().enumerate() {
+            let expected = expected(1.0 + index as f32);
+            assert!((found - expected).abs() < 1e-5, "{index}: {found}, {expected}");
+        }
+    };
+    let b = ("inject.b", vec![0.25; 16]);
+    close(injected(Injection::Additive, &[b.clone()]), &|h| h + 0.25);
+    // softplus(ln(e - 1)) = 1, so that a = 1 / e.
+    let alpha = ("inject.a", vec![(std::f32::consts::E - 1.0).ln(); 16]);
+    close(injected(Injection::Diagonal, &[alpha, b]), &|h| h / std::f32::consts::E + 0.25);
+    // The norm of 1 to 16 is sqrt(17 * 33 / 6), and w picks the last.
+    let weight = (0..16).map(|i| f32::from(u8::from(i == 15))).collect();
+    let gate = [("inject.gate.weight", weight), ("inject.gate.bias", vec![-1.0])];
+    let s = 1.0 / (1.0 + (1.0 - 16.0 / (17.0 * 33.0 / 6.0_f32).sqrt()).exp());
+    close(injected(Injection::Gate, &gate), &|h| s * h + 1.0 - s);
+}
+
+#[test]
+fn a_diagonal_injection_is_a_contraction_whatever_it_learned() {
+    for alpha in [-60.0, -4.0, 0.0, 3.0, 200.0] {
+        let tensors = [("inject.a", vec![alpha; 16]), ("inject.b", vec![0.0; 16])];
+        let kept = injected(Injection::Diagonal, &tensors);
+        let inside = kept.iter().zip(1..).all(|(x, h)| (0.0..=h as f32).contains(x));
+        assert!(inside, "alpha {alpha}: {kept:?}");
+    }
+}
+
+#[test]
+fn the_first_repetition_starts_from_the_prelude_and_the_next_hear_it() {
+    for injection in INJECTIONS {
+        let (with, without) = (looped(injection), looped(Injection::None));
+        let tensors = random_params(&with.tensors()).tensors();
+        let states = |config: &LoopedConfig| {
+            let model = LoopedTransformer::new(config, &tensors).unwrap();
+            model.states(&Tape::off(), &ids(), 2).unwrap()
+        };
+        let (heard, alone) = (states(&with), states(&without));
+        assert_eq!(heard.len(), alone.len());
+        // Embedding, prelude and the two layers of the first repetition.
+        for (heard, alone) in heard.iter().zip(&alone).take(4) {
+            assert_eq!(difference(heard.tensor(), alone.tensor()), 0.0);
+        }
+        assert!(difference(heard[4].tensor(), alone[4].tensor()) > 1e-3, "{injection:?}");
+    }
+}
+
+#[test]
+fn decoding_with_a_cache_gives_the_states_of_the_full_forward() {
+    for injection in INJECTIONS {
+        let model = model(&looped(injection));
+        let full = model.states(&Tape::off(), &ids(), 3).unwrap();
+        let full = full.last().unwrap().tensor();
+        let mut cache = model.new_cache(3);
+        for (start, len) in [(0, 7), (7, 1), (8, 12)] {
+            let part = ids().narrow(1, start, len).unwrap();
+            let state = model.forward_cached(&part, &mut cache, 3).unwrap();
+            let expected = full.narrow(1, start, len).unwrap();
+            assert!(difference(&state, &expected) < F32_SUMS, "{injection:?}");
+        }
+    }
+}
+
+#[test]
+fn a_student_starts_nearly_as_one_without() {
+    let teacher = teacher(6);
+    let states = |injection: Injection| {
+        let student = StudentConfig { injection, ..student_config(1, 1, 2, 1) };
+        let (config, tensors) = start(&teacher, &student);
+        let model = LoopedTransformer::new(&config, &tensors).unwrap();
+        model.states(&Tape::off(), &ids(), 2).unwrap().pop().unwrap().tensor().clone()
+    };
+    let without = states(Injection::None);
+    assert_eq!(difference(&states(Injection::Additive), &without), 0.0);
+    for injection in [Injection::Diagonal, Injection::Gate] {
+        let error = difference(&states(injection), &without);
+        // A hundredth of the state is the prelude's.
+        assert!(error > 1e-4 && error < 0.05, "{injection:?}: {error}");
+    }
+}
+
+/// An objective over a student whose injection has learned something.
+fn objective(
+    config: DistillConfig,
+    injection: Injection,
+    repetitions: usize,
+) -> (Distillation<'static>, Params) {
+    let teacher = teacher(6);
+    let student = StudentConfig { injection, ..student_config(1, 1, repetitions, 1) };
+    let (looped, mut tensors): (_, BTreeMap<String, Tensor>) = start(&teacher, &student);
+    for (seed, (name, shape)) in injection.tensors(16).into_iter().enumerate() {
+        tensors.insert(name, (random(40 + seed as u64, &shape) * 0.5).unwrap());
+    }
+    let params = trainable(&tensors, &[]);
+    let made = LoopedTransformer::new(&looped, &params).unwrap();
+    (Distillation::new(teacher.0, made, params.clone(), config).unwrap(), params)
+}
+
+fn one_step(config: DistillConfig, injection: Injection, repetitions: usize) -> Loss {
+    objective(config, injection, repetitions).0.loss(&batch(), &mut moment()).unwrap()
+}
+
+#[test]
+fn every_parameter_has_the_gradient_of_finite_differences() {
+    for injection in INJECTIONS {
+        for recompute in [Recompute::Never, Recompute::Always] {
+            println!("{injection:?} {recompute:?}");
+            let (objective, params) = objective(config(exits(0.5, 1), recompute), injection, 3);
+            assert!(params.trainable().any(|(name, _)| name.starts_with("inject.")));
+            assert_differences(&objective, &params);
+        }
+    }
+}
+
+#[test]
+fn repetitions_computed_anew_give_the_gradients_of_those_that_were_kept() {
+    for injection in INJECTIONS {
+        // 20 repetitions make a chain of chains: the prelude is heard through both.
+        for repetitions in [3, 20] {
+            let kept = one_step(config(exits(0.0, 1), Recompute::Never), injection, repetitions);
+            let anew = one_step(config(exits(0.0, 1), Recompute::Always), injection, repetitions);
+            assert!((kept.total - anew.total).abs() < 1e-5 * kept.total);
+            assert_eq!(kept.gradients.len(), anew.gradients.len());
+            for (name, kept) in &kept.gradients {
+                let error = difference(kept, &anew.gradients[name]);
+                assert!(error < F32_STACK, "{name} is off by {error}, {injection:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_injection_learns_while_the_teacher_forces_as_well() {
+    for injection in INJECTIONS {
+        let phases =
+            PhaseConfig { teacher_forced: 1.0, mixed_until: 1.0, ..PhaseConfig::default() };
+        let config = DistillConfig { phases, ..DistillConfig::default() };
+        let (objective, _) = objective(config, injection, 3);
+        let loss = objective.loss(&batch(), &mut Moment::new(9, 0, 10, 0)).unwrap();
+        for (name, _) in injection.tensors(16) {
+            let gradient = &loss.gradients[name.as_str()];
+            let norm = gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+            assert!(norm.is_finite() && norm > 0.0, "the gradient of {name} is {norm}");
+        }
+    }
+}
+
+#[test]
+fn a_student_without_injection_is_written_as_before() {
+    let json = |injection| serde_json::to_value(looped(injection)).unwrap();
+    let without = json(Injection::None);
+    assert!(without.get("injection").is_none());
+    let back: LoopedConfig = serde_json::from_value(without).unwrap();
+    assert_eq!(back, looped(Injection::None));
+    assert_eq!(json(Injection::Gate)["injection"], "gate");
+}
