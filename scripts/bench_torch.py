@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The work of `factorize bench step` and `factorize bench prefill`, done by PyTorch on the CPU.
+"""The work of `factorize bench step`, `prefill` and `decode`, done by PyTorch on the CPU.
 
   bench_torch.py step --width 256 --ffn 768 --core 2 --repetitions 4 --heads 4 --batch 16 --tokens 128 --vocab 512
   bench_torch.py prefill --model model.gguf --batch 4 --tokens 256
+  bench_torch.py decode --model model.gguf --tokens 64      transformers; --llama: llama.cpp
   bench_torch.py table --measured bench_vs_torch.jsonl      what scripts/bench_vs_torch.sh wrote
 
-The first two print one line of JSON: medians over steps after two that do not count, and the most memory held.
+All but the last print one line of JSON: medians over steps after two that do not count, and the most memory held.
   pip install torch transformers gguf safetensors
 """
 
@@ -59,7 +60,7 @@ def table(path):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    step, prefill = verbs.add_parser("step"), verbs.add_parser("prefill")
+    step, prefill, decode = (verbs.add_parser(verb) for verb in ("step", "prefill", "decode"))
     verbs.add_parser("table").add_argument("--measured", required=True, help="a file of JSON lines")
     sizes = dict(width=256, ffn=768, core=2, repetitions=4, heads=4, batch=16, tokens=128, vocab=512)
     for name, default in sizes.items():
@@ -68,7 +69,10 @@ def arguments():
     prefill.add_argument("--model", required=True, help="a file.gguf or a folder of transformers")
     prefill.add_argument("--batch", type=int, default=4)
     prefill.add_argument("--tokens", type=int, default=256)
-    for verb in (step, prefill):
+    decode.add_argument("--model", required=True, help="a file.gguf or a folder of transformers")
+    decode.add_argument("--tokens", type=int, default=64)
+    decode.add_argument("--llama", action="store_true", help="by llama.cpp, on the file as it is")
+    for verb in (step, prefill, decode):
         verb.add_argument("--steps", type=int, default=6)
         verb.add_argument("--threads", type=int, default=torch.get_num_threads())
         verb.add_argument("--compile", action="store_true", help="through torch.compile")
@@ -164,16 +168,53 @@ def training_step(a):
     return step
 
 
-def reading(a):
-    """One forward pass of a published model, logits of every position included."""
+def published(path):
+    """A model of transformers in f32."""
     import transformers
 
     transformers.logging.set_verbosity_error()
-    path = pathlib.Path(a.model)
+    path = pathlib.Path(path)
     where = dict(pretrained_model_name_or_path=str(path))
     if path.is_file():
         where = dict(pretrained_model_name_or_path=str(path.parent), gguf_file=path.name)
-    model = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).eval()
+    return transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32).eval()
+
+
+def writing(a):
+    """The likeliest tokens after 16 others, one by one: as many seconds as they take."""
+    prompt = [i * 97 for i in range(16)]
+    if a.llama:
+        import llama_cpp
+
+        model = llama_cpp.Llama(a.model, n_ctx=32 + a.tokens, n_threads=a.threads, verbose=False)
+
+        def write():
+            model.reset()
+            model.eval(prompt)
+            start = time.perf_counter()
+            for _ in range(a.tokens):
+                model.eval([model.sample(temp=0.0)])
+            return time.perf_counter() - start
+
+        return write
+    model = published(a.model)
+    forward = torch.compile(model) if a.compile else model
+
+    def write():
+        with torch.inference_mode():
+            found = forward(input_ids=torch.tensor([prompt]), use_cache=True)
+            start = time.perf_counter()
+            for _ in range(a.tokens):
+                last = found.logits[:, -1:].argmax(-1)
+                found = forward(input_ids=last, past_key_values=found.past_key_values, use_cache=True)
+            return time.perf_counter() - start
+
+    return write
+
+
+def reading(a):
+    """One forward pass of a published model, logits of every position included."""
+    model = published(a.model)
     forward = torch.compile(model) if a.compile else model
     ids = torch.randint(model.config.vocab_size, (a.batch, a.tokens))
 
@@ -192,16 +233,17 @@ def main():
         return table(a.measured)
     torch.set_num_threads(a.threads)
     torch.manual_seed(0)
-    work = training_step(a) if a.verb == "step" else reading(a)
+    work = {"step": training_step, "prefill": reading, "decode": writing}[a.verb](a)
     wall, cpu, last = [], [], None
     for round_ in range(WARM_UP + a.steps):
         began, worked = time.perf_counter(), time.process_time()
         last = work()
         if round_ >= WARM_UP:
-            wall.append(time.perf_counter() - began)
+            # Writing tells the time without the prompt.
+            wall.append(last if a.verb == "decode" else time.perf_counter() - began)
             cpu.append(time.process_time() - worked)
     found = dict(vars(a), engine=f"torch {torch.__version__}", wall_s=middle(wall), cpu_s=middle(cpu))
-    found["tokens_per_s"] = a.batch * a.tokens / middle(wall)
+    found["tokens_per_s"] = (a.tokens if a.verb == "decode" else a.batch * a.tokens) / middle(wall)
     found["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if a.verb == "step":
         found["loss"] = last

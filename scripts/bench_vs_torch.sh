@@ -19,6 +19,8 @@
 #   6  row 2 at N = 4 and N = 64, recomputed: what does depth take in memory?
 #   7  row 2 with one thread and with two
 #   8  a small block applied 4096 times, recomputed
+#   9  SmolLM2-135M writes 64 tokens: f32 beside transformers; bf16 and int8 beside llama.cpp on the
+#      file as it is, if the environment has llama-cpp-python
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -55,9 +57,9 @@ done
 for number in "$rounds" "$threads"; do
     [[ $number =~ ^[1-9][0-9]*$ ]] || fail "\`$number\` is no count, expected 1 or more"
 done
-[ ${#rows[@]} -gt 0 ] || rows=(1 2 3 4 5 6 7 8)
+[ ${#rows[@]} -gt 0 ] || rows=(1 2 3 4 5 6 7 8 9)
 for row in "${rows[@]}"; do
-    [[ $row =~ ^[1-8]$ ]] || fail "there is no row \`$row\`, expected 1 to 8"
+    [[ $row =~ ^[1-9]$ ]] || fail "there is no row \`$row\`, expected 1 to 9"
 done
 
 python=$venv/bin/python
@@ -166,6 +168,21 @@ row_8() {
         local work=(step "${block[@]}" --repetitions "$depth" --steps 1)
         ours "8: small block, N = $depth, recomputed" "${work[@]}" --recompute
         eager "8: small block, N = $depth, recomputed" "${work[@]}" --checkpoint
+    done
+}
+
+row_9() {
+    local name='9: SmolLM2-135M writes 64' round
+    [ -f "$model" ] || return 0
+    for ((round = 1; round <= few; round++)); do
+        local work=(decode --model "$model" --tokens 64)
+        ours "$name, f32" "${work[@]}"
+        eager "$name, f32" "${work[@]}" --steps "$few_steps"
+        ours "$name, bf16" "${work[@]}" --weights bf16
+        ours "$name, int8 (eager: llama.cpp, q4_1)" "${work[@]}" --weights int8
+        if "$python" -c 'import llama_cpp' 2>/dev/null; then
+            eager "$name, int8 (eager: llama.cpp, q4_1)" "${work[@]}" --steps "$few_steps" --llama
+        fi
     done
 }
 

@@ -4,6 +4,7 @@ mod bench;
 mod errors;
 #[cfg(unix)]
 mod full_disk;
+mod halting;
 mod help;
 mod job;
 #[cfg(unix)]

@@ -25,6 +25,8 @@ pub struct DecodeReport {
     pub tokens: usize,
     /// Threads of the arithmetic.
     pub threads: usize,
+    /// All tokens.
+    pub wall_s: f64,
     /// Tokens of all texts over the time from the first to the last.
     pub tokens_per_s: f64,
     /// Median of the time from one token to the next.
@@ -98,6 +100,7 @@ pub fn time_decode(
         texts,
         tokens,
         threads: rayon::current_num_threads(),
+        wall_s: seconds,
         tokens_per_s: (texts * tokens) as f64 / seconds,
         token_s,
         mean_repetitions: repetitions as f64 / (texts * tokens) as f64,
