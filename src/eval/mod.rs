@@ -7,9 +7,11 @@ pub mod evaluate;
 mod finite;
 pub mod report;
 mod student;
+pub mod telemetry;
 
 pub use bootstrap::Interval;
 pub use config::EvalConfig;
 pub use cost::ModelCost;
 pub use evaluate::evaluate;
 pub use report::{Evaluation, SizeRatio, StudentScore, TeacherScore};
+pub use telemetry::{Motion, jacobian_norm, repetition_norm};
