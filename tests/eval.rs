@@ -3,13 +3,13 @@
 use candle_core::{D, Device, Tensor};
 use factorexe::data::{Document, Documents, EvaluationWindow, Spread};
 use factorexe::error::Kind;
-use factorexe::eval::{EvalConfig, Evaluation, evaluate};
+use factorexe::eval::{EvalConfig, Evaluation, evaluate, repetition_norm};
 use factorexe::hub::Source;
 use factorexe::model::{
     CausalLm, Description, Injection, LoopedConfig, LoopedTransformer, Parameters, Relaxation,
     Transformer,
 };
-use factorexe::nn::{Params, Tape};
+use factorexe::nn::{Params, Tape, Value};
 use factorexe::observe::Quiet;
 
 use crate::support::{random_params, tiny_config, tiny_looped};
@@ -56,6 +56,30 @@ fn log_probabilities(
     candle_nn::ops::log_softmax(&logits, D::Minus1).unwrap().to_vec2().unwrap()
 }
 
+/// Sums over the tokens of one window of the size of the state after `repetitions`, and of the step
+/// to it over its length.
+fn motions(
+    looped: &LoopedTransformer,
+    window: &EvaluationWindow,
+    repetitions: usize,
+) -> (f64, f64) {
+    let inputs = &window.tokens[..window.tokens.len() - 1];
+    let ids = Tensor::new(inputs, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+    let states = looped.states(&Tape::off().with_reference(), &ids, repetitions).unwrap();
+    let config = looped.config();
+    let after = |repetition: usize| {
+        let state = states[config.prelude_layers + repetition * config.core_layers].tensor();
+        state.squeeze(0).unwrap().to_vec2::<f32>().unwrap()
+    };
+    let length = |x: &[f32]| x.iter().map(|x| f64::from(x * x)).sum::<f64>().sqrt();
+    let pairs = after(repetitions - 1).into_iter().zip(after(repetitions));
+    pairs.fold((0.0, 0.0), |(sizes, ratios), (before, after)| {
+        let step: Vec<f32> = before.iter().zip(&after).map(|(x, y)| x - y).collect();
+        let size = length(&after);
+        (sizes + size / (after.len() as f64).sqrt(), ratios + length(&step) / size)
+    })
+}
+
 #[test]
 fn every_number_is_the_mean_over_tokens_of_what_the_logits_say() {
     let plain = tiny_looped(Relaxation::Lora { rank: 2 });
@@ -72,8 +96,11 @@ fn assert_means(looped: &LoopedTransformer) {
     assert_eq!(evaluation.teacher.tokens, 11 + 11 + 4 + 11 + 1 + 8);
     for score in &evaluation.student {
         let (mut teacher_nll, mut nll, mut kl, mut agreed, mut tokens) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        let (mut rms, mut ratio) = (0.0, 0.0);
         for window in &windows() {
             let p = log_probabilities(&teacher, window, 1);
+            let (sizes, ratios) = motions(looped, window, score.repetitions);
+            (rms, ratio) = (rms + sizes, ratio + ratios);
             let q = log_probabilities(looped, window, score.repetitions);
             for ((p, q), &target) in p.iter().zip(&q).zip(&window.tokens[1..]) {
                 let best = |row: &[f32]| (0..37).max_by(|&a, &b| row[a].total_cmp(&row[b]));
@@ -91,6 +118,8 @@ fn assert_means(looped: &LoopedTransformer) {
         close(score.nll_nats, nll);
         close(score.kl_nats, kl);
         close(score.agreement, agreed);
+        close(score.state_rms.unwrap(), rms);
+        close(score.step_ratio.unwrap(), ratio);
         assert!((score.perplexity.ln() - score.nll_nats).abs() < 1e-12);
         assert!(score.cosine.unwrap() < 0.99 && score.cosine_scaled.unwrap() < 0.99);
     }
@@ -250,4 +279,47 @@ fn smollm2_has_its_known_perplexity() {
     assert!((found.teacher.perplexity - 24.3).abs() < 0.2, "{found:?}");
     assert_eq!(found.teacher.tokens, 4 * 255);
     println!("{}", serde_json::to_string_pretty(&found).unwrap());
+}
+
+#[test]
+fn the_norm_of_a_repetition_is_the_largest_singular_value_of_its_jacobian() {
+    for injection in [Injection::None, Injection::Gate] {
+        let looped = student(&LoopedConfig { injection, ..tiny_looped(Relaxation::None) });
+        let ids = Tensor::new(&[[3_u32, 11]], &Device::Cpu).unwrap();
+        let (tape, table) = (Tape::off(), looped.frame().rope(0, 2));
+        let prelude = looped.prelude(&tape, &ids, &table).unwrap().pop().unwrap();
+        let repeat = |state: &Value, repetition: usize| {
+            let state = looped.inject(&tape, state, &prelude, repetition).unwrap();
+            looped.repeat(&tape, &state, repetition, &table).unwrap().pop().unwrap()
+        };
+        let state = repeat(&prelude, 0).tensor().clone();
+        // All 32 columns of the Jacobian by central differences.
+        let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let moved = |index: usize, by: f32| {
+            let mut values = numbers(&state);
+            values[index] += by;
+            let moved = Tensor::from_vec(values, state.shape(), &Device::Cpu).unwrap();
+            numbers(repeat(&Value::constant(moved), 1).tensor())
+        };
+        let column = |index: usize| -> Vec<f64> {
+            let (up, down) = (moved(index, 1e-2), moved(index, -1e-2));
+            up.iter().zip(&down).map(|(up, down)| f64::from(up - down) / 2e-2).collect()
+        };
+        let columns: Vec<Vec<f64>> = (0..32).map(column).collect();
+        let mut v = vec![1.0; 32];
+        let mut expected = 0.0;
+        for _ in 0..200 {
+            let mut jv = vec![0.0; 32];
+            for (column, v) in columns.iter().zip(&v) {
+                jv.iter_mut().zip(column).for_each(|(sum, x)| *sum += v * x);
+            }
+            let size = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
+            expected = size(&jv) / size(&v);
+            v = columns.iter().map(|c| c.iter().zip(&jv).map(|(x, y)| x * y).sum()).collect();
+            let long = size(&v);
+            v.iter_mut().for_each(|x| *x /= long);
+        }
+        let found = repetition_norm(&looped, &ids, 1, 60, 5).unwrap();
+        assert!((found - expected).abs() < 1e-2 * expected, "{injection:?}: {found} {expected}");
+    }
 }

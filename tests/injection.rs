@@ -56,7 +56,7 @@ fn each_injection_is_its_formula() {
         }
     };
     let b = ("inject.b", vec![0.25; 16]);
-    close(injected(Injection::Additive, &[b.clone()]), &|h| h + 0.25);
+    close(injected(Injection::Additive, std::slice::from_ref(&b)), &|h| h + 0.25);
     // softplus(ln(e - 1)) = 1, so that a = 1 / e.
     let alpha = ("inject.a", vec![(std::f32::consts::E - 1.0).ln(); 16]);
     close(injected(Injection::Diagonal, &[alpha, b]), &|h| h / std::f32::consts::E + 0.25);

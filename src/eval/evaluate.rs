@@ -10,6 +10,7 @@ use super::config::EvalConfig;
 use super::cost::{ModelCost, flops_per_token, peak_rss_mib};
 use super::report::{Evaluation, SizeRatio, StudentScore, TeacherScore};
 use super::student::{Cosines, exits};
+use super::telemetry::Motion;
 use super::windows::{batches, inputs, targets};
 use crate::data::EvaluationWindow;
 use crate::error::{Error, Result};
@@ -85,6 +86,8 @@ struct Tally<'a> {
     documents: BTreeMap<usize, DocumentSums>,
     /// Sums over tokens, by repetition; none as soon as one cannot be had.
     cosines: Vec<Option<Cosines>>,
+    /// The same.
+    motions: Vec<Motion>,
 }
 
 impl<'a> Tally<'a> {
@@ -95,7 +98,9 @@ impl<'a> Tally<'a> {
         stopped: &'a dyn Fn() -> bool,
     ) -> Self {
         let cosines = vec![Some(Cosines::default()); repetitions.len()];
-        Self { teacher, student, repetitions, stopped, documents: BTreeMap::new(), cosines }
+        let motions = vec![Motion::default(); repetitions.len()];
+        let documents = BTreeMap::new();
+        Self { teacher, student, repetitions, stopped, documents, cosines, motions }
     }
 
     fn add(&mut self, batch: &[&EvaluationWindow]) -> Result<()> {
@@ -127,6 +132,10 @@ impl<'a> Tally<'a> {
                 plain: sum.plain + weight * found.plain,
                 scaled: sum.scaled + weight * found.scaled,
             });
+        }
+        for (sum, exit) in self.motions.iter_mut().zip(&exits) {
+            sum.rms += weight * exit.motion.rms;
+            sum.step_ratio += weight * exit.motion.step_ratio;
         }
         for (row, window) in batch.iter().enumerate() {
             let document = self.documents.entry(window.document).or_default();
@@ -186,6 +195,8 @@ impl<'a> Tally<'a> {
             agreement: means[at + AGREEMENT],
             cosine: self.cosines[index].map(|sum| sum.plain / tokens),
             cosine_scaled: self.cosines[index].map(|sum| sum.scaled / tokens),
+            state_rms: Some(self.motions[index].rms / tokens),
+            step_ratio: Some(self.motions[index].step_ratio / tokens),
             perplexity_interval: intervals[at + NLL].map(|nll| nll.map(f64::exp)),
             kl_interval: intervals[at + KL],
             agreement_interval: intervals[at + AGREEMENT],

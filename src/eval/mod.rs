@@ -9,6 +9,7 @@ mod finite;
 pub mod policies;
 pub mod report;
 mod student;
+pub mod telemetry;
 pub mod traces;
 mod windows;
 
@@ -19,3 +20,4 @@ pub use cost::ModelCost;
 pub use evaluate::evaluate;
 pub use policies::{OracleScore, PolicyReport, PolicyScore, evaluate_policies};
 pub use report::{Evaluation, SizeRatio, StudentScore, TeacherScore};
+pub use telemetry::{Motion, jacobian_norm, repetition_norm};

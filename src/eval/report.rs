@@ -72,6 +72,11 @@ pub struct StudentScore {
     /// The same with every dimension scaled by its size in the teacher and without first tokens:
     /// a few huge dimensions do not decide.
     pub cosine_scaled: Option<f64>,
+    /// Root of the mean square of the state after this repetition, mean over tokens: what grows
+    /// without end past N does not come to rest.
+    pub state_rms: Option<f64>,
+    /// How far this repetition moved the state, over the state's own length, mean over tokens.
+    pub step_ratio: Option<f64>,
     /// 95 %, over documents.
     pub perplexity_interval: Option<Interval>,
     /// 95 %, over documents.

@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::telemetry::Motion;
 use crate::error::{Error, Result};
 use crate::model::alignment::{Alignment, Depth, equal_steps};
 use crate::model::{CausalLm, LoopedTransformer};
@@ -23,6 +24,8 @@ pub(super) struct Exit {
     pub(super) normed: Tensor,
     /// None when the teacher has other layers or another width.
     pub(super) cosines: Option<Cosines>,
+    /// Of the last repetition.
+    pub(super) motion: Motion,
 }
 
 /// Runs `student` once, and leaves through the coda at every one of `repetitions`, which rise.
@@ -42,13 +45,15 @@ pub(super) fn exits(
         if stopped() {
             return Err(Error::interrupted("stopped while evaluating"));
         }
-        state = student.inject(&tape, &state, &first, repetition - 1)?;
+        let before = state.clone();
+        state = student.inject(&tape, &before, &first, repetition - 1)?;
         state = last(student.repeat(&tape, &state, repetition - 1, &table)?)?;
         if repetitions.contains(&repetition) {
             let end = student.coda(&tape, &state, &table)?.pop().unwrap_or_else(|| state.clone());
             let normed = frame.normed(&tape, &end)?.tensor().clone();
             let cosines = cosines(student, &state, repetition, teacher_states)?;
-            exits.push(Exit { normed, cosines });
+            let motion = Motion::between(before.tensor(), state.tensor())?;
+            exits.push(Exit { normed, cosines, motion });
         }
     }
     Ok(exits)

@@ -221,8 +221,7 @@ impl LoopedTransformer {
     }
 
     /// The states after each layer of the core at `repetition`, counted from 0, from what
-    /// [`Self::inject`] gives. Past the last one
-    /// trained, the last one's relaxation goes on.
+    /// [`Self::inject`] gives. Past the last one trained, the last one's relaxation goes on.
     ///
     /// # Errors
     /// The shapes do not fit.

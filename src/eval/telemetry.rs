@@ -1,0 +1,158 @@
+//! How does the state of a student move from one repetition to the next?
+
+use candle_core::{D, DType, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+use crate::error::{Error, Result};
+use crate::model::{CausalLm, LoopedTransformer};
+use crate::nn::{Tape, Value};
+
+/// Half the length of a central difference over that of the state: f32 keeps three digits of it.
+const DIFFERENCE: f64 = 1e-3;
+
+/// The size of a state h after a repetition, and of the step from h' before it, means over tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Motion {
+    /// Root of the mean square of h.
+    pub rms: f64,
+    /// |h - h'| / |h|: falls towards 0 where repetitions come to rest.
+    pub step_ratio: f64,
+}
+
+impl Motion {
+    /// Of the states before and after a repetition, each (B, T, D).
+    ///
+    /// # Errors
+    /// The shapes differ.
+    pub fn between(before: &Tensor, after: &Tensor) -> Result<Self> {
+        let (before, after) = (before.to_dtype(DType::F32)?, after.to_dtype(DType::F32)?);
+        let squares = |x: &Tensor| Ok::<_, Error>(x.sqr()?.mean_keepdim(D::Minus1)?);
+        let rms = squares(&after)?.sqrt()?;
+        let step = (squares(&(&after - &before)?)?.sqrt()? / rms.maximum(f32::MIN_POSITIVE)?)?;
+        let mean = |x: Tensor| Ok::<_, Error>(f64::from(x.mean_all()?.to_scalar::<f32>()?));
+        Ok(Self { rms: mean(rms)?, step_ratio: mean(step)? })
+    }
+}
+
+/// The largest singular value of the Jacobian J of `map` at `state`: by how much a small change of
+/// the whole state can grow at most.
+///
+/// `rounds` rounds of power iteration on J^T J from random numbers of `seed`, where J v is a
+/// central difference and J^T u goes back over a tape. It comes from below: the nearer the second
+/// singular value, the more rounds it takes.
+///
+/// # Errors
+/// `map` fails, or its output does not depend on the state.
+pub fn jacobian_norm(
+    map: impl Fn(&Tape, &Value) -> Result<Value>,
+    state: &Tensor,
+    rounds: usize,
+    seed: u64,
+) -> Result<f64> {
+    let half = DIFFERENCE * length(state)?.max(1e-6);
+    let at = |shift: &Tensor, by: f64| {
+        let moved = Value::constant((state + (shift * by)?)?);
+        Ok::<_, Error>(map(&Tape::off(), &moved)?.tensor().clone())
+    };
+    let rng = ChaCha8Rng::seed_from_u64(seed);
+    let numbers: Vec<f32> = StandardNormal.sample_iter(rng).take(state.elem_count()).collect();
+    let start = Tensor::from_vec(numbers, state.shape(), state.device())?;
+    let mut direction = (&start / length(&start)?)?.to_dtype(state.dtype())?;
+    let mut norm = 0.0;
+    for _ in 0..rounds.max(1) {
+        let change = ((at(&direction, half)? - at(&direction, -half)?)? / (2.0 * half))?;
+        norm = length(&change)?;
+        let tape = Tape::recording();
+        let leaf = tape.leaf(state.clone());
+        let output = map(&tape, &leaf)?;
+        let (_, back) = tape.backward_to(&[(&output, change)], &[&leaf])?;
+        let back = back.into_iter().next().flatten();
+        let back = back.ok_or_else(|| Error::internal("a map that does not read its state"))?;
+        let longer = length(&back)?;
+        if !(longer.is_finite() && longer > 0.0) {
+            break;
+        }
+        direction = (back.reshape(state.shape())? / longer)?;
+    }
+    Ok(norm)
+}
+
+fn length(x: &Tensor) -> Result<f64> {
+    Ok(f64::from(x.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt())
+}
+
+/// [`jacobian_norm`] of `repetition`, counted from 0, at the state that `student` is in after the
+/// repetitions before it, injection included; `ids` (B, T). Below 1, repetitions forget how they
+/// began.
+///
+/// # Errors
+/// An id is past the vocabulary, or the device fails.
+pub fn repetition_norm(
+    student: &LoopedTransformer,
+    ids: &Tensor,
+    repetition: usize,
+    rounds: usize,
+    seed: u64,
+) -> Result<f64> {
+    let table = student.frame().rope(0, ids.dim(1)?);
+    let end = |mut states: Vec<Value>| {
+        states.pop().ok_or_else(|| Error::internal("a part of the student has no layers"))
+    };
+    let first = end(student.prelude(&Tape::off(), ids, &table)?)?;
+    let repeat = |tape: &Tape, state: &Value, repetition: usize| {
+        let state = student.inject(tape, state, &first, repetition)?;
+        end(student.repeat(tape, &state, repetition, &table)?)
+    };
+    let state = (0..repetition)
+        .try_fold(first.clone(), |state, repetition| repeat(&Tape::off(), &state, repetition))?;
+    jacobian_norm(|tape, state| repeat(tape, state, repetition), state.tensor(), rounds, seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Device;
+
+    use super::*;
+    use crate::nn::mlp::add;
+    use crate::nn::{Linear, Weight};
+
+    fn linear(rows: [[f32; 2]; 2]) -> Linear {
+        let weight = Weight::frozen(Tensor::new(&rows, &Device::Cpu).unwrap());
+        Linear { weight, bias: None, low_rank: None }
+    }
+
+    fn state() -> Tensor {
+        Tensor::new(&[[[0.3_f32, -0.7], [1.1, 0.2], [0.0, 0.4]]], &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn the_norm_of_a_linear_map_is_its_largest_singular_value() {
+        // A turn by 30 degrees after a stretch by 3 and 0.5; and a shear, whose largest singular
+        // value is the golden ratio though both of its eigenvalues are 1.
+        let (sin, cos) = (0.5_f32, 0.75_f32.sqrt());
+        let turned = linear([[3.0 * cos, -0.5 * sin], [3.0 * sin, 0.5 * cos]]);
+        let shear = linear([[1.0, 1.0], [0.0, 1.0]]);
+        for (map, expected) in [(&turned, 3.0), (&shear, f64::midpoint(1.0, 5.0_f64.sqrt()))] {
+            let norm = jacobian_norm(|tape, x| map.forward(tape, x), &state(), 20, 7).unwrap();
+            // Central differences of a linear map: rounding alone.
+            assert!((norm - expected).abs() < 1e-3 * expected, "{norm} {expected}");
+        }
+        // What is linear in the state counts; a constant does not.
+        let shifted = |tape: &Tape, x: &Value| {
+            add(tape, &turned.forward(tape, x)?, &Value::constant((state() * 9.0)?))
+        };
+        let norm = jacobian_norm(shifted, &state(), 20, 7).unwrap();
+        assert!((norm - 3.0).abs() < 3e-3, "{norm}");
+    }
+
+    #[test]
+    fn motion_is_the_mean_over_tokens() {
+        let after = Tensor::new(&[[[3.0_f32, 4.0], [0.0, 2.0]]], &Device::Cpu).unwrap();
+        let before = Tensor::new(&[[[0.0_f32, 0.0], [0.0, 1.0]]], &Device::Cpu).unwrap();
+        let motion = Motion::between(&before, &after).unwrap();
+        let rms = f64::midpoint(12.5_f64.sqrt(), 2.0_f64.sqrt());
+        assert!((motion.rms - rms).abs() < 1e-6 && (motion.step_ratio - 0.75).abs() < 1e-6);
+    }
+}
