@@ -92,8 +92,13 @@ fn depth(policy: &Chosen) -> Depth<'_> {
     Depth { most: 4, policy: Some((&*policy.1, Some(&policy.2))) }
 }
 
-const SHARING: [CacheSharing; 4] =
-    [CacheSharing::Last, CacheSharing::Own, CacheSharing::Window(1), CacheSharing::Window(2)];
+const SHARING: [CacheSharing; 5] = [
+    CacheSharing::CatchUp,
+    CacheSharing::Last,
+    CacheSharing::Own,
+    CacheSharing::Window(1),
+    CacheSharing::Window(2),
+];
 
 #[test]
 fn token_by_token_is_what_all_at_once_is_at_every_policy_and_sharing() {
@@ -112,7 +117,42 @@ fn token_by_token_is_what_all_at_once_is_at_every_policy_and_sharing() {
             }
             assert_eq!(one.repetitions, all.repetitions, "{} {sharing:?}", policy.0);
             assert_near(&one.normed, &all.normed);
-            assert_eq!(cache.repetitions(0), all.repetitions);
+            if sharing == CacheSharing::CatchUp {
+                let each = cache.repetitions(0).iter().zip(&all.repetitions);
+                assert!(each.clone().all(|(computed, stopped)| computed >= stopped));
+                let sum: usize = cache.repetitions(0).iter().sum();
+                assert_eq!(all.computed, sum, "{}", policy.0);
+            } else {
+                assert_eq!(cache.repetitions(0), all.repetitions);
+            }
+        }
+    }
+}
+
+#[test]
+fn who_catches_up_is_read_as_if_it_had_gone_on() {
+    let student = student();
+    let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
+    let ids = text(2, 19);
+    for policy in policies(&decoder).iter().filter(|policy| policy.0 != PolicyName::Act) {
+        let mut cache = decoder.new_cache(1, CacheSharing::CatchUp);
+        let read = decoder.read(&[(0, &ids)], &mut cache, depth(policy)).unwrap();
+        // The core of a token is what it would be if every token went that deep; what differs in
+        // the coda are the states that others stopped with. The first token sees none of them.
+        let stopped = read.repetitions[0];
+        assert_near(&read.normed[..16], &reference(&student, &ids[..1], stopped));
+    }
+    let plain = factorexe::model::LoopedConfig { coda_layers: 0, ..student.config().clone() };
+    let params = random_params(&plain.tensors()).tensors();
+    let student = LoopedTransformer::new(&plain, &params).unwrap();
+    let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
+    for policy in policies(&decoder).iter().filter(|policy| policy.0 != PolicyName::Act) {
+        let mut cache = decoder.new_cache(1, CacheSharing::CatchUp);
+        let read = decoder.read(&[(0, &ids)], &mut cache, depth(policy)).unwrap();
+        for (token, &stopped) in read.repetitions.iter().enumerate() {
+            let expected = reference(&student, &ids[..=token], stopped);
+            let row = token * 16..(token + 1) * 16;
+            assert_near(&read.normed[row.clone()], &expected[row]);
         }
     }
 }

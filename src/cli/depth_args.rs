@@ -25,8 +25,8 @@ pub(super) struct DepthArgs {
     /// What was calibrated for the student [default: halting.json beside it]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) halting: Option<PathBuf>,
-    /// What a token reads of one that stopped before: last, own or window=REPETITIONS
-    #[arg(long, value_name = "HOW", default_value = "last", value_parser = sharing)]
+    /// What a token reads of one that stopped before: catch-up, last, own or window=REPETITIONS
+    #[arg(long, value_name = "HOW", default_value = "catch-up", value_parser = sharing)]
     pub(super) kv: CacheSharing,
     /// Type the weights wait in: f32, bf16 or int8
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = stored_as)]

@@ -6,14 +6,19 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::pass::Place;
 use crate::error::{Error, Result};
 
 /// What a token at repetition r reads of a token that stopped after s repetitions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CacheSharing {
-    /// Its repetition r, or its last one if it stopped before. Geiping et al. 2025.
+    /// Its repetition r: if it stopped before, it is taken further now, together with the token
+    /// that asks, as in training. The weights are read once for all of them. Bae et al. 2023
+    /// (FREE).
     #[default]
+    CatchUp,
+    /// Its repetition r, or its last one if it stopped before. Geiping et al. 2025.
     Last,
     /// Its repetition r, or nothing if it stopped before: as in mixture of recursions. Bae et al.
     /// 2025.
@@ -29,11 +34,12 @@ impl FromStr for CacheSharing {
     fn from_str(text: &str) -> Result<Self> {
         let window = text.strip_prefix("window=").and_then(|count| count.parse().ok());
         match (text, window) {
+            ("catch-up", _) => Ok(Self::CatchUp),
             ("last", _) => Ok(Self::Last),
             ("own", _) => Ok(Self::Own),
             (_, Some(count)) if count > 0 => Ok(Self::Window(count)),
             _ => Err(Error::input(format!("`{text}` is no way to share the cache"))
-                .hint("expected last, own, or window=<repetitions from 1>")),
+                .hint("expected catch-up, last, own, or window=<repetitions from 1>")),
         }
     }
 }
@@ -104,6 +110,18 @@ pub(super) struct Text {
     pub(super) layers: Vec<LayerRecords>,
     /// Repetitions of each token, so far.
     pub(super) repetitions: Vec<usize>,
+    /// Where a token that stopped can be taken further from, (tokens, D): its state, and that
+    /// after the prelude. Empty when none ever is.
+    states: Vec<f32>,
+    starts: Vec<f32>,
+}
+
+/// Tokens that stopped before, and what they go on from.
+#[derive(Default)]
+pub(super) struct Lagging {
+    pub(super) places: Vec<Place>,
+    pub(super) states: Vec<f32>,
+    pub(super) starts: Vec<f32>,
 }
 
 /// Keys and values of the texts read so far, by layer and repetition.
@@ -116,7 +134,7 @@ pub struct DecodeCache {
 impl DecodeCache {
     /// For `texts` texts, nothing read yet.
     pub(super) fn new(texts: usize, layers: usize, sharing: CacheSharing) -> Self {
-        let text = Text { layers: vec![LayerRecords::default(); layers], repetitions: Vec::new() };
+        let text = Text { layers: vec![LayerRecords::default(); layers], ..Text::default() };
         Self { texts: vec![text; texts], sharing }
     }
 
@@ -126,7 +144,7 @@ impl DecodeCache {
         self.texts[text].repetitions.len()
     }
 
-    /// Repetitions that each token of `text` took.
+    /// Repetitions that were computed of each token of `text`.
     #[must_use]
     pub fn repetitions(&self, text: usize) -> &[usize] {
         &self.texts[text].repetitions
@@ -136,7 +154,9 @@ impl DecodeCache {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let layers = self.texts.iter().flat_map(|text| &text.layers);
-        layers.map(|layer| 4 * (layer.keys.len() + layer.values.len())).sum()
+        let records: usize = layers.map(|layer| layer.keys.len() + layer.values.len()).sum();
+        let states: usize = self.texts.iter().map(|t| t.states.len() + t.starts.len()).sum();
+        4 * (records + states)
     }
 
     /// Forgets all tokens of `text` but the first `tokens`.
@@ -146,7 +166,50 @@ impl DecodeCache {
         for layer in &mut text.layers {
             layer.forget(0..usize::MAX, tokens..end);
         }
+        let width = text.states.len() / end.max(1);
+        text.states.truncate(tokens * width);
+        text.starts.truncate(tokens * width);
         text.repetitions.truncate(tokens);
+    }
+
+    /// Tokens that must be taken through `repetition`, from 1, before those at `places` read them.
+    pub(super) fn lagging(&self, places: &[Place], repetition: usize, width: usize) -> Lagging {
+        let mut found = Lagging::default();
+        if self.sharing != CacheSharing::CatchUp || repetition == 1 {
+            return found;
+        }
+        for (index, text) in self.texts.iter().enumerate() {
+            let asking = places.iter().filter(|place| place.text == index);
+            let Some(last) = asking.map(|place| place.position).max() else { continue };
+            for position in 0..last {
+                let behind = text.repetitions[position] + 1 == repetition;
+                let place = Place { text: index, position };
+                if behind && !places.contains(&place) {
+                    let row = position * width..(position + 1) * width;
+                    found.places.push(place);
+                    found.states.extend_from_slice(&text.states[row.clone()]);
+                    found.starts.extend_from_slice(&text.starts[row]);
+                }
+            }
+        }
+        found
+    }
+
+    /// Keeps the states of tokens, (tokens, D), to go on from later.
+    pub(super) fn keep(&mut self, places: &[Place], states: &[f32], repetition: usize) {
+        if self.sharing != CacheSharing::CatchUp {
+            return;
+        }
+        let width = states.len() / places.len().max(1);
+        for (place, state) in places.iter().zip(states.chunks_exact(width.max(1))) {
+            let text = &mut self.texts[place.text];
+            let kept = if repetition == 0 { &mut text.starts } else { &mut text.states };
+            let end = (place.position + 1) * width;
+            if kept.len() < end {
+                kept.resize(end, 0.0);
+            }
+            kept[end - width..end].copy_from_slice(state);
+        }
     }
 
     /// Forgets what no later token will read of a token that is done; layers of the core are given
@@ -178,7 +241,7 @@ impl DecodeCache {
         let record = |position: usize| {
             let stopped = text.repetitions[position];
             let of = match self.sharing {
-                CacheSharing::Last => r.min(stopped),
+                CacheSharing::CatchUp | CacheSharing::Last => r.min(stopped),
                 CacheSharing::Own => r,
                 CacheSharing::Window(kept) => {
                     r.max((stopped + 1).saturating_sub(kept)).min(stopped)

@@ -44,6 +44,8 @@ pub struct Read {
     pub normed: Vec<f32>,
     /// Repetitions of each token.
     pub repetitions: Vec<usize>,
+    /// Repetitions that were computed, those of earlier tokens that were taken further included.
+    pub computed: usize,
     /// Times that coda and head were computed only to decide whether a token stops.
     pub probes: usize,
 }
@@ -149,14 +151,18 @@ impl Decoder {
             .collect();
         let tokens: usize = new.iter().map(|(_, ids)| ids.len()).sum();
         let longest = new.iter().map(|(_, ids)| ids.len()).max().unwrap_or(0);
-        let mut all =
-            Read { normed: vec![0.0; tokens * width], repetitions: vec![0; tokens], probes: 0 };
+        let mut all = Read {
+            normed: vec![0.0; tokens * width],
+            repetitions: vec![0; tokens],
+            ..Read::default()
+        };
         for at in 0..longest {
             let turn: Vec<usize> = (0..new.len()).filter(|&text| at < new[text].1.len()).collect();
             let one: Vec<(usize, &[u32])> =
                 turn.iter().map(|&text| (new[text].0, &new[text].1[at..=at])).collect();
             let read = self.pass(&one, cache, depth)?;
             all.probes += read.probes;
+            all.computed += read.computed;
             for (i, &text) in turn.iter().enumerate() {
                 let to = first[text] + at;
                 all.repetitions[to] = read.repetitions[i];
@@ -232,15 +238,24 @@ impl Decoder {
         if depth.reads_output() {
             read.normed = vec![0.0; running.state.len()];
         }
+        cache.keep(&pass.places, &running.start, 0);
         for repetition in 1..=depth.most {
-            let mut x = rows(&running.state, width, &active);
-            x = self.inject(x, &running.start, width, &active, repetition)?;
-            for &token in &active {
-                let place = pass.places[token];
+            let asking: Vec<Place> = active.iter().map(|&token| pass.places[token]).collect();
+            let late = cache.lagging(&asking, repetition, width);
+            let asked = asking.len() * width;
+            let together = Pass::new([asking, late.places].concat(), &self.inverse_frequencies);
+            let start = [rows(&running.start, width, &active), late.starts].concat();
+            let x = [rows(&running.state, width, &active), late.states].concat();
+            let mut x = self.inject(x, start, repetition)?;
+            for place in &together.places {
                 cache.texts[place.text].repetitions[place.position] = repetition;
             }
             let layers = &self.core[(repetition - 1).min(self.core.len() - 1)];
-            self.layers(layers, first, Some(repetition), &mut x, &active, pass, cache)?;
+            let all: Vec<usize> = (0..together.places.len()).collect();
+            self.layers(layers, first, Some(repetition), &mut x, &all, &together, cache)?;
+            cache.keep(&together.places, &x, repetition);
+            read.computed += together.places.len();
+            x.truncate(asked);
             let mut said = Vec::new();
             if depth.reads_output() {
                 let mut last = x.clone();
@@ -267,26 +282,17 @@ impl Decoder {
         Ok(running.finish())
     }
 
-    /// What the student adds of its prelude before a repetition, from 1.
-    fn inject(
-        &self,
-        x: Vec<f32>,
-        start: &[f32],
-        width: usize,
-        active: &[usize],
-        repetition: usize,
-    ) -> Result<Vec<f32>> {
+    /// What the student adds of its prelude before a repetition, from 1: (tokens, D) each.
+    fn inject(&self, x: Vec<f32>, start: Vec<f32>, repetition: usize) -> Result<Vec<f32>> {
         let Some(student) = self.student.as_ref().filter(|student| student.injects()) else {
             return Ok(x);
         };
-        let tensor = |values: Vec<f32>| {
-            Ok::<_, Error>(Value::constant(Tensor::from_vec(
-                values,
-                (1, active.len(), width),
-                &Device::Cpu,
-            )?))
+        let shape = (1, x.len() / self.config.width, self.config.width);
+        let value = |values: Vec<f32>| {
+            let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
+            Ok::<_, Error>(Value::constant(tensor))
         };
-        let (x, start) = (tensor(x)?, tensor(rows(start, width, active))?);
+        let (x, start) = (value(x)?, value(start)?);
         let injected = student.inject(&Tape::off(), &x, &start, repetition - 1)?;
         Ok(host::Host::new(&injected.tensor().contiguous()?)?.to_vec())
     }

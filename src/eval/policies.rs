@@ -39,6 +39,9 @@ pub struct PolicyScore {
     pub agreement: f64,
     /// Tokens that stopped after each repetition, (N).
     pub stops: Vec<u64>,
+    /// Repetitions per token that were computed, those of earlier tokens that were taken further
+    /// for later ones included.
+    pub computed_repetitions: f64,
     /// Times per token that coda and head were computed to decide.
     pub probes_per_token: f64,
     /// Decoding one text, one token after the other.
@@ -135,6 +138,7 @@ pub fn evaluate_policies(
             kl_nats: sums.kl / tokens,
             agreement: sums.agreed / tokens,
             stops: sums.stops,
+            computed_repetitions: sums.computed / tokens,
             probes_per_token: sums.probes / tokens,
             tokens_per_s: speed(decoder, &batches[0][0].tokens, depth)?,
             area,
@@ -165,6 +169,7 @@ struct Sums {
     kl: f64,
     agreed: f64,
     probes: f64,
+    computed: f64,
     stops: Vec<u64>,
 }
 
@@ -177,7 +182,7 @@ impl Sums {
         side: &TeacherHead,
         depth: Depth<'_>,
     ) -> Result<()> {
-        let mut cache = decoder.new_cache(batch.len(), CacheSharing::Last);
+        let mut cache = decoder.new_cache(batch.len(), CacheSharing::default());
         let inputs = |window: &'_ &EvaluationWindow| window.tokens.len() - 1;
         let new: Vec<(usize, &[u32])> = batch
             .iter()
@@ -198,6 +203,7 @@ impl Sums {
         self.kl += count * mean(&terms.kl);
         self.agreed += terms.agree.iter().filter(|&&agree| agree).count() as f64;
         self.probes += read.probes as f64;
+        self.computed += read.computed as f64;
         for repetitions in read.repetitions {
             self.repetitions += repetitions as f64;
             self.stops[repetitions - 1] += 1;
@@ -208,7 +214,7 @@ impl Sums {
 
 /// Tokens of one text a second, one after the other, with the logits of each.
 fn speed(decoder: &Decoder, tokens: &[u32], depth: Depth<'_>) -> Result<f64> {
-    let mut cache = decoder.new_cache(1, CacheSharing::Last);
+    let mut cache = decoder.new_cache(1, CacheSharing::default());
     let tokens = &tokens[..tokens.len().min(TIMED_TOKENS)];
     let start = Instant::now();
     for id in tokens.chunks(1) {
@@ -226,6 +232,7 @@ impl PolicyReport {
             "policy",
             "threshold",
             "mean repetitions",
+            "computed",
             "perplexity",
             "KL nats",
             "top-1",
@@ -239,6 +246,7 @@ impl PolicyReport {
                 score.name.to_string(),
                 format!("{:.4}", score.threshold),
                 format!("{:.2}", score.mean_repetitions),
+                format!("{:.2}", score.computed_repetitions),
                 format!("{:.2}", score.perplexity),
                 format!("{:.3}", score.kl_nats),
                 percent(score.agreement),
@@ -251,6 +259,7 @@ impl PolicyReport {
             "oracle".to_owned(),
             String::new(),
             format!("{:.2}", oracle.mean_repetitions),
+            String::new(),
             format!("{:.2}", oracle.perplexity),
             format!("{:.3}", oracle.kl_nats),
             percent(oracle.agreement),

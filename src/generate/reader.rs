@@ -39,7 +39,7 @@ pub struct ReadConfig {
 
 impl Default for ReadConfig {
     fn default() -> Self {
-        let (stored_as, sharing) = (StoredAs::F32, CacheSharing::Last);
+        let (stored_as, sharing) = (StoredAs::default(), CacheSharing::default());
         Self { stored_as, sharing, stopping: None, speculation: None }
     }
 }

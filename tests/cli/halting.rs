@@ -62,7 +62,7 @@ fn a_student_is_calibrated_evaluated_and_asked_for_budgets() {
     assert_eq!(loose["ids"], one(&["--repetitions", "1"])[0]["ids"]);
     assert_eq!(loose["repetitions"], serde_json::json!([1, 1, 1, 1, 1, 1]));
     for policy in ["exit-gate", "ponder", "act", "correctness", "kl", "gap", "stable", "change"] {
-        for kv in ["last", "own", "window=1"] {
+        for kv in ["catch-up", "last", "own", "window=1"] {
             let found = &one(&["--policy", policy, "--kv", kv])[0];
             assert_eq!(found["ids"].as_array().unwrap().len(), 6, "{policy} {kv}");
         }
@@ -97,7 +97,7 @@ fn budgets_thresholds_and_heads_that_make_no_sense_are_refused() {
     ask("refuses", &["--policy", "gap", "--threshold", "1.5"]).refused(&["threshold of `gap`"]);
     ask("refuses", &["--speculate", "3"]).refused(&["fewer repetitions than verify"]);
     ask("refuses", &["--speculate", "1", "--budget", "2"]).refused(&["either"]);
-    ask("refuses", &["--kv", "window=0"]).refused(&["last, own, or window"]);
+    ask("refuses", &["--kv", "window=0"]).refused(&["catch-up, last, own, or window"]);
     ask("refuses", &["--weights", "int4"]).refused(&["f32, bf16 or int8"]);
     ask("refuses", &["--repetitions", "9", "--budget", "2"]).refused(&["at most 3", "calibrate"]);
     ask("another", &["--budget", "2"]).refused(&["not calibrated", "factorize calibrate"]);
