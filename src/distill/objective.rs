@@ -341,6 +341,7 @@ impl Objective for Distillation<'_> {
             self.closed(batch, &ids, repetitions, progress, forced, &mut moment.rng)?
         };
         step.terms.insert("repetitions".into(), repetitions as f64);
-        step.finish(partial)
+        // What only later repetitions have gets no gradient from fewer.
+        step.finish(partial || repetitions < made_for)
     }
 }
