@@ -188,6 +188,16 @@ fn drafts_change_nothing_about_the_distribution() {
 }
 
 #[test]
+fn a_text_in_circles_repeats_its_phrases() {
+    let mut written = write(&model(config()), "the", &drawn(1));
+    written.tokens = vec![1, 2, 3, 4, 5, 6, 7, 8];
+    assert_eq!(written.repeated_phrases(), 0.0);
+    // 1234 2343 3434 4343 3434 4343: the last two came before.
+    written.tokens = vec![1, 2, 3, 4, 3, 4, 3, 4, 3];
+    assert!((written.repeated_phrases() - 2.0 / 6.0).abs() < 1e-12);
+}
+
+#[test]
 fn drafts_that_make_no_sense_are_refused() {
     let (model, tokenizer, config) = (looped(), tokenizer(), GenerateConfig::default());
     for (repetitions, tokens) in [(0, 4), (2, 4), (1, 0)] {

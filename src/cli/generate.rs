@@ -76,6 +76,7 @@ fn entry(prompt: &str, written: &Continuation) -> serde_json::Value {
         "ids": written.tokens,
         "repetitions": written.repetitions,
         "tokens_per_s": tokens as f64 / written.seconds.max(1e-9),
+        "repeated_phrases": written.repeated_phrases(),
         "end": format!("{:?}", written.end),
     });
     if written.drafted[0] > 0 {

@@ -7,15 +7,15 @@ use super::cache::LayerRecords;
 /// Sizes of attention.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heads {
-    pub(super) heads: usize,
-    pub(super) kv_heads: usize,
+    pub(super) queries: usize,
+    pub(super) keys: usize,
     pub(super) width: usize,
 }
 
 impl Heads {
     /// Query heads that share a key head.
     pub(super) fn group(self) -> usize {
-        self.heads / self.kv_heads
+        self.queries / self.keys
     }
 }
 
@@ -29,7 +29,7 @@ pub(super) fn attend(
     seen: &[u32],
     output: &mut [f32],
 ) {
-    let (width, all) = (heads.width, heads.kv_heads * heads.width);
+    let (width, all) = (heads.width, heads.keys * heads.width);
     let scale = 1.0 / (width as f32).sqrt();
     let group = query.len() / width;
     let mut scores = vec![0.0_f32; group * seen.len()];

@@ -209,7 +209,7 @@ impl Decoder {
         }
         let pass = Pass::new(places, &self.inverse_frequencies);
         let all: Vec<usize> = (0..pass.places.len()).collect();
-        self.layers(&self.prelude, 0, None, &mut x, &all, &pass, cache)?;
+        Self::through(&self.prelude, 0, None, &mut x, &all, &pass, cache)?;
         let mut read = Read { repetitions: vec![1; all.len()], ..Read::default() };
         if !self.core.is_empty() {
             x = self.repeat(x, &pass, cache, depth, &mut read)?;
@@ -252,7 +252,7 @@ impl Decoder {
             }
             let layers = &self.core[(repetition - 1).min(self.core.len() - 1)];
             let all: Vec<usize> = (0..together.places.len()).collect();
-            self.layers(layers, first, Some(repetition), &mut x, &all, &together, cache)?;
+            Self::through(layers, first, Some(repetition), &mut x, &all, &together, cache)?;
             cache.keep(&together.places, &x, repetition);
             read.computed += together.places.len();
             x.truncate(asked);
@@ -305,11 +305,10 @@ impl Decoder {
         cache: &mut DecodeCache,
     ) -> Result<()> {
         let first = self.prelude.len() + self.core.first().map_or(0, Vec::len);
-        self.layers(&self.coda, first, None, x, active, pass, cache)
+        Self::through(&self.coda, first, None, x, active, pass, cache)
     }
 
-    fn layers(
-        &self,
+    fn through(
         layers: &[Layer],
         first: usize,
         repetition: Option<usize>,

@@ -126,8 +126,7 @@ impl Layer {
         let width = block.shape.head_width;
         let mut map = |linear: &Linear| Map::new(linear, store);
         let (q, k, v, o) = (map(&block.q)?, map(&block.k)?, map(&block.v)?, map(&block.o)?);
-        let heads =
-            Heads { heads: q.weight.out() / width, kv_heads: k.weight.out() / width, width };
+        let heads = Heads { queries: q.weight.out() / width, keys: k.weight.out() / width, width };
         Ok(Self {
             attention_norm: numbers(&block.attention_norm)?,
             q_norm: block.q_norm.as_ref().map(numbers).transpose()?,
@@ -164,8 +163,8 @@ impl Layer {
                 *heads = normed(heads, norm, self.eps);
             }
         }
-        let Heads { heads, kv_heads, width } = self.heads;
-        let (q_width, kv_width) = (heads * width, kv_heads * width);
+        let Heads { queries, keys, width } = self.heads;
+        let (q_width, kv_width) = (queries * width, keys * width);
         for (at, &token) in active.iter().enumerate() {
             let (cos, sin) = pass.turns(token);
             turn(&mut q[at * q_width..(at + 1) * q_width], cos, sin);
@@ -205,12 +204,12 @@ impl Layer {
         let part = self.heads.group() * self.heads.width;
         let mut mixed = vec![0.0; q.len()];
         let one = |(at, output): (usize, &mut [f32])| {
-            let (token, kv) = (at / self.heads.kv_heads, at % self.heads.kv_heads);
+            let (token, kv) = (at / self.heads.keys, at % self.heads.keys);
             let records = &cache.texts[pass.places[active[token]].text].layers[here.layer];
             let query = &q[at * part..(at + 1) * part];
             attend(self.heads, kv, query, records, &seen[token], output);
         };
-        let work: usize = seen.iter().map(|seen| seen.len() * part * self.heads.kv_heads).sum();
+        let work: usize = seen.iter().map(|seen| seen.len() * part * self.heads.keys).sum();
         if work < WORTH_SPLITTING {
             mixed.chunks_exact_mut(part).enumerate().for_each(one);
         } else {

@@ -120,7 +120,7 @@ pub(crate) fn output(before: &[f32], now: &[f32]) -> Output {
         #[inline(always)]
         || {
             let highest = host::highest(now);
-            let top = now.iter().position(|&logit| logit == highest).unwrap_or_default();
+            let top = now.iter().position(|&logit| logit >= highest).unwrap_or_default();
             let second = host::highest(&now[..top]).max(host::highest(&now[top + 1..]));
             let sum: f32 = host::sum_of(now, |logit| host::exp(logit - highest));
             let gap = (1.0 - (second - highest).exp()) / sum;

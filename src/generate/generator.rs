@@ -46,6 +46,21 @@ pub struct Continuation {
     pub drafted: [usize; 2],
 }
 
+/// Tokens of a phrase.
+const PHRASE: usize = 4;
+
+impl Continuation {
+    /// Share of the phrases of four tokens that were written before, 0..1: how much a text goes
+    /// round in circles.
+    #[must_use]
+    pub fn repeated_phrases(&self) -> f64 {
+        let mut seen = std::collections::HashSet::new();
+        let phrases = self.tokens.windows(PHRASE);
+        let count = phrases.len().max(1);
+        phrases.filter(|phrase| !seen.insert(*phrase)).count() as f64 / count as f64
+    }
+}
+
 /// What is written so far of one text.
 struct Draft {
     prompt: Vec<u32>,

@@ -20,7 +20,9 @@ impl Candidates {
     /// The highest logit is not finite.
     pub fn new(logits: &[f32], before: &[u32], config: &GenerateConfig) -> Result<Self> {
         let mut logits: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
-        penalise(&mut logits, before, config.repetition_penalty as f32);
+        if (config.repetition_penalty - 1.0).abs() > f64::EPSILON {
+            penalise(&mut logits, before, config.repetition_penalty as f32);
+        }
         let highest = logits.iter().fold(f32::NEG_INFINITY, |most, (_, logit)| most.max(*logit));
         let damaged = logits.iter().any(|(_, logit)| logit.is_nan());
         if damaged || !highest.is_finite() {
@@ -31,7 +33,7 @@ impl Candidates {
             ));
         }
         if config.temperature < COLD {
-            let top = logits.iter().find(|(_, logit)| *logit == highest).map_or(0, |(id, _)| *id);
+            let top = logits.iter().find(|(_, logit)| *logit >= highest).map_or(0, |(id, _)| *id);
             return Ok(Self(vec![(top, 1.0)]));
         }
         let temperature = config.temperature as f32;
@@ -113,9 +115,6 @@ impl Candidates {
 
 /// Tokens that came before are made less likely. Keskar et al. 2019.
 fn penalise(logits: &mut [(u32, f32)], before: &[u32], penalty: f32) {
-    if penalty == 1.0 {
-        return;
-    }
     let mut before = before.to_vec();
     before.sort_unstable();
     before.dedup();

@@ -124,13 +124,13 @@ impl TokenLoss {
                 }
                 sum
             }
-            PolicyName::Act => self.act(logits, kl, gradient),
+            PolicyName::Act => Self::act(logits, kl, gradient),
             _ => self.ponder(logits, kl, gradient),
         }
     }
 
     /// sum p_n KL_n + tau (N + R), p cut where the gates are spent.
-    fn act(&self, logits: &[f32], kl: &[f32], gradient: &mut [f32]) -> f32 {
+    fn act(logits: &[f32], kl: &[f32], gradient: &mut [f32]) -> f32 {
         let (mut stop, mut spent, mut left, mut loss) = (logits.len() - 1, 0.0, 1.0, 0.0);
         for (r, &logit) in logits[..logits.len() - 1].iter().enumerate() {
             spent += sigmoid(logit);
