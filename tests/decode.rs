@@ -3,7 +3,9 @@
 use candle_core::{Device, Tensor};
 use factorexe::decode::{CacheSharing, Decoder, Depth, Read};
 use factorexe::halting::{Gate, HaltingPolicy, PolicyName};
-use factorexe::model::{CausalLm, LoopedTransformer, Relaxation, Transformer};
+use factorexe::model::{
+    CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, Transformer,
+};
 use factorexe::nn::stored::StoredAs;
 use factorexe::nn::{Tape, Value};
 
@@ -13,10 +15,7 @@ use crate::support::{random_params, tiny_config, tiny_looped};
 const TOLERANCE: f32 = 2e-5;
 
 fn student() -> LoopedTransformer {
-    let config = factorexe::model::LoopedConfig {
-        repetitions: 3,
-        ..tiny_looped(Relaxation::Lora { rank: 2 })
-    };
+    let config = LoopedConfig { repetitions: 3, ..tiny_looped(Relaxation::Lora { rank: 2 }) };
     LoopedTransformer::new(&config, &random_params(&config.tensors()).tensors()).unwrap()
 }
 
@@ -65,6 +64,29 @@ fn at_a_fixed_depth_it_says_what_the_trained_model_says() {
 }
 
 type Chosen = (PolicyName, Box<dyn HaltingPolicy>, Gate);
+
+#[test]
+fn a_student_that_hears_its_prelude_does_so_when_it_decodes() {
+    let ids = text(7, 11);
+    for injection in [Injection::Additive, Injection::Diagonal, Injection::Gate] {
+        let config = LoopedConfig { injection, ..tiny_looped(Relaxation::None) };
+        let params = random_params(&config.tensors()).tensors();
+        let student = LoopedTransformer::new(&config, &params).unwrap();
+        let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
+        let mut cache = decoder.new_cache(1, CacheSharing::CatchUp);
+        let read = decoder.read(&[(0, &ids)], &mut cache, Depth::fixed(4)).unwrap();
+        assert_near(&read.normed, &reference(&student, &ids, 4));
+        // Half of the tokens stop after the first repetition, and are taken further later.
+        let mut cache = decoder.new_cache(1, CacheSharing::CatchUp);
+        let mut late = Vec::new();
+        for (at, id) in ids.chunks(1).enumerate() {
+            let depth = Depth::fixed(if at % 2 == 0 { 1 } else { 3 });
+            late = decoder.read(&[(0, id)], &mut cache, depth).unwrap().normed;
+        }
+        assert_eq!(cache.repetitions(0), [3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 1]);
+        assert!(late.iter().all(|x| x.is_finite()));
+    }
+}
 
 /// Every policy at a threshold at which tokens of a random model stop at different depths.
 fn policies(decoder: &Decoder) -> Vec<Chosen> {
@@ -142,7 +164,7 @@ fn who_catches_up_is_read_as_if_it_had_gone_on() {
         let stopped = read.repetitions[0];
         assert_near(&read.normed[..16], &reference(&student, &ids[..1], stopped));
     }
-    let plain = factorexe::model::LoopedConfig { coda_layers: 0, ..student.config().clone() };
+    let plain = LoopedConfig { coda_layers: 0, ..student.config().clone() };
     let params = random_params(&plain.tensors()).tensors();
     let student = LoopedTransformer::new(&plain, &params).unwrap();
     let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
