@@ -192,28 +192,41 @@ impl Layer {
         pass: &Pass,
         cache: &DecodeCache,
     ) -> Vec<f32> {
-        let seen: Vec<Vec<u32>> = active
-            .iter()
-            .map(|&token| {
-                let place = pass.places[token];
-                let end = place.position + 1;
-                let start = self.window.map_or(0, |window| end.saturating_sub(window));
-                cache.seen(place.text, here.layer, here.repetition, start..end)
-            })
-            .collect();
-        let part = self.heads.group() * self.heads.width;
-        let mut mixed = vec![0.0; q.len()];
-        let one = |(at, output): (usize, &mut [f32])| {
-            let (token, kv) = (at / self.heads.keys, at % self.heads.keys);
-            let records = &cache.texts[pass.places[active[token]].text].layers[here.layer];
-            let query = &q[at * part..(at + 1) * part];
-            attend(self.heads, kv, query, records, &seen[token], output);
+        let Heads { queries, width, .. } = self.heads;
+        let (part, row) = (self.heads.group() * width, queries * width);
+        let seen = |at: usize| {
+            let place = pass.places[active[at]];
+            let end = place.position + 1;
+            let start = self.window.map_or(0, |window| end.saturating_sub(window));
+            let seen = cache.seen(place.text, here.layer, here.repetition, start..end);
+            (&cache.texts[place.text].layers[here.layer], seen)
         };
-        let work: usize = seen.iter().map(|seen| seen.len() * part * self.heads.keys).sum();
-        if work < WORTH_SPLITTING {
-            mixed.chunks_exact_mut(part).enumerate().for_each(one);
+        let mut mixed = vec![0.0; q.len()];
+        if let [_] = active {
+            let (records, seen) = seen(0);
+            let head = |(kv, output): (usize, &mut [f32])| {
+                attend(self.heads, kv, &q[kv * part..(kv + 1) * part], records, &seen, output);
+            };
+            if seen.len() * row < WORTH_SPLITTING {
+                mixed.chunks_exact_mut(part).enumerate().for_each(head);
+            } else {
+                mixed.par_chunks_exact_mut(part).enumerate().for_each(head);
+            }
+            return mixed;
+        }
+        let token = |(at, output): (usize, &mut [f32])| {
+            let (records, seen) = seen(at);
+            let query = &q[at * row..(at + 1) * row];
+            for (kv, output) in output.chunks_exact_mut(part).enumerate() {
+                let query = &query[kv * part..(kv + 1) * part];
+                attend(self.heads, kv, query, records, &seen, output);
+            }
+        };
+        let longest = active.iter().map(|&token| pass.places[token].position + 1).max();
+        if active.len() * longest.unwrap_or(0) * row < WORTH_SPLITTING {
+            mixed.chunks_exact_mut(row).enumerate().for_each(token);
         } else {
-            mixed.par_chunks_exact_mut(part).enumerate().for_each(one);
+            mixed.par_chunks_exact_mut(row).enumerate().for_each(token);
         }
         mixed
     }
