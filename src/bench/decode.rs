@@ -55,6 +55,7 @@ pub fn time_decode(
     texts: usize,
     tokens: usize,
     depth: Depth<'_>,
+    sharing: CacheSharing,
     interrupt: &Interrupt,
 ) -> Result<DecodeReport> {
     for (name, count) in [("texts", texts), ("tokens", tokens)] {
@@ -71,7 +72,7 @@ pub fn time_decode(
     let prompts: Vec<Vec<u32>> = (0..texts)
         .map(|text| (0..PROMPT).map(|i| ((text * 31 + i * 97) % vocabulary) as u32).collect())
         .collect();
-    let mut cache = decoder.new_cache(texts, CacheSharing::default());
+    let mut cache = decoder.new_cache(texts, sharing);
     let new: Vec<(usize, &[u32])> =
         prompts.iter().enumerate().map(|(text, ids)| (text, ids.as_slice())).collect();
     decoder.read(&new, &mut cache, depth)?;

@@ -65,7 +65,7 @@ fn decode(args: &DecodeArgs, session: &Session) -> Result<()> {
     let decoder = Decoder::new(model, read.stored_as)?;
     let policy = read.stopping.as_ref().map(|stop| (&*stop.policy, stop.gate.as_ref()));
     let depth = Depth { most: most.unwrap_or(model.repetitions()), policy };
-    let found = time_decode(&decoder, args.texts, args.tokens, depth, interrupt)?;
+    let found = time_decode(&decoder, args.texts, args.tokens, depth, read.sharing, interrupt)?;
     if session.json {
         return output::json(&found);
     }

@@ -12,13 +12,19 @@ const FLAGS: &[(&str, &str)] = &[
     ("inspect", ""),
     ("pretrain", "out set seed resume force smoke"),
     ("distill", "teacher live out set seed resume force smoke"),
-    ("evaluate", "teacher student text field window max-tokens repetitions"),
-    ("generate", "model prompt max-tokens temperature top-k top-p seed stop repetitions chat"),
+    ("evaluate", "teacher student text field window max-tokens repetitions policies halting"),
+    ("calibrate", "teacher student text field window max-tokens risk repetitions seed out"),
+    (
+        "generate",
+        "model prompt prompts max-tokens temperature top-k top-p min-p repetition-penalty seed stop \
+         repetitions chat speculate draft-tokens budget policy threshold halting kv weights",
+    ),
     ("states", "model ids out repetitions"),
     ("export", "out unrolled repetitions dtype force"),
     ("bench", ""),
     ("bench step", "width ffn core repetitions heads batch tokens vocab steps recompute reference"),
     ("bench prefill", "model batch tokens steps"),
+    ("bench decode", "model tokens texts repetitions budget policy threshold halting kv weights"),
     ("bench peak", "width ffn vocab batch tokens"),
     ("schema", ""),
     ("completions", ""),
@@ -45,8 +51,18 @@ fn every_verb_has_the_flags_it_promises_and_no_others() {
 
 #[test]
 fn help_teaches_by_examples() {
-    let verbs = ["", "inspect", "pretrain", "distill", "evaluate", "generate", "states", "export"];
-    let timed = ["bench", "bench step", "bench prefill", "bench peak"];
+    let verbs = [
+        "",
+        "inspect",
+        "pretrain",
+        "distill",
+        "evaluate",
+        "calibrate",
+        "generate",
+        "states",
+        "export",
+    ];
+    let timed = ["bench", "bench step", "bench prefill", "bench decode", "bench peak"];
     for verb in verbs.into_iter().chain(timed) {
         let mut arguments: Vec<&str> = verb.split_whitespace().collect();
         arguments.push("--help");
