@@ -231,7 +231,7 @@ fn what_was_forgotten_can_be_read_again() {
 fn a_token_without_a_row_and_a_depth_of_nothing_are_refused() {
     let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
     let mut cache = decoder.new_cache(1, CacheSharing::Last);
-    let error = decoder.read(&[(0, &[37])], &mut cache, Depth::fixed(1)).unwrap_err();
+    let error = decoder.read(&[(0, &[3, 37])], &mut cache, Depth::fixed(1)).unwrap_err();
     assert!(error.to_string().contains("past the vocabulary"), "{error}");
     assert_eq!(cache.tokens(0), 0, "nothing is kept of a pass that failed");
     let error = decoder.read(&[(0, &[3])], &mut cache, Depth::fixed(0)).unwrap_err();

@@ -6,8 +6,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
 use super::bench_args::BenchCommand;
-use super::depth_args::DepthArgs;
+use super::depth_args::{DepthArgs, sharing};
 use super::size::size;
+use crate::decode::CacheSharing;
 use crate::error::Error;
 use crate::halting::Risk;
 use crate::hub::StoredType;
@@ -198,14 +199,12 @@ pub(super) struct PretrainArgs {
     pub(super) run: RunArgs,
 }
 
+/// A teacher, and text that neither it nor its student was fitted to.
 #[derive(Debug, Args)]
-pub(super) struct EvaluateArgs {
+pub(super) struct TextArgs {
     /// The deep model
     #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
     pub(super) teacher: String,
-    /// The student made from it
-    #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
-    pub(super) student: Option<String>,
     /// Files, folders or globs of text
     #[arg(long, required = true, num_args = 1.., value_name = "FILES")]
     #[arg(value_hint = ValueHint::AnyPath)]
@@ -216,6 +215,15 @@ pub(super) struct EvaluateArgs {
     /// Tokens read together
     #[arg(long, default_value_t = 256, value_name = "TOKENS")]
     pub(super) window: usize,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct EvaluateArgs {
+    #[command(flatten)]
+    pub(super) on: TextArgs,
+    /// The student made from it
+    #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
+    pub(super) student: Option<String>,
     /// Tokens read in all, from the beginning of the text
     #[arg(long, default_value_t = 1024, value_name = "TOKENS")]
     pub(super) max_tokens: usize,
@@ -228,26 +236,18 @@ pub(super) struct EvaluateArgs {
     /// What was calibrated for the student [default: halting.json beside it]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) halting: Option<PathBuf>,
+    /// What a token reads of one that stopped before: catch-up, last, own or window=REPETITIONS
+    #[arg(long, value_name = "HOW", default_value = "catch-up", value_parser = sharing)]
+    pub(super) kv: CacheSharing,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct CalibrateArgs {
-    /// The deep model
-    #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
-    pub(super) teacher: String,
+    #[command(flatten)]
+    pub(super) on: TextArgs,
     /// The student made from it
     #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
     pub(super) student: String,
-    /// Files, folders or globs of text that the student was not trained on
-    #[arg(long, required = true, num_args = 1.., value_name = "FILES")]
-    #[arg(value_hint = ValueHint::AnyPath)]
-    pub(super) text: Vec<String>,
-    /// The field or column of JSON and Parquet files that holds the text
-    #[arg(long, default_value = "text")]
-    pub(super) field: String,
-    /// Tokens read together
-    #[arg(long, default_value_t = 256, value_name = "TOKENS")]
-    pub(super) window: usize,
     /// Tokens read in all, from everywhere in the text
     #[arg(long, default_value_t = 8192, value_name = "TOKENS")]
     pub(super) max_tokens: usize,
@@ -275,8 +275,8 @@ pub(super) struct GenerateArgs {
     #[arg(long, value_hint = ValueHint::AnyPath)]
     pub(super) model: String,
     /// The text to continue; `-` reads it from stdin
-    #[arg(long, required_unless_present = "prompts", default_value = "")]
-    pub(super) prompt: String,
+    #[arg(long, required_unless_present = "prompts")]
+    pub(super) prompt: Option<String>,
     /// A file of texts to continue together, one a line
     #[arg(long, value_name = "FILE", conflicts_with = "prompt", value_hint = ValueHint::FilePath)]
     pub(super) prompts: Option<PathBuf>,

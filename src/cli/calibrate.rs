@@ -19,13 +19,13 @@ pub(super) fn calibrate(args: &CalibrateArgs, session: &Session) -> Result<()> {
         ..CalibrateConfig::default()
     };
     let (progress, interrupt) = (&session.progress, &session.interrupt);
-    let documents = read_documents(&args.text, Path::new(""), &args.field)?;
+    let documents = read_documents(&args.on.text, Path::new(""), &args.on.field)?;
     let read = |source: &str| Loaded::read(source, &session.device, progress, interrupt);
-    let (teacher, student) = (read(&args.teacher)?, read(&args.student)?);
+    let (teacher, student) = (read(&args.on.teacher)?, read(&args.student)?);
     let path = args.out.clone().map_or_else(|| halting_file(&student), Ok)?;
     let tokens = Documents::encode(&documents, teacher.tokenizer()?)?;
     let windows =
-        tokens.evaluation_windows(args.window, args.max_tokens, Spread::EvenOverDocuments);
+        tokens.evaluation_windows(args.on.window, args.max_tokens, Spread::EvenOverDocuments);
     teacher.deep()?;
     let found = eval::calibrate(
         teacher.model.lm(),

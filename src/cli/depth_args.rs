@@ -41,7 +41,7 @@ fn policy(text: &str) -> Result<PolicyName, Error> {
     text.parse()
 }
 
-fn sharing(text: &str) -> Result<CacheSharing, Error> {
+pub(super) fn sharing(text: &str) -> Result<CacheSharing, Error> {
     text.parse()
 }
 

@@ -15,21 +15,21 @@ use crate::run::{self, Loaded, read_halting};
 
 pub(super) fn evaluate(args: &EvaluateArgs, session: &Session) -> Result<()> {
     let config = EvalConfig {
-        window_tokens: args.window,
+        window_tokens: args.on.window,
         max_tokens: args.max_tokens,
         repetitions: args.repetitions.clone(),
         ..EvalConfig::default()
     };
     config.validate()?;
     let (progress, interrupt) = (&session.progress, &session.interrupt);
-    let documents = read_documents(&args.text, Path::new(""), &args.field)?;
+    let documents = read_documents(&args.on.text, Path::new(""), &args.on.field)?;
     let read = |source: &str| Loaded::read(source, &session.device, progress, interrupt);
-    let teacher = read(&args.teacher)?;
+    let teacher = read(&args.on.teacher)?;
     teacher.deep()?;
     let student = args.student.as_deref().map(read).transpose()?;
     let learner = student.as_ref().map(Loaded::looped).transpose()?;
     let tokens = Documents::encode(&documents, teacher.tokenizer()?)?;
-    let windows = tokens.evaluation_windows(args.window, args.max_tokens, Spread::InOrder);
+    let windows = tokens.evaluation_windows(args.on.window, args.max_tokens, Spread::InOrder);
     let mut found =
         run::evaluate(teacher.model.lm(), learner, &windows, &config, progress, interrupt)?;
     if let Some((student, looped)) = student.as_ref().zip(learner)
@@ -44,6 +44,7 @@ pub(super) fn evaluate(args: &EvaluateArgs, session: &Session) -> Result<()> {
             &decoder,
             &halting,
             &names,
+            args.kv,
             &windows,
             config.batch_rows,
             progress,

@@ -28,7 +28,7 @@ pub(super) fn generate(args: &GenerateArgs, session: &Session) -> Result<()> {
     config.validate()?;
     let prompts = match &args.prompts {
         Some(file) => prompts(file)?,
-        None => vec![prompt(&args.prompt)?],
+        None => vec![prompt(args.prompt.as_deref().unwrap_or_default())?],
     };
     let (progress, interrupt) = (&session.progress, &session.interrupt);
     let loaded = Loaded::read(&args.model, &session.device, progress, interrupt)?;

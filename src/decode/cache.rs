@@ -172,7 +172,8 @@ impl DecodeCache {
         text.repetitions.truncate(tokens);
     }
 
-    /// Tokens that must be taken through `repetition`, from 1, before those at `places` read them.
+    /// Tokens that must be taken through `repetition`, from 1, before those at `places`, which rise,
+    /// read them.
     pub(super) fn lagging(&self, places: &[Place], repetition: usize, width: usize) -> Lagging {
         let mut found = Lagging::default();
         if self.sharing != CacheSharing::CatchUp || repetition == 1 {
@@ -184,7 +185,7 @@ impl DecodeCache {
             for position in 0..last {
                 let behind = text.repetitions[position] + 1 == repetition;
                 let place = Place { text: index, position };
-                if behind && !places.contains(&place) {
+                if behind && places.binary_search(&place).is_err() {
                     let row = position * width..(position + 1) * width;
                     found.places.push(place);
                     found.states.extend_from_slice(&text.states[row.clone()]);

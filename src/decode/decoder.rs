@@ -192,14 +192,14 @@ impl Decoder {
         let width = self.config.width;
         let mut places = Vec::new();
         let mut x = Vec::new();
+        let vocabulary = self.embed.out();
+        let all_ids = new.iter().flat_map(|(_, ids)| ids.iter());
+        if let Some(id) = all_ids.copied().find(|&id| id as usize >= vocabulary) {
+            return Err(Error::input(format!("token {id} is past the vocabulary of {vocabulary}"))
+                .hint("is the tokenizer the one this model was trained with?"));
+        }
         for &(text, ids) in new {
             for &id in ids {
-                if id as usize >= self.embed.out() {
-                    return Err(Error::input(format!(
-                        "token {id} is past the vocabulary of {}",
-                        self.embed.out()
-                    )));
-                }
                 places.push(Place { text, position: cache.tokens(text) });
                 cache.texts[text].repetitions.push(1);
                 x.resize(x.len() + width, 0.0);
@@ -274,7 +274,7 @@ impl Decoder {
                 let core = first..first + layers.len();
                 cache.settle(pass.places[token].text, pass.places[token].position, core);
             }
-            active.retain(|token| !stopped.contains(token));
+            active.retain(|token| stopped.binary_search(token).is_err());
             if active.is_empty() {
                 break;
             }

@@ -1,7 +1,7 @@
 //! Which tokens are read together, and where do they stand?
 
 /// A token's text and its position there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) text: usize,
     pub(super) position: usize,

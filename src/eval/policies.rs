@@ -46,12 +46,14 @@ pub struct PolicyScore {
     pub probes_per_token: f64,
     /// Decoding one text, one token after the other.
     pub tokens_per_s: f64,
-    /// Area under the share of answers that differ from those at N, over mean repetitions 1 to N.
+    /// Area under the share of answers that differ from those at N, over mean repetitions 1 to N,
+    /// by `curve`.
     pub area: f64,
     /// How much of the area between fixed depth and the oracle is gone, 1 at best; none when those
     /// are the same.
     pub oracle_gap_closed: Option<f64>,
-    /// The same text at other thresholds; what other tokens keep is taken to go on to N.
+    /// The same text at other thresholds; other tokens are taken to go on to N, and of a policy
+    /// that averages states (ACT) the last state is taken instead.
     pub curve: Vec<CurvePoint>,
 }
 
@@ -95,6 +97,7 @@ pub fn evaluate_policies(
     decoder: &Decoder,
     halting: &Halting,
     names: &[PolicyName],
+    sharing: CacheSharing,
     windows: &[EvaluationWindow],
     rows: usize,
     observer: &dyn Observer,
@@ -123,7 +126,7 @@ pub fn evaluate_policies(
             if stopped() {
                 return Err(Error::interrupted("stopped while evaluating policies"));
             }
-            sums.add(decoder, student, batch, side, depth)?;
+            sums.add(decoder, student, batch, side, (depth, sharing))?;
             done += 1;
             observer.advance(done, found.curve.policy.name());
         }
@@ -140,7 +143,7 @@ pub fn evaluate_policies(
             stops: sums.stops,
             computed_repetitions: sums.computed / tokens,
             probes_per_token: sums.probes / tokens,
-            tokens_per_s: speed(decoder, &batches[0][0].tokens, depth)?,
+            tokens_per_s: speed(decoder, &batches[0][0].tokens, (depth, sharing))?,
             area,
             oracle_gap_closed: (fixed - least > 1e-9).then(|| (fixed - area) / (fixed - least)),
             curve: curve.points,
@@ -180,9 +183,9 @@ impl Sums {
         student: &LoopedTransformer,
         batch: &[&EvaluationWindow],
         side: &TeacherHead,
-        depth: Depth<'_>,
+        (depth, sharing): (Depth<'_>, CacheSharing),
     ) -> Result<()> {
-        let mut cache = decoder.new_cache(batch.len(), CacheSharing::default());
+        let mut cache = decoder.new_cache(batch.len(), sharing);
         let inputs = |window: &'_ &EvaluationWindow| window.tokens.len() - 1;
         let new: Vec<(usize, &[u32])> = batch
             .iter()
@@ -213,8 +216,12 @@ impl Sums {
 }
 
 /// Tokens of one text a second, one after the other, with the logits of each.
-fn speed(decoder: &Decoder, tokens: &[u32], depth: Depth<'_>) -> Result<f64> {
-    let mut cache = decoder.new_cache(1, CacheSharing::default());
+fn speed(
+    decoder: &Decoder,
+    tokens: &[u32],
+    (depth, sharing): (Depth<'_>, CacheSharing),
+) -> Result<f64> {
+    let mut cache = decoder.new_cache(1, sharing);
     let tokens = &tokens[..tokens.len().min(TIMED_TOKENS)];
     let start = Instant::now();
     for id in tokens.chunks(1) {

@@ -73,8 +73,8 @@ impl GenerateConfig {
             let penalty = self.repetition_penalty;
             return refuse(format!("repetition_penalty is {penalty}, expected a number above 0"));
         }
-        if self.repetitions == Some(0) {
-            return refuse("repetitions is 0, expected 1 or more".to_owned());
+        if let Some(n) = self.repetitions.filter(|n| !(1..=1 << 16).contains(n)) {
+            return refuse(format!("repetitions is {n}, expected 1 to {}", 1 << 16));
         }
         if self.stop.iter().any(String::is_empty) {
             return refuse("an empty text to stop at is everywhere".to_owned());

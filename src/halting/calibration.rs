@@ -250,6 +250,9 @@ impl Halting {
             Err(Error::input(format!("the halting head is damaged: {what}"))
                 .hint("run `factorize calibrate` again"))
         };
+        if !(2..=1 << 16).contains(&self.repetitions) {
+            return damaged("a number of repetitions that no student takes");
+        }
         for found in &self.policies {
             let policy = found.curve.policy;
             policy.with(found.threshold)?;

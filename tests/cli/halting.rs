@@ -99,6 +99,8 @@ fn budgets_thresholds_and_heads_that_make_no_sense_are_refused() {
     ask("refuses", &["--speculate", "1", "--budget", "2"]).refused(&["either"]);
     ask("refuses", &["--kv", "window=0"]).refused(&["catch-up, last, own, or window"]);
     ask("refuses", &["--weights", "int4"]).refused(&["f32, bf16 or int8"]);
+    generate(world, "refuses", &[]).refused(&["--prompt"]);
+    ask("refuses", &["--repetitions", "99999999"]).refused(&["expected 1 to 65536"]);
     ask("refuses", &["--repetitions", "9", "--budget", "2"]).refused(&["at most 3", "calibrate"]);
     ask("another", &["--budget", "2"]).refused(&["not calibrated", "factorize calibrate"]);
     let borrowed = world.path("refuses/student/halting.json");

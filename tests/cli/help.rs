@@ -12,7 +12,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("inspect", ""),
     ("pretrain", "out set seed resume force smoke"),
     ("distill", "teacher live out set seed resume force smoke"),
-    ("evaluate", "teacher student text field window max-tokens repetitions policies halting"),
+    ("evaluate", "teacher student text field window max-tokens repetitions policies halting kv"),
     ("calibrate", "teacher student text field window max-tokens risk repetitions seed out"),
     (
         "generate",
