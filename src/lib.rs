@@ -11,6 +11,7 @@
 //!
 //! ```text
 //! 9  cli
+//! 8  study
 //! 7  run
 //! 6  recipe  bench
 //! 5  eval  generate
@@ -42,6 +43,7 @@
 //! | [`eval`], [`generate`] | how good it is, and what it writes |
 //! | [`mod@bench`] | how fast it is on this machine |
 //! | [`recipe`], [`run`] | an experiment as written, and as carried out |
+//! | [`study`] | many of them: which laws does a factored computation keep? |
 //!
 //! A name on disk and in memory is one and the same: `layers.3.attention.q.weight` of a teacher,
 //! `core.0.attention.q.weight` of a student, `core.0.attention.q.lora.2.a` of its third repetition.
@@ -61,6 +63,7 @@ pub mod nn;
 pub mod observe;
 pub mod recipe;
 pub mod run;
+pub mod study;
 pub mod train;
 
 #[cfg(feature = "cli")]

@@ -12,6 +12,7 @@ use source::Source;
 /// The floor of each room, as the first page of `src/lib.rs` draws them.
 const FLOORS: &[(&str, u8)] = &[
     ("cli", 9),
+    ("study", 8),
     ("run", 7),
     ("recipe", 6),
     ("bench", 6),

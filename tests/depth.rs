@@ -149,7 +149,7 @@ fn all_lanes_of_a_step_read_out_the_same_repetitions() {
         inputs: (0..1024).map(token).collect(),
         targets: (1..1025).map(token).collect(),
         rows: 2,
-        columns: 512,
+        columns: 512, ..Batch::default(),
     };
     for step in 0..4 {
         let moment = Moment::new(9, step, 10, 0);

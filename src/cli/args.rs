@@ -8,6 +8,7 @@ use clap_complete::Shell;
 use super::bench_args::BenchCommand;
 use super::depth_args::{DepthArgs, sharing};
 use super::size::size;
+use super::study_args::{PointArgs, StudyArgs, TaskArgs};
 use crate::decode::CacheSharing;
 use crate::error::Error;
 use crate::halting::Risk;
@@ -169,6 +170,15 @@ pub(super) enum Command {
         #[command(subcommand)]
         what: BenchCommand,
     },
+    /// Print examples of a task with an exact chain of steps
+    #[command(after_help = "Example:\n  factorize task pointer --set nodes=8 --set hops=3 --json")]
+    Task(TaskArgs),
+    /// Measure how many repetitions are needed against the size ratio, over a grid
+    #[command(after_help = "Example:\n  factorize law recipes/law-tasks.toml --smoke")]
+    Law(StudyArgs),
+    /// Carry out one point of a study
+    #[command(hide = true)]
+    Point(PointArgs),
     /// Print the JSON schema of recipes
     Schema,
     /// Print what a shell needs to complete commands

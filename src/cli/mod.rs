@@ -13,10 +13,14 @@ mod generate;
 mod inspect;
 mod interrupt;
 mod output;
+mod point;
 mod progress;
 mod shell;
 mod size;
 mod states;
+mod study;
+mod study_args;
+mod task;
 mod threads;
 mod train;
 
@@ -65,6 +69,9 @@ fn carry_out(bare: &RecipeArgs, common: &Common, command: Option<Command>) -> Re
         Some(Command::States(args)) => states::states(&args, &session),
         Some(Command::Export(args)) => export::export(&args, &session),
         Some(Command::Bench { what }) => bench::bench(&what, &session),
+        Some(Command::Task(args)) => task::task(&args, &session),
+        Some(Command::Law(args)) => study::law(&args, &session),
+        Some(Command::Point(args)) => point::point(&args, &session),
         Some(Command::Schema) => shell::schema(),
         Some(Command::Completions { shell }) => shell::completions(shell),
         Some(Command::Man) => shell::man(),
@@ -74,6 +81,7 @@ fn carry_out(bare: &RecipeArgs, common: &Common, command: Option<Command>) -> Re
 /// What every verb is given.
 struct Session {
     device: candle_core::Device,
+    device_name: String,
     json: bool,
     cache: PathBuf,
     cache_limit_bytes: u64,
@@ -92,6 +100,7 @@ impl Session {
         interrupt::watch(&interrupt)?;
         Ok(Self {
             device: device(&common.device)?,
+            device_name: common.device.clone(),
             json: common.json,
             cache: common.cache.clone().map_or_else(default_cache, Ok)?,
             cache_limit_bytes: common.cache_limit,

@@ -4,17 +4,45 @@ use candle_core::{Device, Tensor};
 
 use crate::error::Result;
 
-/// Windows of tokens, row by row, with the token that follows each.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The target of a token that is asked nothing.
+pub const IGNORED: u32 = u32::MAX;
+
+/// Rows of tokens, with what is asked of each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Input tokens, (B, T) row by row.
     pub inputs: Vec<u32>,
-    /// The next token of each input, (B, T) row by row.
+    /// What each input is to say, (B, T) row by row: the next token, or [`IGNORED`].
     pub targets: Vec<u32>,
+    /// What it is to say after each step of a chain, where that is known: S of (B, T), the last one
+    /// equal to `targets`.
+    pub chain: Vec<Vec<u32>>,
     /// B.
     pub rows: usize,
     /// T.
     pub columns: usize,
+}
+
+/// The tokens that are asked something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Where they stand, counted through (B, T) row by row.
+    pub places: Vec<usize>,
+    /// What they are to say.
+    pub targets: Vec<u32>,
+}
+
+impl Asked {
+    /// Those of `targets`; none where all are, as in text.
+    #[must_use]
+    pub fn of(targets: &[u32]) -> Option<Self> {
+        if !targets.contains(&IGNORED) {
+            return None;
+        }
+        let asked = targets.iter().enumerate().filter(|(_, target)| **target != IGNORED);
+        let (places, targets) = asked.map(|(place, target)| (place, *target)).unzip();
+        Some(Self { places, targets })
+    }
 }
 
 impl Batch {
@@ -31,18 +59,20 @@ impl Batch {
     pub fn parts(&self, count: usize) -> Vec<Self> {
         let rows = self.rows / count.max(1);
         let tokens = (rows * self.columns).max(1);
-        let parts = self.inputs.chunks(tokens).zip(self.targets.chunks(tokens));
-        parts
-            .map(|(inputs, targets)| Self {
-                inputs: inputs.to_vec(),
-                targets: targets.to_vec(),
+        let part = |all: &[u32], start: usize| all[start..start + tokens].to_vec();
+        let starts = (0..self.inputs.len() / tokens).map(|index| index * tokens);
+        starts
+            .map(|start| Self {
+                inputs: part(&self.inputs, start),
+                targets: part(&self.targets, start),
+                chain: self.chain.iter().map(|step| part(step, start)).collect(),
                 rows,
                 columns: self.columns,
             })
             .collect()
     }
 
-    /// How many tokens are predicted.
+    /// B T.
     #[must_use]
     pub fn tokens(&self) -> usize {
         self.targets.len()

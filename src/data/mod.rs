@@ -14,12 +14,13 @@ pub(crate) mod mapped;
 mod permutation;
 pub mod read;
 mod special;
+pub mod tasks;
 mod tokenise;
 pub mod tokenizer;
 mod utf8;
 pub mod windows;
 
-pub use batch::{Batch, Batches};
+pub use batch::{Asked, Batch, Batches, IGNORED};
 pub use config::{DataConfig, Split, SplitConfig};
 pub use corpus::Corpus;
 pub use documents::Documents;

@@ -120,7 +120,7 @@ impl Batches for PackedWindows {
             inputs.extend_from_slice(&tokens[..columns]);
             targets.extend_from_slice(&tokens[1..]);
         }
-        Ok(Batch { inputs, targets, rows, columns })
+        Ok(Batch { inputs, targets, rows, columns, ..Batch::default() })
     }
 }
 

@@ -67,6 +67,9 @@ pub struct StudentConfig {
     pub core_layers: usize,
     /// N, how often the core is applied.
     pub repetitions: usize,
+    /// D, if narrower than the teacher's: a part of its width that leaves whole heads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
     /// Layers after the core that are not shared: a number or `auto`.
     pub coda_layers: Layers,
     /// What differs between repetitions.
@@ -89,6 +92,7 @@ impl Default for StudentConfig {
             prelude_layers: Layers::Found(Auto::Auto),
             core_layers: 1,
             repetitions: 4,
+            width: None,
             coda_layers: Layers::Found(Auto::Auto),
             relaxation: Relaxation::None,
             injection: Injection::None,

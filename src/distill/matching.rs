@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::model::LoopedTransformer;
 use crate::model::alignment::Depth;
 use crate::nn::state_error::{StateComparison, compare_states};
-use crate::nn::{Gradients, RopeTable, Tape, Value};
+use crate::nn::{Gradients, Linear, RopeTable, Tape, Value};
 use crate::train::Loss;
 
 /// What a repetition starts from.
@@ -56,6 +56,8 @@ impl Loop {
 
 /// How the states of the core are compared.
 pub(super) struct Matching {
+    /// From the width of the student to that of its teacher, where they differ.
+    pub(super) map: Option<Linear>,
     pub(super) how: StateComparison,
     /// Of the mean over all states compared with the teacher's; 0: none is.
     pub(super) weight: f64,
@@ -104,6 +106,8 @@ impl Matching {
             }
             let target = teacher.at_depth(self.depths[first + layer])?;
             let share = (self.weight / compared) as f32;
+            let widened = self.map.as_ref().map(|map| map.forward(tape, state)).transpose()?;
+            let state = widened.as_ref().unwrap_or(state);
             let terms = compare_states(tape, state, &target, &self.how, share)?;
             matched.squared += terms.squared / compared;
             matched.cosine += terms.cosine / compared;

@@ -8,11 +8,13 @@ pub mod exits;
 pub mod init;
 mod matching;
 mod memory;
+pub mod narrow;
 mod needs;
 pub mod objective;
 mod outputs;
 mod products;
 pub mod split;
+pub mod start;
 mod teaching;
 
 pub use cache::{CachePlace, StatePrecision, TeacherCache, TeacherCacheConfig};
@@ -23,4 +25,6 @@ pub use config::{
 pub use exits::{ExitPrior, ExitsConfig};
 pub use init::student_tensors;
 pub use memory::graph_bytes;
+pub use narrow::{MAP, Narrow, narrow, narrow_config};
 pub use objective::Distillation;
+pub use start::student_params;

@@ -11,6 +11,7 @@ use super::config::{DistillConfig, Every, Recompute};
 use super::depth;
 use super::exits::Exit;
 use super::matching::{Later, Loop, Matching, Start, Step};
+use super::narrow::{MAP, MAP_NAME};
 use super::needs::Needs;
 use super::outputs::Outputs;
 use super::teaching::{Lesson, Teaching};
@@ -20,7 +21,7 @@ use crate::model::alignment::{Depth, equal_steps, monotone};
 use crate::model::{Alignment, CausalLm, LoopedTransformer, Transformer};
 use crate::nn::recompute::{Link, recompute_chain};
 use crate::nn::state_error::{StateComparison, compare_states};
-use crate::nn::{Params, Tape, Value};
+use crate::nn::{Linear, Params, Tape, Value};
 use crate::train::{Loss, Moment, Objective};
 
 /// Teaches a looped student to think as its teacher does.
@@ -30,6 +31,8 @@ pub struct Distillation<'a> {
     needs: Needs,
     student: LoopedTransformer,
     params: Params,
+    /// From the width of the student to that of its teacher, where they differ.
+    map: Option<Linear>,
     config: DistillConfig,
 }
 
@@ -46,14 +49,19 @@ impl<'a> Distillation<'a> {
     ) -> Result<Self> {
         config.validate()?;
         let (ours, theirs) = (student.base(), teacher.base());
-        if ours.vocabulary != theirs.vocabulary || ours.width != theirs.width {
+        let mapped = params.get(MAP).is_some();
+        if ours.vocabulary != theirs.vocabulary || (ours.width != theirs.width && !mapped) {
             return Err(Error::input(format!(
                 "the student is {} wide over {} tokens, the teacher {} over {}",
                 ours.width, ours.vocabulary, theirs.width, theirs.vocabulary
             )));
         }
+        let map = mapped.then(|| Linear::new(&params, MAP_NAME, None)).transpose()?;
+        if map.is_some() {
+            refuse_its_states(&config)?;
+        }
         let needs = Needs::new(student.config(), &config);
-        Ok(Self { teaching: Teaching::live(teacher), needs, student, params, config })
+        Ok(Self { teaching: Teaching::live(teacher), needs, student, params, map, config })
     }
 
     /// What the teacher said before is read from `cache`, what it says is kept there.
@@ -282,7 +290,8 @@ impl<'a> Distillation<'a> {
             Every::Repetition => layers,
         };
         let how = self.comparison();
-        Matching { how, weight, stride, layers, repetitions, depths, settle: None }
+        let map = self.map.clone();
+        Matching { map, how, weight, stride, layers, repetitions, depths, settle: None }
     }
 
     fn closed_matching(
@@ -313,11 +322,25 @@ impl<'a> Distillation<'a> {
         let off = Tape::off();
         let to = |state: &Value, layer: usize| {
             let target = teacher.state(layer)?;
-            Ok(compare_states(&off, &state.detached(), target, &how, 0.0)?.squared)
+            let state = match &self.map {
+                Some(map) => map.forward(&off, &state.detached())?,
+                None => state.detached(),
+            };
+            Ok(compare_states(&off, &state, target, &how, 0.0)?.squared)
         };
         let row = |state| (middle.start..=middle.end).map(|layer| to(state, layer)).collect();
         states.iter().map(row).collect()
     }
+}
+
+/// A state of another width can be compared, not stood on.
+fn refuse_its_states(config: &DistillConfig) -> Result<()> {
+    if config.phases.mixed_until <= 0.0 {
+        return Ok(());
+    }
+    Err(Error::input("a student narrower than its teacher cannot start from its states")
+        .at("phases")
+        .hint("set phases.teacher_forced and phases.mixed_until to 0"))
 }
 
 impl Objective for Distillation<'_> {

@@ -4,9 +4,11 @@ use super::config::LossConfig;
 use super::exits::Exit;
 use super::matching::Step;
 use super::teaching::Lesson;
+use crate::data::Asked;
 use crate::error::Result;
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::nn::head::{HeadTerms, HeadWeights, compare, mean};
+use crate::nn::pick::pick;
 use crate::nn::{RopeTable, Tape, Value};
 
 /// What is read out of a state of the core, and what it is compared with.
@@ -15,7 +17,7 @@ pub(super) struct Outputs<'a> {
     pub(super) table: &'a RopeTable,
     pub(super) loss: &'a LossConfig,
     pub(super) teacher: &'a Lesson,
-    /// The next token of each input, B T of them.
+    /// What each input is to say, B T of them.
     pub(super) targets: &'a [u32],
     /// Of the run, 0 to 1.
     pub(super) progress: f64,
@@ -49,15 +51,21 @@ impl Outputs<'_> {
     fn read(&self, tape: &Tape, state: &Value, share: f64) -> Result<(HeadTerms, f64)> {
         let (loss, frame) = (self.loss, self.student.frame());
         let last = self.student.coda(tape, state, self.table)?.pop();
-        let hidden = frame.normed(tape, last.as_ref().unwrap_or(state))?;
+        let last = last.as_ref().unwrap_or(state);
         let (ce, kl) = (loss.cross_entropy.at(self.progress), loss.kl.at(self.progress));
         let weights = HeadWeights {
             cross_entropy: (share * ce) as f32,
             kl: (share * kl) as f32,
             temperature: loss.temperature as f32,
         };
-        let teacher = Some(self.teacher.output()?);
-        let found = compare(tape, &hidden, frame.head(), teacher, self.targets, weights)?;
+        let said = self.teacher.output()?;
+        let found = if let Some(Asked { places, targets }) = Asked::of(self.targets) {
+            let hidden = frame.normed(tape, &pick(tape, last, &places)?)?;
+            compare(tape, &hidden, frame.head(), Some(&said.at(&places)?), &targets, weights)?
+        } else {
+            let hidden = frame.normed(tape, last)?;
+            compare(tape, &hidden, frame.head(), Some(said), self.targets, weights)?
+        };
         let kl = kl * loss.temperature.powi(2);
         let sum = ce * mean(&found.cross_entropy) + kl * mean(&found.kl);
         Ok((found, sum))

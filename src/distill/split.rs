@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::config::{Layers, StudentConfig};
+use super::narrow::narrow_config;
 use crate::error::{Error, Result, Stopped, go_on};
 use crate::model::{CausalLm, LoopedConfig, Transformer};
 use crate::nn::Tape;
@@ -91,8 +92,12 @@ pub fn find(
             (kept(prelude, bottom), kept(coda, top))
         }
     };
+    let base = match student.width.filter(|&width| width != teacher.base().width) {
+        Some(width) => narrow_config(teacher.base(), width)?,
+        None => teacher.base().clone(),
+    };
     let config = LoopedConfig {
-        base: teacher.base().clone(),
+        base,
         prelude_layers,
         core_layers: student.core_layers,
         repetitions: student.repetitions,

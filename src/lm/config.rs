@@ -127,3 +127,35 @@ impl Default for TokenizerConfig {
         Self::Bpe { vocabulary: 1024 }
     }
 }
+
+/// What a model is told of the chains in its batches.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Supervision {
+    /// The answer alone.
+    #[default]
+    Final,
+    /// Every step.
+    Chain,
+    /// So many steps, evenly spaced, and the answer.
+    Some {
+        /// How many.
+        steps: usize,
+    },
+}
+
+impl Supervision {
+    /// The steps before the last that are asked, of `all`, counted from 0.
+    #[must_use]
+    pub fn steps(self, all: usize) -> Vec<usize> {
+        let before = all.saturating_sub(1);
+        match self {
+            Self::Final => Vec::new(),
+            Self::Chain => (0..before).collect(),
+            Self::Some { steps } => {
+                let count = steps.min(before);
+                (1..=count).map(|part| part * all / (count + 1)).map(|step| step.max(1) - 1).collect()
+            }
+        }
+    }
+}

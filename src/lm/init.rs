@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use crate::error::{Error, Result};
-use crate::model::TransformerConfig;
+use crate::model::{LoopedConfig, TransformerConfig};
 
 /// Every tensor of `config`, on the CPU: norms are 1, biases 0, matrices normal with variance
 /// 2 / (5 D), those that write to the residual stream divided by sqrt(2 L).
@@ -17,9 +17,32 @@ use crate::model::TransformerConfig;
 /// # Errors
 /// There is not enough memory.
 pub fn initial_tensors(config: &TransformerConfig, seed: u64) -> Result<BTreeMap<String, Tensor>> {
-    let spread = (2.0 / (5.0 * config.width as f32)).sqrt();
-    let residual = spread / (2.0 * config.layers as f32).sqrt();
-    let tensors = config.tensors().into_iter().map(|(name, shape)| {
+    initial(config.tensors(), config.width, config.layers, seed)
+}
+
+/// The same for a factored model, of which L counts every application of a layer.
+///
+/// # Errors
+/// There is not enough memory.
+pub fn initial_looped_tensors(
+    config: &LoopedConfig,
+    seed: u64,
+) -> Result<BTreeMap<String, Tensor>> {
+    let layers = config.applications(config.repetitions);
+    let mut tensors = initial(config.tensors(), config.base.width, layers, seed)?;
+    tensors.extend(config.injection.start(config.base.width)?);
+    Ok(tensors)
+}
+
+fn initial(
+    shapes: Vec<(String, Vec<usize>)>,
+    width: usize,
+    layers: usize,
+    seed: u64,
+) -> Result<BTreeMap<String, Tensor>> {
+    let spread = (2.0 / (5.0 * width as f32)).sqrt();
+    let residual = spread / (2.0 * layers as f32).sqrt();
+    let tensors = shapes.into_iter().map(|(name, shape)| {
         let count = shape.iter().product();
         let values = if name.ends_with("norm.weight") {
             vec![1.0; count]

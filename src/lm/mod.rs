@@ -4,6 +4,6 @@ pub mod config;
 pub mod init;
 pub mod objective;
 
-pub use config::{ModelConfig, TokenizerConfig};
-pub use init::initial_tensors;
+pub use config::{ModelConfig, Supervision, TokenizerConfig};
+pub use init::{initial_looped_tensors, initial_tensors};
 pub use objective::LanguageModeling;

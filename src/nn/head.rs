@@ -10,6 +10,7 @@ use super::composed_loss;
 use super::gemm::{Into, Matrix, Threads, new_product, product};
 use super::host::{self, Host};
 use super::params::Weight;
+use super::pick::pick_tensor;
 use super::tape::{Tape, Value};
 use super::top_tokens::{TopTokens, compare_with_top};
 use crate::error::{Error, Result};
@@ -26,6 +27,23 @@ pub enum TeacherOutput {
     Logits(Tensor),
     /// Its likeliest tokens, as they are kept on disk.
     Top(TopTokens),
+}
+
+impl TeacherOutput {
+    /// What it says at `places`, counted through (B, T) row by row.
+    ///
+    /// # Errors
+    /// A place is past the last token.
+    pub fn at(&self, places: &[usize]) -> Result<Self> {
+        Ok(match self {
+            Self::Head(TeacherHead { hidden, weight }) => {
+                let (hidden, weight) = (pick_tensor(hidden, places)?, weight.clone());
+                Self::Head(TeacherHead { hidden, weight })
+            }
+            Self::Logits(logits) => Self::Logits(pick_tensor(logits, places)?),
+            Self::Top(top) => Self::Top(top.at(places)),
+        })
+    }
 }
 
 /// What the teacher's logits are made of.

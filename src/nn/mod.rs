@@ -18,6 +18,7 @@ pub mod mlp;
 pub mod norm;
 mod ops;
 pub mod params;
+pub mod pick;
 pub mod recompute;
 mod reference;
 pub mod rope;

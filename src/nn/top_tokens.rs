@@ -71,6 +71,18 @@ impl TopTokens {
         self.ids.len() / self.log_tail.len().max(1)
     }
 
+    /// Those at some positions.
+    #[must_use]
+    pub fn at(&self, positions: &[usize]) -> Self {
+        let rows = || positions.iter().map(|&position| self.row(position));
+        Self {
+            ids: rows().flat_map(|row| row.ids.iter().copied()).collect(),
+            log_p: rows().flat_map(|row| row.log_p.iter().copied()).collect(),
+            log_tail: rows().map(|row| row.log_tail).collect(),
+            temperature: self.temperature,
+        }
+    }
+
     pub(super) fn row(&self, position: usize) -> TopRow<'_> {
         let kept = self.kept();
         let span = position * kept..(position + 1) * kept;

@@ -1,5 +1,6 @@
 //! Which keys does a recipe have?
 
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json};
 use toml::{Table, Value};
 
@@ -8,8 +9,12 @@ use super::Recipe;
 /// A JSON schema of recipes, for editors, and to find unknown keys.
 #[must_use]
 pub fn schema() -> Json {
-    let schema = schemars::schema_for!(Recipe);
-    schema.to_value()
+    schema_of::<Recipe>()
+}
+
+/// The same of any configuration.
+pub(super) fn schema_of<T: JsonSchema>() -> Json {
+    SchemaGenerator::default().into_root_schema_for::<T>().to_value()
 }
 
 /// A key that no section has.
@@ -22,12 +27,11 @@ pub(super) struct Unknown {
     pub(super) known: Vec<String>,
 }
 
-/// The first unknown key of a recipe.
-pub(super) fn first_unknown(table: &Table) -> Option<Unknown> {
-    let schema = schema();
+/// The first key of `table` that its schema does not know.
+pub(super) fn first_unknown(schema: &Json, table: &Table) -> Option<Unknown> {
     let empty = Map::new();
     let definitions = schema["$defs"].as_object().unwrap_or(&empty);
-    Keys { definitions }.unknown(table, &[&schema], "")
+    Keys { definitions }.unknown(table, &[schema], "")
 }
 
 struct Keys<'a> {

@@ -11,5 +11,5 @@ mod set;
 mod smoke;
 
 pub use keys::schema;
-pub use read::Source;
+pub use read::{Source, read_as};
 pub use sections::{Recipe, SamplesConfig, TeacherConfig};

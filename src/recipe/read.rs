@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use toml::Table;
 use toml::de::{DeTable, DeValue};
 
@@ -34,16 +36,7 @@ impl Source {
     /// # Errors
     /// The file cannot be read, is no TOML, has an unknown key, or a value means nothing.
     pub fn read(&self) -> Result<Recipe> {
-        let bytes = std::fs::read(&self.path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => {
-                Error::input("there is no such recipe").at(self.path.display())
-            }
-            _ => Error::io("reading", &self.path, &error),
-        })?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| Error::input("this recipe is not UTF-8 text").at(self.path.display()))?;
-        let mut recipe = parse(&text, &self.path.display().to_string(), &self.set)
-            .map_err(|error| error.at(self.path.display()))?;
+        let mut recipe: Recipe = read_as(&self.path, &self.set)?;
         if recipe.name.is_empty() {
             recipe.name = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         }
@@ -80,8 +73,23 @@ impl Source {
         for set in &self.set {
             set::apply(&mut table, set)?;
         }
-        Recipe::deserialize_table(table).map_err(|(_, message)| failed(&message))
+        deserialize_table(table).map_err(|(_, message)| failed(&message))
     }
+}
+
+/// Reads a TOML file as a `T`, with what is set by hand; unknown keys are refused with the nearest
+/// known one.
+///
+/// # Errors
+/// The file cannot be read, is no TOML, has an unknown key, or a value is of the wrong kind.
+pub fn read_as<T: DeserializeOwned + JsonSchema>(path: &Path, sets: &[String]) -> Result<T> {
+    let bytes = std::fs::read(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => Error::input("there is no such recipe").at(path.display()),
+        _ => Error::io("reading", path, &error),
+    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Error::input("this recipe is not UTF-8 text").at(path.display()))?;
+    parse(&text, &path.display().to_string(), sets).map_err(|error| error.at(path.display()))
 }
 
 impl Recipe {
@@ -96,7 +104,7 @@ impl Recipe {
 }
 
 /// `name` is what the file is called in messages.
-fn parse(text: &str, name: &str, sets: &[String]) -> Result<Recipe> {
+fn parse<T: DeserializeOwned + JsonSchema>(text: &str, name: &str, sets: &[String]) -> Result<T> {
     let spanned = DeTable::parse(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line(text, span.start));
         Error::input(format!("this is no TOML: {}", error.message())).at(format!("{name}:{line}"))
@@ -119,31 +127,30 @@ fn parse(text: &str, name: &str, sets: &[String]) -> Result<Recipe> {
             (None, None) => name.to_owned(),
         }
     };
-    if let Some(Unknown { key, nearest, known }) = keys::first_unknown(&table) {
+    if let Some(Unknown { key, nearest, known }) = keys::first_unknown(&keys::schema_of::<T>(), &table) {
         let error = Error::input(format!("unknown key `{key}`")).at(place(&key));
         return Err(match nearest {
             Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),
             None => error.hint(format!("known here: {}", known.join(", "))),
         });
     }
-    Recipe::deserialize_table(table).map_err(|(key, message)| {
+    deserialize_table(table).map_err(|(key, message)| {
         let place = key.as_deref().map_or_else(|| name.to_owned(), place);
         let of = key.map(|key| format!("`{key}`: ")).unwrap_or_default();
         Error::input(format!("{of}{message}")).at(place)
     })
 }
 
-impl Recipe {
-    /// The key that is wrong, if it is known, and what is wrong with it.
-    fn deserialize_table(table: Table) -> std::result::Result<Self, (Option<String>, String)> {
-        table.try_into().map_err(|error: toml::de::Error| {
-            // The keys of an error are only in its text, on a line of their own.
-            let text = error.to_string();
-            let key =
-                text.lines().rev().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
-            (key.map(str::to_owned), error.message().to_owned())
-        })
-    }
+/// The key that is wrong, if it is known, and what is wrong with it.
+fn deserialize_table<T: DeserializeOwned>(
+    table: Table,
+) -> std::result::Result<T, (Option<String>, String)> {
+    table.try_into().map_err(|error: toml::de::Error| {
+        // The keys of an error are only in its text, on a line of their own.
+        let text = error.to_string();
+        let key = text.lines().rev().find_map(|line| line.strip_prefix("in `")?.strip_suffix('`'));
+        (key.map(str::to_owned), error.message().to_owned())
+    })
 }
 
 /// Whether what is set at `set` decides `key`.
@@ -174,7 +181,7 @@ mod tests {
 
     fn refused(text: &str, sets: &[&str]) -> String {
         let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
-        parse(text, "a.toml", &sets).unwrap_err().to_string()
+        parse::<Recipe>(text, "a.toml", &sets).unwrap_err().to_string()
     }
 
     #[test]

@@ -48,7 +48,8 @@ mod tests {
 
     fn lanes(rows: usize, columns: usize, numbers: usize) -> usize {
         let tokens = vec![0; rows * columns];
-        let batch = Batch { inputs: tokens.clone(), targets: tokens, rows, columns };
+        let inputs = tokens.clone();
+        let batch = Batch { inputs, targets: tokens, rows, columns, ..Batch::default() };
         let mut params = Params::new();
         let values = Tensor::zeros(numbers, DType::F32, &Device::Cpu).unwrap();
         params.insert("w", &values, true).unwrap();

@@ -131,7 +131,7 @@ impl Batches for Counting {
         let mut rng = ChaCha8Rng::seed_from_u64(index);
         let inputs: Vec<u32> = (0..8).map(|_| rng.random_range(0..VOCABULARY as u32)).collect();
         let targets = inputs.iter().map(|token| (token + 1) % VOCABULARY as u32).collect();
-        Ok(Batch { inputs, targets, rows: 2, columns: 4 })
+        Ok(Batch { inputs, targets, rows: 2, columns: 4, ..Batch::default() })
     }
 }
 

@@ -1,0 +1,36 @@
+//! How does a process carry out one point of a study?
+
+use std::io::Read;
+use std::time::Instant;
+
+use super::Session;
+use super::study_args::PointArgs;
+use crate::error::Result;
+use crate::run::{Existing, Options};
+use crate::study::sweep::{Done, find, finish};
+use crate::study::carry_out;
+
+pub(super) fn point(args: &PointArgs, session: &Session) -> Result<()> {
+    // Whoever started this process holds its input open; when it ends, so does this.
+    let interrupt = session.interrupt.clone();
+    std::thread::spawn(move || {
+        let mut nothing = Vec::new();
+        // However reading ends, nobody is there any more.
+        let _ = std::io::stdin().read_to_end(&mut nothing);
+        interrupt.set();
+    });
+    let point = find(&args.out, &args.id)?;
+    let options = Options {
+        out: args.out.clone(),
+        existing: Existing::Resume,
+        cache: session.cache.clone(),
+        cache_limit_bytes: session.cache_limit_bytes,
+        device: session.device.clone(),
+        interrupt: session.interrupt.clone(),
+        observer: &session.progress,
+    };
+    let started = Instant::now();
+    let outcome = carry_out(&point.job, &options)?;
+    let seconds = started.elapsed().as_secs_f64();
+    finish(&args.out, &point.id, &Done { job: point.job, outcome, seconds })
+}

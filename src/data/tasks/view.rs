@@ -1,0 +1,108 @@
+//! How is an example shown to a model, and what is asked of it?
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::example::Example;
+use super::special::{ANS, EOS, FILL, SEP, STEP};
+use super::task::Task;
+use crate::data::batch::IGNORED;
+use crate::error::Result;
+
+/// How much of the chain is shown, and where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum View {
+    /// `input SEP answer EOS`: next tokens, the answer at once.
+    Direct,
+    /// `input SEP s_1 STEP s_2 .. s_T ANS answer EOS`: next tokens, the whole chain.
+    Chain,
+    /// The same with some steps, evenly spaced from the first to the last.
+    ChainAt {
+        /// How many steps are kept; all, if the chain has no more.
+        steps: u16,
+    },
+    /// `input SEP FILL .. FILL ANS answer EOS`: places to compute in, without information.
+    Filler {
+        /// How many FILL tokens.
+        tokens: u16,
+    },
+    /// One sequence a step: `what decides it SEP slots`, which are read out as the step.
+    Markov,
+    /// `input SEP slots`: after repetition `t` the slots are read out as step `t`.
+    Loop,
+    /// `input SEP slots`: at the end the slots are read out as the answer.
+    Final,
+}
+
+/// What a model reads, and what is asked of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sequence {
+    /// The tokens.
+    pub inputs: Vec<u32>,
+    /// One row for each supervised repetition, each as long as the inputs: the token asked at each
+    /// place, or [`IGNORED`]. In `loop`, row `t` is asked after repetition `t + 1`.
+    pub targets: Vec<Vec<u32>>,
+}
+
+/// The sequences that show one example: one, or with [`View::Markov`] one a step.
+///
+/// # Errors
+/// The example is not of this task: it has other lengths or unknown tokens.
+pub fn encode(task: &Task, example: &Example, view: View) -> Result<Vec<Sequence>> {
+    task.fits(example)?;
+    let Example { input, steps, answer } = example;
+    let chain = |kept: &[&[u32]]| {
+        let asked = [kept.join(&STEP), vec![ANS], answer.clone()].concat();
+        vec![next_tokens(given(input), &asked)]
+    };
+    Ok(match view {
+        View::Direct => vec![next_tokens(given(input), answer)],
+        View::Chain => chain(&steps.iter().map(Vec::as_slice).collect::<Vec<_>>()),
+        View::ChainAt { steps: count } => {
+            let kept = evenly_spaced(steps.len(), usize::from(count));
+            chain(&kept.map(|step| steps[step].as_slice()).collect::<Vec<_>>())
+        }
+        View::Filler { tokens } => {
+            let filler = vec![FILL; usize::from(tokens)];
+            vec![next_tokens([given(input), filler, vec![ANS]].concat(), answer)]
+        }
+        View::Markov => {
+            let one = |(step, state): (usize, &Vec<u32>)| {
+                slots(&task.context(example, step), std::slice::from_ref(state))
+            };
+            steps.iter().enumerate().map(one).collect()
+        }
+        View::Loop => vec![slots(input, steps)],
+        View::Final => vec![slots(input, std::slice::from_ref(answer))],
+    })
+}
+
+fn given(input: &[u32]) -> Vec<u32> {
+    [input, &[SEP]].concat()
+}
+
+/// Asks for the tokens after those that are given, EOS at the end.
+fn next_tokens(given: Vec<u32>, asked: &[u32]) -> Sequence {
+    let targets = [&vec![IGNORED; given.len() - 1], asked, &[EOS]].concat();
+    Sequence { inputs: [&given, asked].concat(), targets: vec![targets] }
+}
+
+/// Asks for one state after the other in the slots at the end.
+fn slots(input: &[u32], states: &[Vec<u32>]) -> Sequence {
+    let given = given(input);
+    let width = states.first().map_or(0, Vec::len);
+    let row = |state: &Vec<u32>| [vec![IGNORED; given.len()], state.clone()].concat();
+    Sequence {
+        targets: states.iter().map(row).collect(),
+        inputs: [given, vec![FILL; width]].concat(),
+    }
+}
+
+/// `count` of `length` places, from the first to the last, rounded half up; all if `count` is more.
+fn evenly_spaced(length: usize, count: usize) -> impl Iterator<Item = usize> {
+    let count = count.min(length);
+    let gaps = count.saturating_sub(1).max(1);
+    (0..count).map(move |kept| (kept * (length - 1) + gaps / 2) / gaps)
+}

@@ -1,0 +1,77 @@
+//! Whose is the folder of a study, and what will it cost?
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::job::Job;
+use super::sweep::Sweep;
+use crate::error::{Error, Result};
+use crate::run::{Existing, write_atomically};
+use crate::train::RunLock;
+
+/// Multiply-adds a core does in a second of training small blocks, roughly; see `bench step`.
+const SPEED: f64 = 8e9;
+
+impl Sweep {
+    /// What is still to be done, and about how long it takes on `processes` cores.
+    #[must_use]
+    pub fn budget(&self, processes: usize) -> String {
+        let missing = self.missing();
+        let cost: f64 = missing.iter().map(|point| point.job.cost()).sum();
+        let minutes = cost / SPEED / processes.max(1) as f64 / 60.0;
+        let (left, all) = (missing.len(), self.points().len());
+        let done = if left == all { String::new() } else { format!(" of {all}") };
+        format!("{left}{done} points to do, about {minutes:.0} min on cores like these")
+    }
+}
+
+/// Takes the folder of a study for the points of `jobs`, writes `recipe.toml` and the list of
+/// points. The lock is held as long as the study.
+///
+/// # Errors
+/// Another study is there or under way, or the folder cannot be written to.
+pub fn open(
+    folder: &Path,
+    existing: Existing,
+    recipe: &impl Serialize,
+    jobs: Vec<Job>,
+) -> Result<(Sweep, RunLock)> {
+    let lock = RunLock::acquire(folder)?;
+    let there = folder.join("points.json").exists();
+    match existing {
+        Existing::Refuse if there => {
+            return Err(Error::input("this folder holds a study")
+                .at(folder.display())
+                .hint("go on with --resume, delete it with --force, or give another --out"));
+        }
+        Existing::Replace if there => clear(folder)?,
+        _ => {}
+    }
+    let sweep = Sweep::new(folder, jobs)?;
+    sweep.write()?;
+    let text = toml::to_string(recipe)
+        .map_err(|error| Error::internal(format!("writing the recipe: {error}")))?;
+    write_atomically(&folder.join("recipe.toml"), text.as_bytes())?;
+    Ok((sweep, lock))
+}
+
+/// Removes what a study makes, and nothing else.
+fn clear(folder: &Path) -> Result<()> {
+    let remove = |path: &Path| {
+        let removed =
+            if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        removed.map_err(|error| Error::io("removing", path, &error))
+    };
+    let made = [
+        "points",
+        "points.json",
+        "points.csv",
+        "recipe.toml",
+        "law.json",
+        "scaling.json",
+        "report.html",
+        "figures",
+    ];
+    made.iter().map(|name| folder.join(name)).filter(|path| path.exists()).try_for_each(|path| remove(&path))
+}

@@ -1,0 +1,222 @@
+//! How do the repetitions needed grow with the size ratio?
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::LawRecipe;
+use super::job::Role;
+use super::machine::machine;
+use super::needed::{Curve, Needed, curves, needed};
+use super::sweep::{Done, Failure, Sweep, write_json};
+use crate::data::tasks::{TaskSplit, baselines};
+use crate::error::{Error, Result};
+
+/// Examples behind the shortcut baselines.
+const BASELINE_EXAMPLES: u64 = 1024;
+
+/// What trivial answers to a task score.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shortcuts {
+    /// The task.
+    pub task: String,
+    /// A uniform guess.
+    pub chance: f64,
+    /// The most frequent answer.
+    pub majority: f64,
+    /// The best copy of a part of the input.
+    pub copy_input: f64,
+    /// The best map from the last token.
+    pub last_token: f64,
+}
+
+/// What was trained to compare with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Control {
+    /// What it is.
+    pub name: String,
+    /// The task.
+    pub task: String,
+    /// L / K.
+    pub depth_ratio: f64,
+    /// Width of the teacher over its own.
+    pub width_ratio: f64,
+    /// Of the teacher.
+    pub seed: u64,
+    /// At its N.
+    pub accuracy: Option<f64>,
+    /// Whether the target is reached.
+    pub reached: bool,
+    /// Numbers in its blocks.
+    pub parameters: usize,
+}
+
+/// The content of `law.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Law {
+    /// `law`.
+    pub kind: String,
+    /// Of the recipe.
+    pub name: String,
+    /// The command that made it.
+    pub command: String,
+    /// Where.
+    pub machine: String,
+    /// As TOML.
+    pub recipe: String,
+    /// When a student is as good as its teacher.
+    pub target: String,
+    /// Points that are done.
+    pub points_done: usize,
+    /// Points of the study.
+    pub points_total: usize,
+    /// Points that failed.
+    pub failures: Vec<Failure>,
+    /// What every cell needed.
+    pub points: Vec<Needed>,
+    /// What every cell and control gave at every number of repetitions.
+    pub curves: Vec<Curve>,
+    /// What was trained to compare with.
+    pub controls: Vec<Control>,
+    /// What trivial answers score.
+    pub baselines: Vec<Shortcuts>,
+}
+
+/// Fits the law of a study to its points that are done.
+///
+/// # Errors
+/// The recipe cannot be written.
+pub fn measure(recipe: &LawRecipe, sweep: &Sweep, command: &str) -> Result<Law> {
+    let done: Vec<Done> = sweep.points().iter().filter_map(|point| sweep.done(point)).collect();
+    let curves = curves(&done, recipe.target);
+    let text = toml::to_string(recipe)
+        .map_err(|error| Error::internal(format!("writing the recipe: {error}")))?;
+    Ok(Law {
+        kind: "law".to_owned(),
+        name: recipe.name.clone(),
+        command: command.to_owned(),
+        machine: machine(),
+        recipe: text,
+        target: recipe.target.to_string(),
+        points_done: done.len(),
+        points_total: sweep.points().len(),
+        failures: sweep.failures(),
+        points: needed(&curves),
+        controls: curves.iter().filter_map(control).collect(),
+        curves,
+        baselines: shortcuts(recipe)?,
+    })
+}
+
+fn control(curve: &Curve) -> Option<Control> {
+    let name = match curve.trained {
+        Role::AtN | Role::RandomN => return None,
+        Role::Untied => "untied".to_owned(),
+        Role::Scratch => "no teacher".to_owned(),
+        Role::Lora => "corrected each repetition".to_owned(),
+    };
+    Some(Control {
+        name,
+        task: curve.task.clone(),
+        depth_ratio: curve.depth_ratio,
+        width_ratio: curve.width_ratio,
+        seed: curve.seed,
+        accuracy: curve.accuracy.last().copied(),
+        reached: curve.reached.last().copied().unwrap_or_default(),
+        parameters: curve.block_parameters,
+    })
+}
+
+fn shortcuts(recipe: &LawRecipe) -> Result<Vec<Shortcuts>> {
+    let of = |config: &crate::data::tasks::TaskConfig| {
+        let task = config.build()?;
+        let length = task.chain_length();
+        let found = baselines(&task, TaskSplit::Test, 0, BASELINE_EXAMPLES, length)?;
+        Ok(Shortcuts {
+            task: config.label(),
+            chance: found.chance,
+            majority: found.majority,
+            copy_input: found.copy_input,
+            last_token: found.last_token,
+        })
+    };
+    recipe.tasks.iter().map(of).collect()
+}
+
+impl Law {
+    /// Writes `law.json` and `points.csv`, which tables and data frames read.
+    ///
+    /// # Errors
+    /// The disk is full, or the folder cannot be written to.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_json(&folder.join("law.json"), self)?;
+        crate::run::write_atomically(&folder.join("points.csv"), self.csv().as_bytes())
+    }
+
+    fn csv(&self) -> String {
+        let mut text = String::from(
+            "task,teacher,student,depth_ratio,width_ratio,seed,trained,low,high,cluster\n",
+        );
+        for point in &self.points {
+            let Needed { task, teacher, student, depth_ratio, width_ratio, seed, .. } = point;
+            let high = point.needed.high.map(|high| high.to_string()).unwrap_or_default();
+            let (low, trained) = (point.needed.low, role(point.trained));
+            text += &format!(
+                "{task},{teacher},{student},{depth_ratio},{width_ratio},{seed},{trained},{low},\
+                 {high},{task}/{teacher}/{seed}\n"
+            );
+        }
+        text
+    }
+
+    /// A head, then a row for each cell: what it needed, by seed.
+    #[must_use]
+    pub fn table(&self) -> Vec<Vec<String>> {
+        let head = ["task", "teacher", "student", "trained", "depth ratio", "width ratio", "needed"];
+        let mut rows: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+        for point in &self.points {
+            let cell = vec![
+                point.task.clone(),
+                point.teacher.clone(),
+                point.student.clone(),
+                role(point.trained).to_owned(),
+                format!("{}", point.depth_ratio),
+                format!("{}", point.width_ratio),
+            ];
+            let needed = match point.needed.high {
+                Some(high) => format!("{high}"),
+                None => format!("> {}", point.needed.low),
+            };
+            match rows.iter_mut().find(|(known, _)| *known == cell) {
+                Some((_, all)) => all.push(needed),
+                None => rows.push((cell, vec![needed])),
+            }
+        }
+        let head = head.map(str::to_owned).to_vec();
+        let rows = rows.into_iter().map(|(mut cell, needed)| {
+            cell.push(needed.join(", "));
+            cell
+        });
+        std::iter::once(head).chain(rows).collect()
+    }
+
+    /// What was found, in words.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        vec![format!(
+            "{} of {} points; target: {}",
+            self.points_done, self.points_total, self.target
+        )]
+    }
+}
+
+/// As it is written.
+pub(super) fn role(role: Role) -> &'static str {
+    match role {
+        Role::AtN => "at-n",
+        Role::RandomN => "random-n",
+        Role::Untied => "untied",
+        Role::Scratch => "scratch",
+        Role::Lora => "lora",
+    }
+}

@@ -1,0 +1,86 @@
+//! How does a small block learn a task by itself, and how many examples does it need?
+
+use super::job::{Enough, LearnerJob, Measured, SamplesJob};
+use super::scoring::measure;
+use super::work::{Work, test_batches, trained};
+use crate::data::SpecialTokens;
+use crate::data::tasks::{Task, TaskBatches, TaskSplit};
+use crate::error::Result;
+use crate::lm::{LanguageModeling, initial_looped_tensors};
+use crate::model::{LoopedConfig, LoopedTransformer, Parameters, Relaxation};
+
+pub(super) fn learn(job: &LearnerJob, work: &Work) -> Result<Measured> {
+    let task = job.task.build()?;
+    let batches = TaskBatches::new(&task, TaskSplit::Train, job.seed, job.train.batch_rows);
+    let (objective, config) = start(job, &task)?;
+    let summary = work.fit(&objective, &batches, &job.train.train(), job.seed, None)?;
+    let mut found = Measured::default();
+    for &length in &job.lengths {
+        let one = asked(job, objective.model(), &task, length, work)?;
+        found.repetitions.push(length);
+        found.accuracy.extend(one.accuracy);
+        found.surprise_nats.extend(one.surprise_nats);
+        found.examples = one.examples;
+    }
+    found.block_parameters = Parameters::of_student(&config).blocks;
+    found.applications = config.applications(job.repetitions);
+    Ok(trained(found, &summary))
+}
+
+fn start(
+    job: &LearnerJob,
+    task: &Task,
+) -> Result<(LanguageModeling<LoopedTransformer>, LoopedConfig)> {
+    let base = job.model.transformer(task.vocabulary(), &SpecialTokens::default())?;
+    let config = LoopedConfig {
+        prelude_layers: 0,
+        core_layers: job.model.layers,
+        repetitions: job.repetitions,
+        coda_layers: 0,
+        relaxation: Relaxation::None,
+        injection: job.injection,
+        base,
+    };
+    let objective = LanguageModeling::looped(&config, &initial_looped_tensors(&config, job.seed)?)?;
+    Ok((objective.supervised(job.supervision, task.chain_length()), config))
+}
+
+/// Chains of `length`, after as many repetitions for a step as were trained.
+fn asked(
+    job: &LearnerJob,
+    model: &LoopedTransformer,
+    task: &Task,
+    length: usize,
+    work: &Work,
+) -> Result<Measured> {
+    let longer = job.task.with_length(length.max(task.chain_length())).build()?;
+    let tests = test_batches(&longer, length, job.eval.examples)?;
+    let repetitions = (job.repetitions * length).div_ceil(task.chain_length());
+    let draws = job.eval.bootstrap_samples;
+    measure(model, None, &tests, &[repetitions], task.width(), draws, &work.stopped())
+}
+
+/// Starts anew with more and more examples until enough answers are right.
+pub(super) fn enough(job: &SamplesJob, work: &Work) -> Result<Enough> {
+    let task = job.learner.task.build()?;
+    let (mut found, train) = (Enough::default(), job.learner.train.train());
+    for &examples in &job.examples {
+        let (objective, _) = start(&job.learner, &task)?;
+        let (seed, rows) = (job.learner.seed, job.learner.train.batch_rows);
+        let batches = TaskBatches::new(&task, TaskSplit::Train, seed, rows)
+            .of_lengths(job.shortest, task.chain_length())?
+            .of_examples(examples);
+        let part = format!("of-{examples}");
+        work.fit(&objective, &batches, &train, seed, Some(&part))?;
+        let model = objective.model();
+        let accuracy = asked(&job.learner, model, &task, task.chain_length(), work)?.accuracy[0];
+        work.tidy(&work.folder.join(&part))?;
+        found.tried.push((examples, accuracy));
+        if accuracy >= job.accuracy {
+            found.high = Some(examples);
+            break;
+        }
+        found.low = examples;
+    }
+    Ok(found)
+}

@@ -1,0 +1,32 @@
+//! Which laws does a factored computation keep?
+//!
+//! A study is a grid of points, each a piece of work of its own, carried out by processes side by
+//! side and written down whole or not at all. Laws are fitted to what the points gave.
+
+mod claim;
+pub mod config;
+mod grid;
+pub mod job;
+mod language;
+pub mod law;
+mod learner;
+mod machine;
+mod needed;
+mod processes;
+pub mod scaling_config;
+mod scoring;
+mod student;
+pub mod sweep;
+mod teacher;
+mod textual;
+mod work;
+
+pub use claim::open;
+pub use config::{LawRecipe, Target};
+pub use grid::{TextTeacher, law_jobs};
+pub use job::{Job, Outcome};
+pub use scaling_config::ScalingRecipe;
+pub use needed::{Bracket, Curve, Needed, curves, needed};
+pub use processes::{Starter, carry_out_all};
+pub use sweep::{Done, Failure, Point, Sweep};
+pub use work::carry_out;

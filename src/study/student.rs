@@ -1,0 +1,110 @@
+//! How does a small block learn a task from its teacher?
+
+use candle_core::Tensor;
+
+use super::job::{Measured, Role, StudentJob};
+use super::scoring::measure;
+use super::teacher;
+use super::work::{Work, test_batches, trained};
+use crate::data::Batches;
+use crate::data::tasks::{Task, TaskBatches, TaskSplit};
+use crate::distill::{
+    DepthConfig, DistillConfig, Distillation, HiddenConfig, Layers, LossConfig, PhaseConfig,
+    StudentConfig, Weighting, split, student_params,
+};
+use crate::error::Result;
+use crate::lm::{LanguageModeling, initial_looped_tensors};
+use crate::model::{LoopedConfig, LoopedTransformer, Parameters, Transformer};
+use crate::train::Summary;
+
+/// Keeps the examples of an initialisation apart from those of the first steps.
+const CALIBRATION: u64 = 0x00CA_11B8;
+/// Batches an initialisation looks at.
+const CALIBRATION_BATCHES: u64 = 8;
+
+pub(super) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
+    let task = job.teacher.task.build()?;
+    let (deep, tensors) = teacher::load(&job.teacher, work.study)?;
+    let student = student_config(job, deep_width(&deep));
+    let stopped = work.stopped();
+    let config = split::find(&deep, &student, &[], &stopped)?;
+    let batches = TaskBatches::new(&task, TaskSplit::Train, job.seed, job.train.batch_rows);
+    let (model, summary) = if job.role == Role::Scratch {
+        from_nothing(job, &config, &batches, work)?
+    } else {
+        let seen = calibration(&task, job)?;
+        let (observer, device) = (work.options.observer, &work.options.device);
+        let from = (&deep, &tensors);
+        let params = student_params(
+            from, &config, &student, &seen, job.seed, device, observer, &stopped,
+        )?;
+        let learner = LoopedTransformer::new(&config, &params)?;
+        let objective = Distillation::new(deep.clone(), learner, params, distillation(job))?;
+        let summary = work.fit(&objective, &batches, &job.train.train(), job.seed, None)?;
+        (objective.student().clone(), summary)
+    };
+    let tests = test_batches(&task, task.chain_length(), job.teacher.eval.examples)?;
+    let (read_at, draws) = (&job.read_at, job.teacher.eval.bootstrap_samples);
+    let mut found =
+        measure(&model, Some(&deep), &tests, read_at, task.width(), draws, &stopped)?;
+    found.block_parameters = Parameters::of_student(&config).blocks;
+    found.applications = config.applications(job.repetitions);
+    Ok(trained(found, &summary))
+}
+
+fn deep_width(deep: &Transformer) -> usize {
+    use crate::model::CausalLm;
+    deep.base().width
+}
+
+fn from_nothing(
+    job: &StudentJob,
+    config: &LoopedConfig,
+    batches: &dyn Batches,
+    work: &Work,
+) -> Result<(LoopedTransformer, Summary)> {
+    let start = initial_looped_tensors(config, job.seed)?;
+    let objective = LanguageModeling::looped(config, &start)?;
+    let summary = work.fit(&objective, batches, &job.train.train(), job.seed, None)?;
+    Ok((objective.model().clone(), summary))
+}
+
+/// Inputs of training examples that no step sees first, each (B, T).
+fn calibration(task: &Task, job: &StudentJob) -> Result<Vec<Tensor>> {
+    let seed = job.seed ^ CALIBRATION;
+    let stream = TaskBatches::new(task, TaskSplit::Train, seed, job.train.batch_rows);
+    let ids = |index| stream.batch(index)?.input_tensor(&candle_core::Device::Cpu);
+    (0..CALIBRATION_BATCHES).map(ids).collect()
+}
+
+fn student_config(job: &StudentJob, teacher_width: usize) -> StudentConfig {
+    StudentConfig {
+        prelude_layers: Layers::Count(0),
+        core_layers: job.core_layers,
+        repetitions: job.repetitions,
+        width: Some(job.width).filter(|&width| width != teacher_width),
+        coda_layers: Layers::Count(0),
+        relaxation: job.relaxation,
+        injection: job.injection,
+        init: job.init,
+        frozen: Vec::new(),
+        ..StudentConfig::default()
+    }
+}
+
+fn distillation(job: &StudentJob) -> DistillConfig {
+    DistillConfig {
+        loss: LossConfig {
+            kl: Weighting::Constant(job.kl_weight),
+            hidden: HiddenConfig {
+                weight: Weighting::Constant(job.hidden_weight),
+                skip_tokens: 0,
+                ..HiddenConfig::default()
+            },
+            ..LossConfig::default()
+        },
+        // A narrow state cannot start from a wide one, and all widths are treated alike.
+        phases: PhaseConfig { teacher_forced: 0.0, mixed_until: 0.0, ..PhaseConfig::default() },
+        depth: DepthConfig { law: job.depth, ..DepthConfig::default() },
+    }
+}

@@ -1,0 +1,179 @@
+//! Which points does a study have, and which of them are done?
+//!
+//! `points/<id>.json` holds what a point gave; it is there whole or not at all, and a point is what
+//! its job says: the same job in another study, or asked for twice, is the same point.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::job::{Job, Outcome};
+use crate::error::{Error, Result};
+use crate::run::write_atomically;
+
+/// A piece of work with its place in the study.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Its place in the order of the study: the same for the same recipe.
+    pub index: usize,
+    /// The hash of its job.
+    pub id: String,
+    /// The job.
+    pub job: Job,
+}
+
+/// A point that is done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Done {
+    /// The job.
+    pub job: Job,
+    /// What it gave.
+    pub outcome: Outcome,
+    /// Wall-clock time of the process that did it.
+    pub seconds: f64,
+}
+
+/// A point that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its hash.
+    pub point: String,
+    /// What its last attempt said.
+    pub error: String,
+}
+
+/// The points of a study, in order of their work: what others need comes first.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    folder: PathBuf,
+    points: Vec<Point>,
+    duplicates: usize,
+}
+
+impl Sweep {
+    /// The points of `jobs`, and of the jobs they need; a job that comes twice is one point.
+    ///
+    /// # Errors
+    /// A number in a job cannot be written.
+    pub fn new(folder: &Path, jobs: Vec<Job>) -> Result<Self> {
+        let mut seen = HashSet::new();
+        let (mut points, mut duplicates) = (Vec::new(), 0);
+        let needed: Vec<Job> = jobs.iter().filter_map(Job::after).collect();
+        let asked = needed.len();
+        for (place, job) in needed.into_iter().chain(jobs).enumerate() {
+            let id = job.id()?;
+            if seen.insert(id.clone()) {
+                points.push(Point { index: points.len(), id, job });
+            } else if place >= asked {
+                duplicates += 1;
+            }
+        }
+        Ok(Self { folder: folder.to_owned(), points, duplicates })
+    }
+
+    /// All points.
+    #[must_use]
+    pub fn points(&self) -> &[Point] {
+        &self.points
+    }
+
+    /// Jobs that were asked for more than once.
+    #[must_use]
+    pub fn duplicates(&self) -> usize {
+        self.duplicates
+    }
+
+    /// The folder of the study.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The point of that hash.
+    #[must_use]
+    pub fn point(&self, id: &str) -> Option<&Point> {
+        self.points.iter().find(|point| point.id == id)
+    }
+
+    /// What a point gave; none while it is not done. A file that is no result is none.
+    #[must_use]
+    pub fn done(&self, point: &Point) -> Option<Done> {
+        let text = std::fs::read(result_path(&self.folder, &point.id)).ok()?;
+        let done: Done = serde_json::from_slice(&text).ok()?;
+        (done.job == point.job).then_some(done)
+    }
+
+    /// Points that are not done, of those whose own needs are met when `ready` is asked.
+    #[must_use]
+    pub fn missing(&self) -> Vec<&Point> {
+        self.points.iter().filter(|point| self.done(point).is_none()).collect()
+    }
+
+    /// What the last attempt at each point that is not done said.
+    #[must_use]
+    pub fn failures(&self) -> Vec<Failure> {
+        let failure = |point: &&Point| {
+            let error = std::fs::read_to_string(log_path(&self.folder, &point.id)).ok()?;
+            let error = error.trim().lines().take(4).collect::<Vec<_>>().join(" ");
+            (!error.is_empty()).then(|| Failure { point: point.id.clone(), error })
+        };
+        self.missing().iter().filter_map(failure).collect()
+    }
+
+    /// Writes down which points there are, for whoever carries them out.
+    ///
+    /// # Errors
+    /// The disk is full, or the folder cannot be written to.
+    pub fn write(&self) -> Result<()> {
+        let points = self.folder.join("points");
+        std::fs::create_dir_all(&points)
+            .map_err(|error| Error::io("making the folder of points", &points, &error))?;
+        write_json(&list_path(&self.folder), &self.points)
+    }
+}
+
+/// The point of that hash in the study in `folder`, as it was written down.
+///
+/// # Errors
+/// There is no such study, or no such point in it.
+pub fn find(folder: &Path, id: &str) -> Result<Point> {
+    let path = list_path(folder);
+    let text = std::fs::read(&path).map_err(|error| Error::io("reading", &path, &error))?;
+    let points: Vec<Point> = serde_json::from_slice(&text).map_err(|error| {
+        Error::input(format!("this list of points is damaged: {error}")).at(path.display())
+    })?;
+    let found = points.into_iter().find(|point| point.id == id);
+    found.ok_or_else(|| Error::input(format!("there is no point `{id}`")).at(path.display()))
+}
+
+/// Writes down what a point gave.
+///
+/// # Errors
+/// The disk is full, or the folder cannot be written to.
+pub fn finish(folder: &Path, id: &str, done: &Done) -> Result<()> {
+    write_json(&result_path(folder, id), done)
+}
+
+/// Where what a point says while it works is kept.
+pub(super) fn log_path(folder: &Path, id: &str) -> PathBuf {
+    folder.join("points").join(format!("{id}.log"))
+}
+
+fn result_path(folder: &Path, id: &str) -> PathBuf {
+    folder.join("points").join(format!("{id}.json"))
+}
+
+fn list_path(folder: &Path) -> PathBuf {
+    folder.join("points.json")
+}
+
+/// As JSON, whole or not at all.
+///
+/// # Errors
+/// The disk is full, or the folder cannot be written to.
+pub(super) fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
+    let text = serde_json::to_vec_pretty(value)
+        .map_err(|error| Error::internal(format!("writing {}: {error}", path.display())))?;
+    write_atomically(path, &text)
+}

@@ -1,0 +1,70 @@
+//! How does a deep model learn a task?
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+
+use super::job::{Measured, TeacherJob};
+use super::scoring::measure;
+use super::work::{Work, teacher_folder, test_batches, trained};
+use crate::data::SpecialTokens;
+use crate::data::tasks::{TaskBatches, TaskSplit};
+use crate::error::{Error, Result};
+use crate::lm::{LanguageModeling, initial_tensors};
+use crate::model::{Parameters, Transformer, TransformerConfig};
+use crate::train::Objective;
+
+/// What it learned, beside its folder.
+const WEIGHTS: &str = "weights.safetensors";
+
+pub(super) fn learn(job: &TeacherJob, work: &Work) -> Result<Measured> {
+    let task = job.task.build()?;
+    let config = config(job)?;
+    let start = initial_tensors(&config, job.seed)?;
+    let objective =
+        LanguageModeling::new(&config, &start)?.supervised(job.supervision, task.chain_length());
+    let batches = TaskBatches::new(&task, TaskSplit::Train, job.seed, job.train.batch_rows);
+    let summary = work.fit(&objective, &batches, &job.train.train(), job.seed, None)?;
+    let path = work.folder.join(WEIGHTS);
+    save(&objective.params().tensors(), &path)?;
+    let tests = test_batches(&task, task.chain_length(), job.eval.examples)?;
+    let draws = job.eval.bootstrap_samples;
+    let stopped = work.stopped();
+    let model = objective.model();
+    let mut found = measure(model, None, &tests, &[1], task.width(), draws, &stopped)?;
+    found.block_parameters = Parameters::of_stack(&config).blocks;
+    found.applications = config.layers;
+    Ok(trained(found, &summary))
+}
+
+/// The teacher another point made, and its tensors.
+pub(super) fn load(
+    job: &TeacherJob,
+    study: &Path,
+) -> Result<(Transformer, BTreeMap<String, Tensor>)> {
+    let path = teacher_folder(study, job)?.join(WEIGHTS);
+    let tensors = candle_core::safetensors::load(&path, &Device::Cpu).map_err(|error| {
+        Error::input(format!("the teacher of this student is not done: {error}"))
+            .at(path.display())
+            .hint("run the study again: points that are done stay done")
+    })?;
+    let tensors: BTreeMap<String, Tensor> = tensors.into_iter().collect();
+    Ok((Transformer::new(&config(job)?, &tensors)?, tensors))
+}
+
+fn config(job: &TeacherJob) -> Result<TransformerConfig> {
+    job.model.transformer(job.task.build()?.vocabulary(), &SpecialTokens::default())
+}
+
+/// The file is there whole or not at all.
+fn save(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
+    let part = path.with_extension("part");
+    let tensors: std::collections::HashMap<String, Tensor> =
+        tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
+    candle_core::safetensors::save(&tensors, &part)?;
+    std::fs::File::open(&part)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| std::fs::rename(&part, path))
+        .map_err(|error| Error::io("writing", path, &error))
+}

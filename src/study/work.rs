@@ -1,0 +1,100 @@
+//! How is one point of a study carried out?
+
+use std::path::{Path, PathBuf};
+
+use super::job::{Job, Measured, Outcome, TeacherJob};
+use super::{language, learner, student, teacher, textual};
+use crate::data::tasks::{Task, TaskBatches, TaskSplit};
+use crate::data::{Batch, Batches};
+use crate::error::{Error, Result};
+use crate::run::Options;
+use crate::train::{Objective, Resume, Summary, TrainConfig, Trainer};
+
+/// Examples read at once when answers are counted.
+const ROWS: usize = 64;
+/// The seed of all test examples: every point of a study is asked the same.
+const TEST_SEED: u64 = 0;
+
+/// Carries out `job` in `options.out`, the folder of the study, where what other points made is.
+///
+/// # Errors
+/// It does not fit, a point it needs is not done, the disk is full, or the user stopped it.
+pub fn carry_out(job: &Job, options: &Options) -> Result<Outcome> {
+    let work = Work { folder: folder(&options.out, job)?, study: &options.out, options };
+    let outcome = match job {
+        Job::Teacher(job) => Outcome::Measured(teacher::learn(job, &work)?),
+        Job::Student(job) => Outcome::Measured(student::learn(job, &work)?),
+        Job::Text(job) => Outcome::Measured(textual::learn(job, &work)?),
+        Job::Learner(job) => Outcome::Measured(learner::learn(job, &work)?),
+        Job::Samples(job) => Outcome::Enough(learner::enough(job, &work)?),
+        Job::Language(job) => Outcome::Surprise(language::learn(job, &work)?),
+    };
+    work.tidy(&work.folder)?;
+    Ok(outcome)
+}
+
+/// Where a job keeps what it makes.
+pub(super) fn folder(study: &Path, job: &Job) -> Result<PathBuf> {
+    Ok(study.join("points").join(job.id()?))
+}
+
+/// A job under way.
+pub(super) struct Work<'a> {
+    /// Its own folder.
+    pub(super) folder: PathBuf,
+    /// That of the study.
+    pub(super) study: &'a Path,
+    /// Device, observer and interrupt.
+    pub(super) options: &'a Options<'a>,
+}
+
+impl Work<'_> {
+    pub(super) fn stopped(&self) -> impl Fn() -> bool + Sync + '_ {
+        || self.options.interrupt.is_set()
+    }
+
+    /// Trains in the folder of the job, or in `part` of it, going on where it was stopped.
+    pub(super) fn fit(
+        &self,
+        objective: &dyn Objective,
+        batches: &dyn Batches,
+        train: &TrainConfig,
+        seed: u64,
+        part: Option<&str>,
+    ) -> Result<Summary> {
+        let folder = part.map_or_else(|| self.folder.clone(), |part| self.folder.join(part));
+        let interrupt = self.options.interrupt.clone();
+        let mut trainer = Trainer::new(train, seed, &folder, interrupt);
+        trainer.fit(objective, batches, Resume::IfPresent, None, self.options.observer)
+    }
+
+    /// What a finished training leaves and nobody reads again.
+    pub(super) fn tidy(&self, folder: &Path) -> Result<()> {
+        for part in ["checkpoints", "tensorboard"] {
+            let path = folder.join(part);
+            if path.exists() {
+                std::fs::remove_dir_all(&path)
+                    .map_err(|error| Error::io("removing", &path, &error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Test examples with chains of `length`, at least `count` of them.
+pub(super) fn test_batches(task: &Task, length: usize, count: usize) -> Result<Vec<Batch>> {
+    let rows = ROWS.min(count.max(1));
+    let stream = TaskBatches::new(task, TaskSplit::Test, TEST_SEED, rows).of_length(length)?;
+    (0..count.div_ceil(rows) as u64).map(|index| stream.batch(index)).collect()
+}
+
+/// Counts the training into what was measured.
+pub(super) fn trained(mut found: Measured, summary: &Summary) -> Measured {
+    found.loss = summary.loss;
+    found
+}
+
+/// The point of a teacher that another one asks for.
+pub(super) fn teacher_folder(study: &Path, job: &TeacherJob) -> Result<PathBuf> {
+    folder(study, &Job::Teacher(job.clone()))
+}
