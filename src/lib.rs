@@ -18,7 +18,7 @@
 //! 4  distill  lm  hub  decode
 //! 3  model
 //! 2  train  halting
-//! 1  nn  data
+//! 1  nn  data  fit  report
 //! 0  error  observe
 //! ```
 //!
@@ -43,6 +43,8 @@
 //! | [`eval`], [`generate`] | how good it is, and what it writes |
 //! | [`mod@bench`] | how fast it is on this machine |
 //! | [`recipe`], [`run`] | an experiment as written, and as carried out |
+//! | [`fit`] | which law do measurements follow? plain numbers |
+//! | [`report`] | a page of what is on disk |
 //! | [`study`] | many of them: which laws does a factored computation keep? |
 //!
 //! A name on disk and in memory is one and the same: `layers.3.attention.q.weight` of a teacher,
@@ -54,6 +56,7 @@ pub mod decode;
 pub mod distill;
 pub mod error;
 pub mod eval;
+pub mod fit;
 pub mod generate;
 pub mod halting;
 pub mod hub;
@@ -62,6 +65,7 @@ pub mod model;
 pub mod nn;
 pub mod observe;
 pub mod recipe;
+pub mod report;
 pub mod run;
 pub mod study;
 pub mod train;

@@ -27,6 +27,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("halting", 2),
     ("nn", 1),
     ("data", 1),
+    ("fit", 1),
+    ("report", 1),
     ("error", 0),
     ("observe", 0),
 ];

@@ -27,7 +27,8 @@ pub(crate) fn config(exits: ExitsConfig, recompute: Recompute) -> DistillConfig 
 
 pub(crate) fn exits(weight: f64, draws: usize) -> ExitsConfig {
     let prior = ExitPrior::Geometric { p: 0.3 };
-    ExitsConfig { weight: Weighting::Constant(weight), draws, prior }
+    let weight = Weighting::Constant(weight);
+    ExitsConfig { weight, draws, prior, ..ExitsConfig::default() }
 }
 
 /// An objective over a student of which every parameter is trained.
@@ -149,7 +150,8 @@ fn all_lanes_of_a_step_read_out_the_same_repetitions() {
         inputs: (0..1024).map(token).collect(),
         targets: (1..1025).map(token).collect(),
         rows: 2,
-        columns: 512, ..Batch::default(),
+        columns: 512,
+        ..Batch::default()
     };
     for step in 0..4 {
         let moment = Moment::new(9, step, 10, 0);

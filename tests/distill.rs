@@ -24,7 +24,13 @@ pub(crate) fn teacher(layers: usize) -> (Transformer, BTreeMap<String, Tensor>) 
 pub(crate) fn batch(seed: u32) -> Batch {
     let token = |i: u32| (i * i * 5 + i * 3 + seed * 7) % 37;
     let inputs: Vec<u32> = (0..60).map(token).collect();
-    Batch { targets: (1..61).map(token).collect(), inputs, rows: 3, columns: 20, ..Batch::default() }
+    Batch {
+        targets: (1..61).map(token).collect(),
+        inputs,
+        rows: 3,
+        columns: 20,
+        ..Batch::default()
+    }
 }
 
 fn calibration() -> Vec<Tensor> {

@@ -62,13 +62,25 @@ fn teacher() -> Transformer {
 fn batch(seed: u64) -> Batch {
     let token = |i: u64| ((i * i * 5 + i * 3 + seed * 7) % 37) as u32;
     let inputs: Vec<u32> = (0..60).map(token).collect();
-    Batch { targets: (1..61).map(token).collect(), inputs, rows: 3, columns: 20, ..Batch::default() }
+    Batch {
+        targets: (1..61).map(token).collect(),
+        inputs,
+        rows: 3,
+        columns: 20,
+        ..Batch::default()
+    }
 }
 
 /// One row of it.
 fn row(batch: &Batch, row: usize) -> Batch {
     let of = |tokens: &[u32]| tokens[row * 20..(row + 1) * 20].to_vec();
-    Batch { inputs: of(&batch.inputs), targets: of(&batch.targets), rows: 1, columns: 20, ..Batch::default() }
+    Batch {
+        inputs: of(&batch.inputs),
+        targets: of(&batch.targets),
+        rows: 1,
+        columns: 20,
+        ..Batch::default()
+    }
 }
 
 /// All phases within eight steps, and states between layers.

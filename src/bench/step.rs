@@ -141,8 +141,13 @@ impl Student {
         let model = LoopedTransformer::new(&config, &params)?;
         let clipped = OptimizerConfig { clip_norm: 1.0, ..OptimizerConfig::default() };
         let (rows, columns) = (shape.batch, shape.tokens);
-        let batch =
-            Batch { inputs: draw.tokens(shape), targets: draw.tokens(shape), rows, columns, ..Batch::default() };
+        let batch = Batch {
+            inputs: draw.tokens(shape),
+            targets: draw.tokens(shape),
+            rows,
+            columns,
+            ..Batch::default()
+        };
         let given = (0..shape.repetitions.min(GIVEN_STATES))
             .map(|_| draw.normal(&[rows, columns, shape.width], 1.0))
             .collect::<Result<_>>()?;

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 use super::bench_args::BenchCommand;
 use super::depth_args::{DepthArgs, sharing};
 use super::size::size;
-use super::study_args::{PointArgs, StudyArgs, TaskArgs};
+use super::study_args::{FitArgs, PointArgs, ReportArgs, StudyArgs, TaskArgs};
 use crate::decode::CacheSharing;
 use crate::error::Error;
 use crate::halting::Risk;
@@ -176,6 +176,15 @@ pub(super) enum Command {
     /// Measure how many repetitions are needed against the size ratio, over a grid
     #[command(after_help = "Example:\n  factorize law recipes/law-tasks.toml --smoke")]
     Law(StudyArgs),
+    /// Measure how accuracy and loss scale with size, chain length and data
+    #[command(after_help = "Example:\n  factorize scaling recipes/scaling-tasks.toml --smoke")]
+    Scaling(StudyArgs),
+    /// Fit a law to points of your own
+    #[command(after_help = "Example:\n  factorize fit law runs/law-tasks/points.csv --json")]
+    Fit(FitArgs),
+    /// Make one page, and figures, of what a study or a run wrote down
+    #[command(after_help = "Example:\n  factorize report runs/tiny")]
+    Report(ReportArgs),
     /// Carry out one point of a study
     #[command(hide = true)]
     Point(PointArgs),

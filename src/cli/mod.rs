@@ -9,12 +9,14 @@ mod depth_args;
 mod evaluate;
 mod export;
 mod failure;
+mod fit;
 mod generate;
 mod inspect;
 mod interrupt;
 mod output;
 mod point;
 mod progress;
+mod report;
 mod shell;
 mod size;
 mod states;
@@ -71,6 +73,9 @@ fn carry_out(bare: &RecipeArgs, common: &Common, command: Option<Command>) -> Re
         Some(Command::Bench { what }) => bench::bench(&what, &session),
         Some(Command::Task(args)) => task::task(&args, &session),
         Some(Command::Law(args)) => study::law(&args, &session),
+        Some(Command::Scaling(args)) => study::scaling(&args, &session),
+        Some(Command::Fit(args)) => fit::fit(&args, &session),
+        Some(Command::Report(args)) => report::report(&args, &session),
         Some(Command::Point(args)) => point::point(&args, &session),
         Some(Command::Schema) => shell::schema(),
         Some(Command::Completions { shell }) => shell::completions(shell),

@@ -11,8 +11,9 @@ use crate::observe::Observer;
 use crate::recipe::read_as;
 use crate::run::{Existing, Loaded};
 use crate::study::law::{self, Law};
+use crate::study::scaling;
 use crate::study::{
-    Job, LawRecipe, Starter, Sweep, TextTeacher, carry_out_all, law_jobs, open,
+    Job, LawRecipe, ScalingRecipe, Starter, Sweep, TextTeacher, carry_out_all, law_jobs, open,
 };
 use crate::train::RunLock;
 
@@ -35,6 +36,26 @@ pub(super) fn law(args: &StudyArgs, session: &Session) -> Result<()> {
         output::json(&found)?;
     } else {
         show_law(&found)?;
+    }
+    study.end(session)
+}
+
+/// `scaling`.
+pub(super) fn scaling(args: &StudyArgs, session: &Session) -> Result<()> {
+    let mut recipe: ScalingRecipe = read_as(&args.recipe, &args.set)?;
+    if args.smoke {
+        recipe = recipe.smoke();
+    }
+    name(&mut recipe.name, &args.recipe);
+    recipe.validate().map_err(|error| error.at(args.recipe.display()))?;
+    let study = Study::begin(args, session, &recipe.name, &recipe, recipe.jobs(), None)?;
+    study.carry_out(session)?;
+    let found = scaling::measure(&recipe, &study.sweep, &study.command)?;
+    found.write(study.sweep.folder())?;
+    if session.json {
+        output::json(&found)?;
+    } else {
+        output::table(&found.table())?;
     }
     study.end(session)
 }

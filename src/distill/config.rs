@@ -164,6 +164,17 @@ pub enum Every {
     Repetition,
 }
 
+/// Which tokens' states are compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compared {
+    /// All but `skip_tokens`.
+    #[default]
+    All,
+    /// Those that are asked something; in text these are all.
+    Asked,
+}
+
 /// Matching of hidden states: `[loss.hidden]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -182,6 +193,8 @@ pub struct HiddenConfig {
     pub every: Every,
     /// Tokens at the start of a window that are not compared.
     pub skip_tokens: usize,
+    /// Whose states are compared.
+    pub tokens: Compared,
 }
 
 impl Default for HiddenConfig {
@@ -194,6 +207,7 @@ impl Default for HiddenConfig {
             alignment: Alignment::default(),
             every: Every::default(),
             skip_tokens: 1,
+            tokens: Compared::default(),
         }
     }
 }

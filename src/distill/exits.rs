@@ -22,6 +22,18 @@ pub enum ExitPrior {
     },
 }
 
+/// What a repetition before the last is to say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Imitated {
+    /// What its teacher says in the end.
+    #[default]
+    Answer,
+    /// What its teacher's head reads out of the layer that the repetition stands for
+    /// (nostalgebraist 2020, the logit lens): steps of a chain stay steps.
+    Layer,
+}
+
 /// Supervision of the repetitions before the last: `[loss.exits]`. Some are drawn at every step and
 /// read out through coda, last norm and head, with the weights of `kl` and `cross_entropy`. Without
 /// it only the last repetition has to make sense to the coda.
@@ -34,11 +46,14 @@ pub struct ExitsConfig {
     pub draws: usize,
     /// How often each is drawn.
     pub prior: ExitPrior,
+    /// What they are to say; a layer has no right answer, so `cross_entropy` asks nothing of them.
+    pub imitate: Imitated,
 }
 
 impl Default for ExitsConfig {
     fn default() -> Self {
-        Self { weight: Weighting::Constant(0.0), draws: 1, prior: ExitPrior::Uniform }
+        let (draws, prior, imitate) = (1, ExitPrior::Uniform, Imitated::Answer);
+        Self { weight: Weighting::Constant(0.0), draws, prior, imitate }
     }
 }
 

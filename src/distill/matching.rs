@@ -11,6 +11,7 @@ use super::teaching::Lesson;
 use crate::error::Result;
 use crate::model::LoopedTransformer;
 use crate::model::alignment::Depth;
+use crate::nn::pick::{pick, pick_tensor};
 use crate::nn::state_error::{StateComparison, compare_states};
 use crate::nn::{Gradients, Linear, RopeTable, Tape, Value};
 use crate::train::Loss;
@@ -58,6 +59,8 @@ impl Loop {
 pub(super) struct Matching {
     /// From the width of the student to that of its teacher, where they differ.
     pub(super) map: Option<Linear>,
+    /// The tokens whose states are compared, counted through (B, T); none: all.
+    pub(super) places: Option<Vec<usize>>,
     pub(super) how: StateComparison,
     /// Of the mean over all states compared with the teacher's; 0: none is.
     pub(super) weight: f64,
@@ -106,9 +109,8 @@ impl Matching {
             }
             let target = teacher.at_depth(self.depths[first + layer])?;
             let share = (self.weight / compared) as f32;
-            let widened = self.map.as_ref().map(|map| map.forward(tape, state)).transpose()?;
-            let state = widened.as_ref().unwrap_or(state);
-            let terms = compare_states(tape, state, &target, &self.how, share)?;
+            let (state, target) = self.compared(tape, state, target)?;
+            let terms = compare_states(tape, &state, &target, &self.how, share)?;
             matched.squared += terms.squared / compared;
             matched.cosine += terms.cosine / compared;
         }
@@ -121,6 +123,24 @@ impl Matching {
             matched.settle += terms.squared / count;
         }
         Ok(matched)
+    }
+
+    /// A state and its target, where they are compared and in one width.
+    fn compared(&self, tape: &Tape, state: &Value, target: Tensor) -> Result<(Value, Tensor)> {
+        let (state, target) = match &self.places {
+            None => (state.clone(), target),
+            Some(places) => {
+                let row = |width: usize| (1, places.len(), width);
+                let wide = row(target.dim(2)?);
+                let state = pick(tape, state, places)?;
+                let own = row(state.tensor().dim(1)?);
+                (state.reshaped(own)?, pick_tensor(&target, places)?.reshape(wide)?)
+            }
+        };
+        match &self.map {
+            None => Ok((state, target)),
+            Some(map) => Ok((map.forward(tape, &state)?, target)),
+        }
     }
 
     /// The second half of the repetitions is pulled towards the last.

@@ -19,10 +19,10 @@ mod teaching;
 
 pub use cache::{CachePlace, StatePrecision, TeacherCache, TeacherCacheConfig};
 pub use config::{
-    Auto, DepthConfig, DepthLaw, DistillConfig, Every, HiddenConfig, Init, Layers, LoraInit,
-    LossConfig, PhaseConfig, Recompute, StudentConfig, Weighting,
+    Auto, Compared, DepthConfig, DepthLaw, DistillConfig, Every, HiddenConfig, Init, Layers,
+    LoraInit, LossConfig, PhaseConfig, Recompute, StudentConfig, Weighting,
 };
-pub use exits::{ExitPrior, ExitsConfig};
+pub use exits::{ExitPrior, ExitsConfig, Imitated};
 pub use init::student_tensors;
 pub use memory::graph_bytes;
 pub use narrow::{MAP, Narrow, narrow, narrow_config};

@@ -38,7 +38,8 @@ pub struct Narrow {
 /// Not a whole number of heads is left.
 pub fn narrow_config(base: &TransformerConfig, width: usize) -> Result<TransformerConfig> {
     let scaled = |count: usize| {
-        (width > 0 && (count * width).is_multiple_of(base.width)).then(|| count * width / base.width)
+        (width > 0 && (count * width).is_multiple_of(base.width))
+            .then(|| count * width / base.width)
     };
     let (heads, kv_heads) = (scaled(base.heads), scaled(base.kv_heads));
     let (Some(heads), Some(kv_heads), true) = (heads, kv_heads, width <= base.width) else {
@@ -89,7 +90,10 @@ pub fn narrow(
     let mut made = BTreeMap::new();
     let embed = fold.tensor("embed.weight")?.matmul(&fold.project.t()?)?;
     made.insert("embed.weight".to_owned(), embed);
-    made.insert("norm.weight".to_owned(), Tensor::ones(width, candle_core::DType::F32, &Device::Cpu)?);
+    made.insert(
+        "norm.weight".to_owned(),
+        Tensor::ones(width, candle_core::DType::F32, &Device::Cpu)?,
+    );
     let head = if teacher.base().tied_head { "embed.weight" } else { "head.weight" };
     made.insert("head.weight".to_owned(), fold.reading(head, "norm.weight", None)?);
     for layer in 0..config.layers {
@@ -252,7 +256,9 @@ fn best(values: &[f32], size: usize, count: usize) -> Vec<usize> {
 
 /// The members of groups of `size`.
 fn places(groups: &[usize], size: usize) -> Result<Tensor> {
-    let all: Vec<u32> =
-        groups.iter().flat_map(|&group| (group * size) as u32..((group + 1) * size) as u32).collect();
+    let all: Vec<u32> = groups
+        .iter()
+        .flat_map(|&group| (group * size) as u32..((group + 1) * size) as u32)
+        .collect();
     Ok(Tensor::from_vec(all, groups.len() * size, &Device::Cpu)?)
 }

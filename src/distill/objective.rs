@@ -7,7 +7,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::cache::TeacherCache;
-use super::config::{DistillConfig, Every, Recompute};
+use super::config::{Compared, DistillConfig, Every, Recompute};
 use super::depth;
 use super::exits::Exit;
 use super::matching::{Later, Loop, Matching, Start, Step};
@@ -15,7 +15,7 @@ use super::narrow::{MAP, MAP_NAME};
 use super::needs::Needs;
 use super::outputs::Outputs;
 use super::teaching::{Lesson, Teaching};
-use crate::data::Batch;
+use crate::data::{Asked, Batch};
 use crate::error::{Error, Result};
 use crate::model::alignment::{Depth, equal_steps, monotone};
 use crate::model::{Alignment, CausalLm, LoopedTransformer, Transformer};
@@ -109,7 +109,7 @@ impl<'a> Distillation<'a> {
         let start = Depth { lower: middle.start, fraction: 0.0 };
         // The teacher's state stands for the prelude's as well.
         let said = Value::constant(teacher.at_depth(start)?);
-        let matching = self.matching(repetitions, depths.clone(), weight);
+        let matching = self.matching(batch, repetitions, depths.clone(), weight);
         let mut step = Step::new(tape);
         let mut at = 0;
         for repetition in 0..repetitions {
@@ -180,12 +180,15 @@ impl<'a> Distillation<'a> {
             teacher: teacher.clone(),
             starts,
         });
+        let said_at = |depth| self.teaching.said_at(&teacher, depth);
         let outputs = Outputs {
             student: &self.student,
             table: &table,
             loss: &self.config.loss,
             teacher: &teacher,
-            targets: &batch.targets,
+            said_at: &said_at,
+            depths: depths.iter().skip(layers - 1).step_by(layers).copied().collect(),
+            batch,
             progress,
         };
         let mut step = Step::new(tape);
@@ -220,7 +223,8 @@ impl<'a> Distillation<'a> {
             }
         }
         let last = repetitions.last().and_then(|states| states.last()).unwrap_or(first).clone();
-        let matching = self.closed_matching(repetitions.len(), depths, &costs, &last, progress);
+        let matching =
+            self.closed_matching(outputs.batch, repetitions.len(), depths, &costs, &last, progress);
         for (repetition, states) in repetitions.iter().enumerate() {
             let tape = &step.tape;
             step.matched += matching.repetition(tape, repetition, states, &looped.teacher)?;
@@ -276,26 +280,36 @@ impl<'a> Distillation<'a> {
             done = exit.after;
         }
         let last = recompute_chain(&step.tape, &state, beside, done..repetitions, &link)?;
-        let matching = self.closed_matching(repetitions, depths, &costs, &last, progress);
+        let matching =
+            self.closed_matching(outputs.batch, repetitions, depths, &costs, &last, progress);
         // It is set once.
         let _ = later.matching.set(matching);
         step.later = Some(later);
         Ok(last)
     }
 
-    fn matching(&self, repetitions: usize, depths: Vec<Depth>, weight: f64) -> Matching {
-        let layers = self.student.config().core_layers;
-        let stride = match self.config.loss.hidden.every {
+    fn matching(
+        &self,
+        batch: &Batch,
+        repetitions: usize,
+        depths: Vec<Depth>,
+        weight: f64,
+    ) -> Matching {
+        let (layers, hidden) = (self.student.config().core_layers, &self.config.loss.hidden);
+        let stride = match hidden.every {
             Every::Layer => 1,
             Every::Repetition => layers,
         };
         let how = self.comparison();
         let map = self.map.clone();
-        Matching { map, how, weight, stride, layers, repetitions, depths, settle: None }
+        let asked = Asked::of(&batch.targets).filter(|_| hidden.tokens == Compared::Asked);
+        let places = asked.map(|asked| asked.places);
+        Matching { map, places, how, weight, stride, layers, repetitions, depths, settle: None }
     }
 
     fn closed_matching(
         &self,
+        batch: &Batch,
         repetitions: usize,
         depths: Vec<Depth>,
         costs: &[Vec<f64>],
@@ -305,7 +319,8 @@ impl<'a> Distillation<'a> {
         let loss = &self.config.loss;
         let depths = if costs.is_empty() { depths } else { monotone(self.student.config(), costs) };
         let settle = loss.settle.at(progress);
-        let mut matching = self.matching(repetitions, depths, loss.hidden.weight.at(progress));
+        let weight = loss.hidden.weight.at(progress);
+        let mut matching = self.matching(batch, repetitions, depths, weight);
         matching.settle = (settle > 0.0).then(|| (settle, last.tensor().clone()));
         matching
     }

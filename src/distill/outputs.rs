@@ -1,13 +1,14 @@
 //! What does the student say, after the last repetition or an earlier one, beside its teacher?
 
 use super::config::LossConfig;
-use super::exits::Exit;
+use super::exits::{Exit, Imitated};
 use super::matching::Step;
 use super::teaching::Lesson;
-use crate::data::Asked;
+use crate::data::{Asked, Batch};
 use crate::error::Result;
+use crate::model::alignment::Depth;
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::nn::head::{HeadTerms, HeadWeights, compare, mean};
+use crate::nn::head::{HeadTerms, HeadWeights, TeacherOutput, compare, mean};
 use crate::nn::pick::pick;
 use crate::nn::{RopeTable, Tape, Value};
 
@@ -17,8 +18,12 @@ pub(super) struct Outputs<'a> {
     pub(super) table: &'a RopeTable,
     pub(super) loss: &'a LossConfig,
     pub(super) teacher: &'a Lesson,
-    /// What each input is to say, B T of them.
-    pub(super) targets: &'a [u32],
+    /// What the teacher's head reads out of its state at a depth.
+    pub(super) said_at: &'a dyn Fn(Depth) -> Result<TeacherOutput>,
+    /// The teacher's depth of the state after each repetition.
+    pub(super) depths: Vec<Depth>,
+    /// What is asked.
+    pub(super) batch: &'a Batch,
     /// Of the run, 0 to 1.
     pub(super) progress: f64,
 }
@@ -26,7 +31,8 @@ pub(super) struct Outputs<'a> {
 impl Outputs<'_> {
     /// Reads out the state after the last repetition.
     pub(super) fn last(&self, step: &mut Step, state: &Value) -> Result<()> {
-        let (found, loss) = self.read(&step.tape, state, 1.0)?;
+        let ce = self.loss.cross_entropy.at(self.progress);
+        let (found, loss) = self.read(&step.tape, state, self.teacher.output()?, ce, 1.0)?;
         let agreeing = found.agree.iter().filter(|&&agree| agree).count();
         let terms = [
             ("cross_entropy", mean(&found.cross_entropy)),
@@ -41,30 +47,46 @@ impl Outputs<'_> {
     /// Reads out the state after an earlier one.
     pub(super) fn exit(&self, step: &mut Step, state: &Value, exit: Exit) -> Result<()> {
         let share = self.loss.exits.weight.at(self.progress) * exit.share;
-        let (found, loss) = self.read(&step.tape, state, share)?;
+        let (found, loss) = match self.loss.exits.imitate {
+            Imitated::Answer => {
+                let ce = self.loss.cross_entropy.at(self.progress);
+                self.read(&step.tape, state, self.teacher.output()?, ce, share)?
+            }
+            Imitated::Layer => {
+                let said = (self.said_at)(self.depths[exit.after - 1])?;
+                self.read(&step.tape, state, &said, 0.0, share)?
+            }
+        };
         step.total += share * loss;
         *step.terms.entry("exit_kl".to_owned()).or_default() += exit.share * mean(&found.kl);
         Ok(())
     }
 
-    /// Records the gradient of `share` times the loss of this output, and gives the loss.
-    fn read(&self, tape: &Tape, state: &Value, share: f64) -> Result<(HeadTerms, f64)> {
+    /// Records the gradient of `share` times the loss of this output beside what was `said`, and
+    /// gives the loss.
+    fn read(
+        &self,
+        tape: &Tape,
+        state: &Value,
+        said: &TeacherOutput,
+        ce: f64,
+        share: f64,
+    ) -> Result<(HeadTerms, f64)> {
         let (loss, frame) = (self.loss, self.student.frame());
         let last = self.student.coda(tape, state, self.table)?.pop();
         let last = last.as_ref().unwrap_or(state);
-        let (ce, kl) = (loss.cross_entropy.at(self.progress), loss.kl.at(self.progress));
+        let kl = loss.kl.at(self.progress);
         let weights = HeadWeights {
             cross_entropy: (share * ce) as f32,
             kl: (share * kl) as f32,
             temperature: loss.temperature as f32,
         };
-        let said = self.teacher.output()?;
-        let found = if let Some(Asked { places, targets }) = Asked::of(self.targets) {
+        let found = if let Some(Asked { places, targets }) = Asked::of(&self.batch.targets) {
             let hidden = frame.normed(tape, &pick(tape, last, &places)?)?;
             compare(tape, &hidden, frame.head(), Some(&said.at(&places)?), &targets, weights)?
         } else {
             let hidden = frame.normed(tape, last)?;
-            compare(tape, &hidden, frame.head(), Some(said), self.targets, weights)?
+            compare(tape, &hidden, frame.head(), Some(said), &self.batch.targets, weights)?
         };
         let kl = kl * loss.temperature.powi(2);
         let sum = ce * mean(&found.cross_entropy) + kl * mean(&found.kl);

@@ -73,13 +73,21 @@ impl<'a> Teaching<'a> {
             return self.remembered(cache, batch, wanted, Some(Item::Outputs));
         }
         let states = self.teacher.states_through(ids, self.teacher.base().layers)?;
-        let last = Value::constant(states[states.len() - 1].clone());
-        let frame = self.teacher.frame();
-        let output = TeacherOutput::Head(TeacherHead {
-            hidden: frame.normed(&Tape::off(), &last)?.tensor().clone(),
-            weight: frame.head().tensor().clone(),
-        });
+        let output = self.head_of(states[states.len() - 1].clone())?;
         Ok(Lesson { states: only(states, wanted), output: Some(output) })
+    }
+
+    /// What its head reads out of the state at a depth of a lesson.
+    pub(super) fn said_at(&self, lesson: &Lesson, depth: Depth) -> Result<TeacherOutput> {
+        self.head_of(lesson.at_depth(depth)?)
+    }
+
+    fn head_of(&self, state: Tensor) -> Result<TeacherOutput> {
+        let frame = self.teacher.frame();
+        Ok(TeacherOutput::Head(TeacherHead {
+            hidden: frame.normed(&Tape::off(), &Value::constant(state))?.tensor().clone(),
+            weight: frame.head().tensor().clone(),
+        }))
     }
 
     fn remembered(

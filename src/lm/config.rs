@@ -154,7 +154,10 @@ impl Supervision {
             Self::Chain => (0..before).collect(),
             Self::Some { steps } => {
                 let count = steps.min(before);
-                (1..=count).map(|part| part * all / (count + 1)).map(|step| step.max(1) - 1).collect()
+                (1..=count)
+                    .map(|part| part * all / (count + 1))
+                    .map(|step| step.max(1) - 1)
+                    .collect()
             }
         }
     }

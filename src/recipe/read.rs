@@ -127,7 +127,9 @@ fn parse<T: DeserializeOwned + JsonSchema>(text: &str, name: &str, sets: &[Strin
             (None, None) => name.to_owned(),
         }
     };
-    if let Some(Unknown { key, nearest, known }) = keys::first_unknown(&keys::schema_of::<T>(), &table) {
+    if let Some(Unknown { key, nearest, known }) =
+        keys::first_unknown(&keys::schema_of::<T>(), &table)
+    {
         let error = Error::input(format!("unknown key `{key}`")).at(place(&key));
         return Err(match nearest {
             Some(nearest) => error.hint(format!("did you mean `{nearest}`?")),

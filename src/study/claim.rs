@@ -73,5 +73,8 @@ fn clear(folder: &Path) -> Result<()> {
         "report.html",
         "figures",
     ];
-    made.iter().map(|name| folder.join(name)).filter(|path| path.exists()).try_for_each(|path| remove(&path))
+    made.iter()
+        .map(|name| folder.join(name))
+        .filter(|path| path.exists())
+        .try_for_each(|path| remove(&path))
 }

@@ -118,6 +118,9 @@ pub struct StudentsConfig {
     pub random_depth: bool,
     /// Whether the teacher's states are given: the weight of matching them.
     pub hidden_weight: f64,
+    /// Whether what the teacher says on the way is given: the weight of every repetition saying
+    /// what the teacher's head reads out of the layer it stands for.
+    pub layers_weight: f64,
     /// Weight of KL(teacher || student).
     pub kl_weight: f64,
     /// What the core starts as.
@@ -139,6 +142,7 @@ impl Default for StudentsConfig {
             deepest: 2.0,
             random_depth: true,
             hidden_weight: 1.0,
+            layers_weight: 0.0,
             kl_weight: 1.0,
             init: Init::EveryNth,
             relaxation: Relaxation::None,
@@ -271,8 +275,9 @@ impl LawRecipe {
             Target::Agreement { least } => (0.0..=1.0).contains(&least),
         };
         if !ranges {
-            return Err(Error::input(format!("`{:?}` can never be reached", self.target))
-                .at("target"));
+            return Err(
+                Error::input(format!("`{:?}` can never be reached", self.target)).at("target")
+            );
         }
         self.students.train.train().validate()
     }

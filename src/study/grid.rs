@@ -104,6 +104,7 @@ fn student(
         injection: students.injection,
         init: students.init,
         hidden_weight: students.hidden_weight,
+        layers_weight: students.layers_weight,
         kl_weight: students.kl_weight,
         train: students.train.clone(),
         seed: teacher.seed,
@@ -116,7 +117,9 @@ fn controls(recipe: &LawRecipe, teacher: &TeacherJob, core: usize) -> Vec<Studen
     let repetitions = layers / core;
     let base = || student(recipe, teacher, core, width, repetitions);
     let mut jobs = Vec::new();
-    if recipe.controls.untied && core * repetitions <= layers {
+    // Cores of any size give the same stack when nothing is shared.
+    let first = recipe.students.core_layers.first() == Some(&core);
+    if recipe.controls.untied && first && core * repetitions <= layers {
         let once = student(recipe, teacher, core * repetitions, width, 1);
         jobs.push(StudentJob { role: Role::Untied, ..once });
     }
@@ -153,7 +156,8 @@ fn text_jobs(recipe: &LawRecipe, of: &TextConfig, shape: TextTeacher, seed: u64)
                 seed,
             };
             jobs.extend(grid.iter().map(|&n| job(Role::AtN, n, vec![n])));
-            if let Some(most) = grid.iter().copied().max().filter(|_| recipe.students.random_depth) {
+            if let Some(most) = grid.iter().copied().max().filter(|_| recipe.students.random_depth)
+            {
                 jobs.push(job(Role::RandomN, most, (1..=most).collect()));
             }
         }

@@ -86,6 +86,8 @@ pub struct StudentJob {
     pub init: Init,
     /// Weight of matching the teacher's states.
     pub hidden_weight: f64,
+    /// Weight of saying what the teacher's head reads out of its layers.
+    pub layers_weight: f64,
     /// Weight of KL(teacher || student).
     pub kl_weight: f64,
     /// How long and how fast it learns.
@@ -283,7 +285,9 @@ impl Job {
         };
         match self {
             Self::Teacher(job) => {
-                3.0 * tokens(&job.task, &job.train) * job.model.layers as f64 * layer(job.model.width)
+                3.0 * tokens(&job.task, &job.train)
+                    * job.model.layers as f64
+                    * layer(job.model.width)
             }
             Self::Student(job) => {
                 let teacher = &job.teacher;

@@ -1,5 +1,6 @@
 //! How do the repetitions needed grow with the size ratio?
 
+use std::fmt::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,10 @@ use super::needed::{Curve, Needed, curves, needed};
 use super::sweep::{Done, Failure, Sweep, write_json};
 use crate::data::tasks::{TaskSplit, baselines};
 use crate::error::{Error, Result};
+use crate::fit::{self, Comparison, Estimate, Form, FormFit, Resampling};
 
+/// Of the intervals.
+const RESAMPLING: Resampling = Resampling { resamples: 1000, seed: 0 };
 /// Examples behind the shortcut baselines.
 const BASELINE_EXAMPLES: u64 = 1024;
 
@@ -51,8 +55,20 @@ pub struct Control {
     pub parameters: usize,
 }
 
+/// The laws of one task and one way of training.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TaskLaw {
+    /// The task.
+    pub task: String,
+    /// Trained at the N it is measured at, or at drawn ones.
+    pub trained: Role,
+    /// Forms side by side, the exponent of the depth ratio and of the width ratio.
+    #[serde(flatten)]
+    pub found: Comparison,
+}
+
 /// The content of `law.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Law {
     /// `law`.
     pub kind: String,
@@ -72,6 +88,16 @@ pub struct Law {
     pub points_total: usize,
     /// Points that failed.
     pub failures: Vec<Failure>,
+    /// Of the depth ratio, in the first of `laws`.
+    pub exponent: Option<Estimate>,
+    /// Of the width ratio, in the first of `laws`.
+    pub width_exponent: Option<Estimate>,
+    /// The form of the first of `laws`.
+    pub form: Option<Form>,
+    /// Every form of the first of `laws`.
+    pub forms: Vec<FormFit>,
+    /// One for each task and way of training.
+    pub laws: Vec<TaskLaw>,
     /// What every cell needed.
     pub points: Vec<Needed>,
     /// What every cell and control gave at every number of repetitions.
@@ -91,7 +117,14 @@ pub fn measure(recipe: &LawRecipe, sweep: &Sweep, command: &str) -> Result<Law> 
     let curves = curves(&done, recipe.target);
     let text = toml::to_string(recipe)
         .map_err(|error| Error::internal(format!("writing the recipe: {error}")))?;
+    let points = needed(&curves);
+    let laws = laws(&points)?;
+    let first = laws.first().map(|law| &law.found);
     Ok(Law {
+        exponent: first.map(|found| found.exponent.clone()),
+        width_exponent: first.and_then(|found| found.second_exponent.clone()),
+        form: first.and_then(|found| found.form),
+        forms: first.map(|found| found.forms.clone()).unwrap_or_default(),
         kind: "law".to_owned(),
         name: recipe.name.clone(),
         command: command.to_owned(),
@@ -101,11 +134,42 @@ pub fn measure(recipe: &LawRecipe, sweep: &Sweep, command: &str) -> Result<Law> 
         points_done: done.len(),
         points_total: sweep.points().len(),
         failures: sweep.failures(),
-        points: needed(&curves),
+        points,
+        laws,
         controls: curves.iter().filter_map(control).collect(),
         curves,
         baselines: shortcuts(recipe)?,
     })
+}
+
+/// Students of one width tell nothing of the other ratio; it is then left out.
+fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
+    let mut kinds: Vec<(&str, Role)> = Vec::new();
+    for point in points {
+        let kind = (point.task.as_str(), point.trained);
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    let law = |&(task, trained): &(&str, Role)| {
+        let of: Vec<&Needed> =
+            points.iter().filter(|one| one.task == task && one.trained == trained).collect();
+        let widths = of.iter().any(|one| (one.width_ratio - of[0].width_ratio).abs() > 1e-9);
+        let row = |one: &&Needed| fit::Needed {
+            ratios: if widths {
+                vec![one.depth_ratio, one.width_ratio]
+            } else {
+                vec![one.depth_ratio]
+            },
+            low: one.needed.low,
+            high: one.needed.high,
+            cluster: format!("{}/{}", one.teacher, one.seed),
+        };
+        let rows: Vec<fit::Needed> = of.iter().map(row).collect();
+        let found = fit::law::fit(&rows, RESAMPLING)?;
+        Ok(TaskLaw { task: task.to_owned(), trained, found })
+    };
+    kinds.iter().map(law).collect()
 }
 
 fn control(curve: &Curve) -> Option<Control> {
@@ -161,9 +225,11 @@ impl Law {
             let Needed { task, teacher, student, depth_ratio, width_ratio, seed, .. } = point;
             let high = point.needed.high.map(|high| high.to_string()).unwrap_or_default();
             let (low, trained) = (point.needed.low, role(point.trained));
-            text += &format!(
+            // Writing to a text never fails.
+            let _ = writeln!(
+                text,
                 "{task},{teacher},{student},{depth_ratio},{width_ratio},{seed},{trained},{low},\
-                 {high},{task}/{teacher}/{seed}\n"
+                 {high},{task}/{teacher}/{seed}"
             );
         }
         text
@@ -172,7 +238,8 @@ impl Law {
     /// A head, then a row for each cell: what it needed, by seed.
     #[must_use]
     pub fn table(&self) -> Vec<Vec<String>> {
-        let head = ["task", "teacher", "student", "trained", "depth ratio", "width ratio", "needed"];
+        let head =
+            ["task", "teacher", "student", "trained", "depth ratio", "width ratio", "needed"];
         let mut rows: Vec<(Vec<String>, Vec<String>)> = Vec::new();
         for point in &self.points {
             let cell = vec![
@@ -203,10 +270,49 @@ impl Law {
     /// What was found, in words.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
-        vec![format!(
+        let mut said = vec![format!(
             "{} of {} points; target: {}",
             self.points_done, self.points_total, self.target
-        )]
+        )];
+        for law in &self.laws {
+            let found = &law.found;
+            let form = found.form.map_or("no form", form_name);
+            let mut text = format!(
+                "{}, {}: N ~ (depth ratio)^{}",
+                law.task,
+                role(law.trained),
+                estimate(&found.exponent)
+            );
+            if let Some(width) = &found.second_exponent {
+                text = format!("{text} (width ratio)^{}", estimate(width));
+            }
+            let (censored, rows) = (found.right_censored, found.rows);
+            let text = format!(
+                "{text}; best form: {form}; {censored} of {rows} cells needed more than was tried"
+            );
+            said.extend([Some(text), found.note.clone()].into_iter().flatten());
+        }
+        said
+    }
+}
+
+/// A number and its interval, or why there is none.
+pub(super) fn estimate(found: &Estimate) -> String {
+    match (found.estimate, found.low, found.high) {
+        (Some(value), Some(low), Some(high)) => format!("{value:.2} [{low:.2}, {high:.2}]"),
+        (Some(value), ..) => format!("{value:.2}"),
+        _ => format!("? ({})", found.note.as_deref().unwrap_or("not determined")),
+    }
+}
+
+/// As it is written.
+pub(super) fn form_name(form: Form) -> &'static str {
+    match form {
+        Form::Constant => "constant",
+        Form::Linear => "linear",
+        Form::Power => "power",
+        Form::Logarithmic => "logarithmic",
+        Form::Exponential => "exponential",
     }
 }
 

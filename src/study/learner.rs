@@ -2,7 +2,7 @@
 
 use super::job::{Enough, LearnerJob, Measured, SamplesJob};
 use super::scoring::measure;
-use super::work::{Work, test_batches, trained};
+use super::work::{Work, test_batches, tidy, trained};
 use crate::data::SpecialTokens;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::error::Result;
@@ -74,7 +74,7 @@ pub(super) fn enough(job: &SamplesJob, work: &Work) -> Result<Enough> {
         work.fit(&objective, &batches, &train, seed, Some(&part))?;
         let model = objective.model();
         let accuracy = asked(&job.learner, model, &task, task.chain_length(), work)?.accuracy[0];
-        work.tidy(&work.folder.join(&part))?;
+        tidy(&work.folder.join(&part))?;
         found.tried.push((examples, accuracy));
         if accuracy >= job.accuracy {
             found.high = Some(examples);

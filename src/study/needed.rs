@@ -205,7 +205,10 @@ mod tests {
     #[test]
     fn a_bound_above_the_target_does_not_reach_it() {
         let target = Target::Accuracy { within: 0.01 };
-        assert_eq!(target.reached(&measured(&[0.3, 0.011, 0.01, -0.2])), [false, false, true, true]);
+        assert_eq!(
+            target.reached(&measured(&[0.3, 0.011, 0.01, -0.2])),
+            [false, false, true, true]
+        );
     }
 
     #[test]

@@ -251,7 +251,13 @@ impl ScalingRecipe {
         jobs
     }
 
-    fn learner(&self, task: TaskConfig, block: &BlockConfig, length: usize, seed: u64) -> LearnerJob {
+    fn learner(
+        &self,
+        task: TaskConfig,
+        block: &BlockConfig,
+        length: usize,
+        seed: u64,
+    ) -> LearnerJob {
         LearnerJob {
             task,
             model: block.model.filled(),

@@ -9,8 +9,8 @@ use super::work::{Work, test_batches, trained};
 use crate::data::Batches;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::distill::{
-    DepthConfig, DistillConfig, Distillation, HiddenConfig, Layers, LossConfig, PhaseConfig,
-    StudentConfig, Weighting, split, student_params,
+    Compared, DepthConfig, DistillConfig, Distillation, ExitsConfig, HiddenConfig, Imitated,
+    Layers, LossConfig, PhaseConfig, StudentConfig, Weighting, split, student_params,
 };
 use crate::error::Result;
 use crate::lm::{LanguageModeling, initial_looped_tensors};
@@ -35,9 +35,8 @@ pub(super) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
         let seen = calibration(&task, job)?;
         let (observer, device) = (work.options.observer, &work.options.device);
         let from = (&deep, &tensors);
-        let params = student_params(
-            from, &config, &student, &seen, job.seed, device, observer, &stopped,
-        )?;
+        let params =
+            student_params(from, &config, &student, &seen, job.seed, device, observer, &stopped)?;
         let learner = LoopedTransformer::new(&config, &params)?;
         let objective = Distillation::new(deep.clone(), learner, params, distillation(job))?;
         let summary = work.fit(&objective, &batches, &job.train.train(), job.seed, None)?;
@@ -45,8 +44,7 @@ pub(super) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
     };
     let tests = test_batches(&task, task.chain_length(), job.teacher.eval.examples)?;
     let (read_at, draws) = (&job.read_at, job.teacher.eval.bootstrap_samples);
-    let mut found =
-        measure(&model, Some(&deep), &tests, read_at, task.width(), draws, &stopped)?;
+    let mut found = measure(&model, Some(&deep), &tests, read_at, task.width(), draws, &stopped)?;
     found.block_parameters = Parameters::of_student(&config).blocks;
     found.applications = config.applications(job.repetitions);
     Ok(trained(found, &summary))
@@ -99,7 +97,14 @@ fn distillation(job: &StudentJob) -> DistillConfig {
             hidden: HiddenConfig {
                 weight: Weighting::Constant(job.hidden_weight),
                 skip_tokens: 0,
+                tokens: Compared::Asked,
                 ..HiddenConfig::default()
+            },
+            exits: ExitsConfig {
+                weight: Weighting::Constant(job.layers_weight),
+                draws: job.repetitions.saturating_sub(1).max(1),
+                imitate: Imitated::Layer,
+                ..ExitsConfig::default()
             },
             ..LossConfig::default()
         },

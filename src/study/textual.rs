@@ -1,7 +1,7 @@
 //! How does a small block learn from a teacher of text?
 
 use super::job::{Measured, Role, TextJob};
-use super::work::Work;
+use super::work::{Work, tidy};
 use crate::error::{Error, Result};
 use crate::eval::{Interval, StudentScore};
 use crate::recipe::Source;
@@ -40,7 +40,7 @@ pub(super) fn learn(job: &TextJob, work: &Work) -> Result<Measured> {
     let found = &report.evaluation;
     let cost = found.student_cost.as_ref();
     let cost = cost.ok_or_else(|| Error::internal("a distillation without a student"))?;
-    work.tidy(&options.out)?;
+    tidy(&options.out)?;
     Ok(Measured { block_parameters: cost.parameters.blocks, ..measured(&found.student) })
 }
 

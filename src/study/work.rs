@@ -29,7 +29,7 @@ pub fn carry_out(job: &Job, options: &Options) -> Result<Outcome> {
         Job::Samples(job) => Outcome::Enough(learner::enough(job, &work)?),
         Job::Language(job) => Outcome::Surprise(language::learn(job, &work)?),
     };
-    work.tidy(&work.folder)?;
+    tidy(&work.folder)?;
     Ok(outcome)
 }
 
@@ -67,18 +67,17 @@ impl Work<'_> {
         let mut trainer = Trainer::new(train, seed, &folder, interrupt);
         trainer.fit(objective, batches, Resume::IfPresent, None, self.options.observer)
     }
+}
 
-    /// What a finished training leaves and nobody reads again.
-    pub(super) fn tidy(&self, folder: &Path) -> Result<()> {
-        for part in ["checkpoints", "tensorboard"] {
-            let path = folder.join(part);
-            if path.exists() {
-                std::fs::remove_dir_all(&path)
-                    .map_err(|error| Error::io("removing", &path, &error))?;
-            }
+/// Removes what a finished training leaves and nobody reads again.
+pub(super) fn tidy(folder: &Path) -> Result<()> {
+    for part in ["checkpoints", "tensorboard"] {
+        let path = folder.join(part);
+        if path.exists() {
+            std::fs::remove_dir_all(&path).map_err(|error| Error::io("removing", &path, &error))?;
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Test examples with chains of `length`, at least `count` of them.

@@ -128,8 +128,13 @@ fn permutation(factors: &[String], product: &str) -> Option<bool> {
 
 /// Walks back along the pointers.
 fn pointer(pointers: &[String], hops: usize, end: &str, start: &str) -> Option<bool> {
+    let leads_to = |edge: &String, node: &str| {
+        edge.split_once('>').map_or(edge.as_str(), |(_, to)| to) == node
+    };
     let back = |node: String| {
-        pointers.iter().position(|next| *next == node).map(|before| before.to_string())
+        let before = pointers.iter().position(|edge| leads_to(edge, &node))?;
+        let written = pointers[before].split_once('>').map(|(from, _)| from.to_owned());
+        written.is_none_or(|from| from == before.to_string()).then(|| before.to_string())
     };
     Some((0..hops).try_fold(end.to_owned(), |node, _| back(node))? == start)
 }

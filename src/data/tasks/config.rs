@@ -57,7 +57,8 @@ impl TaskConfig {
         }
         table.insert("name".to_owned(), Value::String(name.to_owned()));
         Value::Table(table).try_into().map_err(|error: toml::de::Error| {
-            Error::input(error.message().to_owned()).at(format!("the task {name:?}"))
+            Error::input(error.message().to_owned())
+                .at(format!("the task `{name}` with [{}]", settings.join(", ")))
         })
     }
 

@@ -84,7 +84,7 @@ impl Group {
         }
     }
 
-    /// `count` elements that generate the group: the first pair that does (for a count of 1, the
+    /// `count` elements, no more than there are, that generate the group: the first pair that does (for a count of 1, the
     /// first element), filled up with the first of the others. None where no such set exists.
     pub(super) fn generating_set(&self, count: usize) -> Option<Vec<u32>> {
         let all = 0..self.order();
@@ -99,7 +99,7 @@ impl Group {
         let others = all.filter(|element| !seed.contains(element));
         let mut set: Vec<u32> = seed.iter().copied().chain(others).take(count).collect();
         set.sort_unstable();
-        (set.len() == count).then_some(set)
+        Some(set)
     }
 
     fn is_generated_by(&self, set: &[u32]) -> bool {

@@ -29,7 +29,7 @@ pub use example::{Chains, Example, NamedExample, TaskSplit};
 pub use group::GroupName;
 pub use multiplication::MultiplicationConfig;
 pub use path_star::PathStarConfig;
-pub use pointer::PointerConfig;
+pub use pointer::{PointerConfig, Pointers};
 pub use reversible::ReversibleConfig;
 pub use special::{ANS, BOS, EOS, FILL, FIRST_SYMBOL, LATENT, PAD, SEP, STEP};
 pub use table::TableConfig;

@@ -9,6 +9,17 @@ use super::example::Chains;
 use super::rules::{LONGEST_CHAIN, Rules, arrangements, within};
 use crate::error::Result;
 
+/// How the pointers are written down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pointers {
+    /// By where they lead, node after node: which node is next to be read off the place.
+    #[default]
+    Places,
+    /// From where to where, a token an edge: one look at all edges is one hop, wherever they stand.
+    Edges,
+}
+
 /// Pointer jumping: `f(0) .. f(nodes - 1)`, then the start `s`; step `t` is `f^t(s)`.
 ///
 /// The pointers form one cycle through all nodes, so that no hop count leads back to the start: on
@@ -21,38 +32,52 @@ pub struct PointerConfig {
     pub nodes: usize,
     /// The most hops; with fewer than nodes none leads back to the start.
     pub hops: usize,
+    /// How the pointers are written down.
+    pub pointers: Pointers,
     /// Whose chain an example shows.
     pub chains: Chains,
 }
 
 impl Default for PointerConfig {
     fn default() -> Self {
-        Self { nodes: 16, hops: 8, chains: Chains::Exact }
+        Self { nodes: 16, hops: 8, pointers: Pointers::Places, chains: Chains::Exact }
     }
 }
+
+/// Nodes at most, where every pair of them is a token.
+const MOST_EDGES: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Pointer {
     nodes: usize,
     hops: usize,
+    written: Pointers,
 }
 
 impl Pointer {
     pub(super) fn new(config: &PointerConfig) -> Result<Self> {
-        let PointerConfig { nodes, hops, .. } = *config;
-        within("nodes", &nodes, &(2..=LONGEST_CHAIN))?;
+        let PointerConfig { nodes, hops, pointers: written, .. } = *config;
+        let most = if written == Pointers::Edges { MOST_EDGES } else { LONGEST_CHAIN };
+        within("nodes", &nodes, &(2..=most))?;
         within("hops", &hops, &(1..=LONGEST_CHAIN))?;
-        Ok(Self { nodes, hops })
+        Ok(Self { nodes, hops, written })
     }
 }
 
 impl Rules for Pointer {
     fn symbols(&self) -> usize {
-        self.nodes
+        match self.written {
+            Pointers::Places => self.nodes,
+            Pointers::Edges => self.nodes * (self.nodes + 1),
+        }
     }
 
     fn name(&self, symbol: u32) -> String {
-        symbol.to_string()
+        let nodes = self.nodes as u32;
+        match symbol.checked_sub(nodes) {
+            None => symbol.to_string(),
+            Some(edge) => format!("{}>{}", edge / nodes, edge % nodes),
+        }
     }
 
     fn longest_chain(&self) -> usize {
@@ -82,7 +107,13 @@ impl Rules for Pointer {
         for last in (1..self.nodes).rev() {
             pointers.swap(last, rng.random_range(0..last));
         }
-        pointers.push(rng.random_range(0..self.nodes as u32));
+        let nodes = self.nodes as u32;
+        if self.written == Pointers::Edges {
+            for (from, to) in (0..).zip(&mut pointers) {
+                *to += nodes * (1 + from);
+            }
+        }
+        pointers.push(rng.random_range(0..nodes));
         pointers
     }
 
@@ -91,7 +122,7 @@ impl Rules for Pointer {
     }
 
     fn step(&self, input: &[u32], state: &[u32], _step: usize) -> Vec<u32> {
-        vec![input[state[0] as usize]]
+        vec![input[state[0] as usize] % self.nodes as u32]
     }
 
     fn context(&self, input: &[u32], state: &[u32], _step: usize) -> Vec<u32> {

@@ -125,7 +125,8 @@ impl Rules for Reversible {
     fn step(&self, input: &[u32], state: &[u32], step: usize) -> Vec<u32> {
         let gate = &self.gates[(input[self.wires + step] - BITS) as usize];
         let mut bits = state.to_vec();
-        bits[gate.target] ^= u32::from(gate.controls.iter().flatten().all(|&wire| state[wire] == 1));
+        bits[gate.target] ^=
+            u32::from(gate.controls.iter().flatten().all(|&wire| state[wire] == 1));
         bits
     }
 

@@ -65,7 +65,5 @@ pub(super) fn power(base: usize, exponent: usize) -> Option<u128> {
 
 /// The number of ways to arrange `chosen` of `among` things in a row, where it fits.
 pub(super) fn arrangements(among: usize, chosen: usize) -> Option<u128> {
-    (0..chosen).try_fold(1, |ways: u128, taken| {
-        ways.checked_mul(among.checked_sub(taken)? as u128)
-    })
+    (0..chosen).try_fold(1, |ways: u128, taken| ways.checked_mul(among.checked_sub(taken)? as u128))
 }

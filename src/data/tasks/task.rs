@@ -145,7 +145,9 @@ impl Task {
             "none of {MOST_DRAWS} draws gave {wanted} of the {split:?} split; a chain of \
              {length} steps has {size}"
         ))
-        .hint("choose longer chains or more symbols, so that there are at least some hundred inputs"))
+        .hint(
+            "leave out chains this short, or choose more symbols: splits need some hundred inputs",
+        ))
     }
 
     fn chain(&self, input: &[u32], length: usize) -> Vec<Vec<u32>> {
@@ -159,12 +161,16 @@ impl Task {
 
     /// What decides step `step` of an example that fits: its context, in tokens.
     pub(super) fn context(&self, example: &Example, step: usize) -> Vec<u32> {
-        let input = symbols(&example.input);
-        let state = match step.checked_sub(1) {
-            None => self.rules.start(&input),
-            Some(before) => symbols(&example.steps[before]),
-        };
-        tokens(&self.rules.context(&input, &state, step))
+        let state = symbols(&self.state_before(example, step));
+        tokens(&self.rules.context(&symbols(&example.input), &state, step))
+    }
+
+    /// The state before step `step` of an example that fits, in tokens.
+    pub(super) fn state_before(&self, example: &Example, step: usize) -> Vec<u32> {
+        match step.checked_sub(1) {
+            None => tokens(&self.rules.start(&symbols(&example.input))),
+            Some(before) => example.steps[before].clone(),
+        }
     }
 
     fn allows(&self, length: usize) -> Result<()> {

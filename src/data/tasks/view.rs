@@ -27,9 +27,11 @@ pub enum View {
         /// How many FILL tokens.
         tokens: u16,
     },
-    /// One sequence a step: `what decides it SEP slots`, which are read out as the step.
+    /// One sequence a step: `what decides it SEP slots`, which hold the state before it and are
+    /// read out as the one after it.
     Markov,
-    /// `input SEP slots`: after repetition `t` the slots are read out as step `t`.
+    /// `input SEP slots`: the slots hold the state before the first step, and after repetition `t`
+    /// they are read out as step `t`.
     Loop,
     /// `input SEP slots`: at the end the slots are read out as the answer.
     Final,
@@ -55,10 +57,10 @@ pub fn encode(task: &Task, example: &Example, view: View) -> Result<Vec<Sequence
     let Example { input, steps, answer } = example;
     let chain = |kept: &[&[u32]]| {
         let asked = [kept.join(&STEP), vec![ANS], answer.clone()].concat();
-        vec![next_tokens(given(input), &asked)]
+        vec![next_tokens(&given(input), &asked)]
     };
     Ok(match view {
-        View::Direct => vec![next_tokens(given(input), answer)],
+        View::Direct => vec![next_tokens(&given(input), answer)],
         View::Chain => chain(&steps.iter().map(Vec::as_slice).collect::<Vec<_>>()),
         View::ChainAt { steps: count } => {
             let kept = evenly_spaced(steps.len(), usize::from(count));
@@ -66,16 +68,19 @@ pub fn encode(task: &Task, example: &Example, view: View) -> Result<Vec<Sequence
         }
         View::Filler { tokens } => {
             let filler = vec![FILL; usize::from(tokens)];
-            vec![next_tokens([given(input), filler, vec![ANS]].concat(), answer)]
+            vec![next_tokens(&[given(input), filler, vec![ANS]].concat(), answer)]
         }
         View::Markov => {
             let one = |(step, state): (usize, &Vec<u32>)| {
-                slots(&task.context(example, step), std::slice::from_ref(state))
+                let before = task.state_before(example, step);
+                slots(&task.context(example, step), &before, std::slice::from_ref(state))
             };
             steps.iter().enumerate().map(one).collect()
         }
-        View::Loop => vec![slots(input, steps)],
-        View::Final => vec![slots(input, std::slice::from_ref(answer))],
+        View::Loop => vec![slots(input, &task.state_before(example, 0), steps)],
+        View::Final => {
+            vec![slots(input, &task.state_before(example, 0), std::slice::from_ref(answer))]
+        }
     })
 }
 
@@ -84,20 +89,19 @@ fn given(input: &[u32]) -> Vec<u32> {
 }
 
 /// Asks for the tokens after those that are given, EOS at the end.
-fn next_tokens(given: Vec<u32>, asked: &[u32]) -> Sequence {
+fn next_tokens(given: &[u32], asked: &[u32]) -> Sequence {
     let targets = [&vec![IGNORED; given.len() - 1], asked, &[EOS]].concat();
-    Sequence { inputs: [&given, asked].concat(), targets: vec![targets] }
+    Sequence { inputs: [given, asked].concat(), targets: vec![targets] }
 }
 
-/// Asks for one state after the other in the slots at the end.
-fn slots(input: &[u32], states: &[Vec<u32>]) -> Sequence {
+/// Asks for one state after the other in the slots at the end, which hold the one before them; a
+/// wider answer has FILL in its other slots.
+fn slots(input: &[u32], before: &[u32], states: &[Vec<u32>]) -> Sequence {
     let given = given(input);
     let width = states.first().map_or(0, Vec::len);
+    let held = before.iter().copied().chain(std::iter::repeat(FILL)).take(width).collect();
     let row = |state: &Vec<u32>| [vec![IGNORED; given.len()], state.clone()].concat();
-    Sequence {
-        targets: states.iter().map(row).collect(),
-        inputs: [given, vec![FILL; width]].concat(),
-    }
+    Sequence { targets: states.iter().map(row).collect(), inputs: [given, held].concat() }
 }
 
 /// `count` of `length` places, from the first to the last, rounded half up; all if `count` is more.

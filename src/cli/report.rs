@@ -1,0 +1,14 @@
+//! How is a page made of what is on disk?
+
+use super::study_args::ReportArgs;
+use super::{Session, output};
+use crate::error::Result;
+use crate::report;
+
+pub(super) fn report(args: &ReportArgs, session: &Session) -> Result<()> {
+    let page = report::write(&args.folder)?;
+    if session.json {
+        return output::json(&serde_json::json!({ "page": page }));
+    }
+    output::line(&page.display().to_string())
+}

@@ -1,0 +1,103 @@
+//! What do all sweeps say of themselves: how far they are, on which machine, by which command?
+
+use serde::Deserialize;
+
+use super::page::Item;
+use super::plot::short;
+use super::read::Label;
+
+/// The fields that every sweep has.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Header {
+    pub(super) name: Label,
+    command: Label,
+    machine: Label,
+    recipe: Label,
+    points_done: Option<f64>,
+    points_total: Option<f64>,
+    failures: Vec<Failure>,
+}
+
+/// A point that came to nothing.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Failure {
+    point: Label,
+    error: Label,
+}
+
+/// A number that was estimated, between the ends of its interval.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Fitted {
+    pub(super) estimate: Option<f64>,
+    pub(super) low: Option<f64>,
+    pub(super) high: Option<f64>,
+}
+
+impl Header {
+    /// What must not be missed: what is unfinished and what failed.
+    pub(super) fn notes(&self) -> Vec<Item> {
+        let mut notes = Vec::new();
+        match (self.points_done, self.points_total) {
+            (Some(done), Some(total)) if done < total => notes.push(Item::Note(format!(
+                "This sweep is not finished: {} of {} points are done. What follows rests on them.",
+                short(done),
+                short(total)
+            ))),
+            (Some(_), Some(_)) => {}
+            _ => notes.push(Item::Note("The data does not say how many points are done.".into())),
+        }
+        let failed = self.failures.len();
+        if failed > 0 {
+            let points = if failed == 1 { "point" } else { "points" };
+            notes.push(Item::Note(format!("{failed} {points} failed; they are listed below.")));
+        }
+        notes
+    }
+
+    /// How it was made, and what failed.
+    pub(super) fn origin(&self) -> Vec<Item> {
+        let rows = self
+            .failures
+            .iter()
+            .map(|failure| vec![failure.point.to_string(), failure.error.to_string()]);
+        vec![
+            Item::table("Points that failed", &["point", "error"], rows.collect()),
+            Item::Verbatim("Command".into(), self.command.to_string()),
+            Item::Verbatim("Machine".into(), self.machine.to_string()),
+            Item::Verbatim("Recipe".into(), self.recipe.to_string()),
+        ]
+    }
+}
+
+/// `0.47 [0.4, 0.55]`.
+pub(super) fn interval(found: Fitted) -> String {
+    let end = |end: Option<f64>| end.map_or_else(|| "open".to_owned(), short);
+    match found {
+        Fitted { estimate: None, .. } => "not known yet".to_owned(),
+        Fitted { estimate: Some(value), low: None, high: None } => {
+            format!("{} (no interval)", short(value))
+        }
+        Fitted { estimate: Some(value), low, high } => {
+            format!("{} [{}, {}]", short(value), end(low), end(high))
+        }
+    }
+}
+
+/// `(2, 4]`: more than 2 were needed, and 4 were enough; `more than 4` if nothing was enough.
+pub(super) fn needed(low: Option<f64>, high: Option<f64>) -> String {
+    match (low, high) {
+        (Some(low), Some(high)) if low.to_bits() == high.to_bits() => short(low),
+        (Some(low), Some(high)) => format!("({}, {}]", short(low), short(high)),
+        (Some(low), None) => format!("more than {}", short(low)),
+        (None, Some(high)) => format!("at most {}", short(high)),
+        (None, None) => "not known".to_owned(),
+    }
+}
+
+/// A number in a cell.
+pub(super) fn cell(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), short)
+}

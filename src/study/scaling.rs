@@ -1,0 +1,387 @@
+//! How does what a factored model can do grow with size, length and data?
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::job::{Job, LearnerJob, Outcome, SamplesJob};
+use super::law::{estimate, form_name};
+use super::machine::machine;
+use super::scaling_config::{ScalingRecipe, Way};
+use super::sweep::{Done, Failure, Sweep, write_json};
+use crate::error::{Error, Result};
+use crate::fit::horizon::Answers;
+use crate::fit::saturating::Reached;
+use crate::fit::{
+    Comparison, Estimate, Needed, Resampling, Run, chain, horizon, joint, saturating,
+};
+
+/// Of the intervals of curves.
+const MANY: Resampling = Resampling { resamples: 1000, seed: 0 };
+/// Of those of surfaces, which take a hundred times as long.
+const FEW: Resampling = Resampling { resamples: 200, seed: 0 };
+
+/// What was measured at one place.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct ScalingPoint {
+    /// Which of several curves it is on.
+    pub series: String,
+    /// The length of the chain, the repetitions or the size.
+    pub x: f64,
+    /// What was measured, where it is a number.
+    pub y: Option<f64>,
+    /// Its lower bound.
+    pub low: Option<f64>,
+    /// Its upper bound; none where none of those tried were enough.
+    pub high: Option<f64>,
+    /// Of the point.
+    pub seed: Option<u64>,
+}
+
+/// A form beside others.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Alternative {
+    /// Its name.
+    pub form: String,
+    /// The lower the better.
+    pub aicc: Option<f64>,
+    /// Its numbers.
+    pub parameters: BTreeMap<String, f64>,
+}
+
+/// One law.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct FittedLaw {
+    /// What it is called.
+    pub name: String,
+    /// What it answers.
+    pub question: String,
+    /// What is drawn to the right.
+    pub x_label: String,
+    /// What is drawn upwards.
+    pub y_label: String,
+    /// The number that answers.
+    pub parameter: String,
+    /// It.
+    pub estimate: Option<f64>,
+    /// 2.5 % lie below.
+    pub low: Option<f64>,
+    /// 2.5 % lie above.
+    pub high: Option<f64>,
+    /// The form of the lowest AICc.
+    pub form: Option<String>,
+    /// Every form.
+    pub alternatives: Vec<Alternative>,
+    /// What was measured.
+    pub points: Vec<ScalingPoint>,
+    /// What else was found, or why something is absent.
+    pub note: Option<String>,
+    /// All that the fit says.
+    pub details: serde_json::Value,
+}
+
+/// The content of `scaling.json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Scaling {
+    /// `scaling`.
+    pub kind: String,
+    /// Of the recipe.
+    pub name: String,
+    /// The command that made it.
+    pub command: String,
+    /// Where.
+    pub machine: String,
+    /// As TOML.
+    pub recipe: String,
+    /// Points that are done.
+    pub points_done: usize,
+    /// Points of the study.
+    pub points_total: usize,
+    /// Points that failed.
+    pub failures: Vec<Failure>,
+    /// One for each question that was asked.
+    pub laws: Vec<FittedLaw>,
+}
+
+/// Fits the laws of a study to its points that are done.
+///
+/// # Errors
+/// The recipe cannot be written, or a fit refuses what was measured.
+pub fn measure(recipe: &ScalingRecipe, sweep: &Sweep, command: &str) -> Result<Scaling> {
+    let done: Vec<Done> = sweep.points().iter().filter_map(|point| sweep.done(point)).collect();
+    let mut laws = samples(recipe, &done)?;
+    laws.extend(horizons(&done)?);
+    laws.extend(language(&done)?);
+    laws.extend(test_time(&done)?);
+    let text = toml::to_string(recipe)
+        .map_err(|error| Error::internal(format!("writing the recipe: {error}")))?;
+    Ok(Scaling {
+        kind: "scaling".to_owned(),
+        name: recipe.name.clone(),
+        command: command.to_owned(),
+        machine: machine(),
+        recipe: text,
+        points_done: done.len(),
+        points_total: sweep.points().len(),
+        failures: sweep.failures(),
+        laws,
+    })
+}
+
+impl FittedLaw {
+    fn answer(mut self, parameter: &str, found: &Estimate) -> Self {
+        parameter.clone_into(&mut self.parameter);
+        (self.estimate, self.low, self.high) = (found.estimate, found.low, found.high);
+        self.note = self.note.or_else(|| found.note.clone());
+        self
+    }
+
+    fn of_forms(mut self, found: &Comparison) -> Result<Self> {
+        self.form = found.form.map(|form| form_name(form).to_owned());
+        let alternative = |fit: &crate::fit::FormFit| Alternative {
+            form: form_name(fit.form).to_owned(),
+            aicc: fit.aicc,
+            parameters: fit.parameters.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
+        };
+        self.alternatives = found.forms.iter().map(alternative).collect();
+        self.note.clone_from(&found.note);
+        self.detailed(found)
+    }
+
+    fn detailed(mut self, found: &impl Serialize) -> Result<Self> {
+        self.details = serde_json::to_value(found)
+            .map_err(|error| Error::internal(format!("writing a fit: {error}")))?;
+        Ok(self)
+    }
+}
+
+/// Examples needed against the length of the chain, for each way of teaching.
+fn samples(recipe: &ScalingRecipe, done: &[Done]) -> Result<Vec<FittedLaw>> {
+    let ways = recipe.samples.iter().flat_map(|samples| samples.ways.iter().copied());
+    let law = |way: Way| {
+        let is_so = |job: &SamplesJob| {
+            let length = job.learner.task.length();
+            (job.learner.supervision, job.shortest) == way.teaches(length)
+        };
+        let (mut rows, mut points) = (Vec::new(), Vec::new());
+        for one in done {
+            let (Job::Samples(job), Outcome::Enough(found)) = (&one.job, &one.outcome) else {
+                continue;
+            };
+            if !is_so(job) {
+                continue;
+            }
+            let (x, seed) = (job.learner.task.length() as f64, job.learner.seed);
+            let (low, high) = (found.low as f64, found.high.map(|high| high as f64));
+            let series = way.name().to_owned();
+            points.push(ScalingPoint {
+                series,
+                x,
+                y: None,
+                low: Some(low),
+                high,
+                seed: Some(seed),
+            });
+            rows.push(Needed { ratios: vec![x], low, high, cluster: seed.to_string() });
+        }
+        let base = FittedLaw {
+            name: format!("examples needed, {}", way.name()),
+            question: "Do the examples needed grow with the length of the chain: not at all, \
+                       sublinearly, linearly, superlinearly?"
+                .to_owned(),
+            x_label: "steps of the chain".to_owned(),
+            y_label: "examples needed".to_owned(),
+            points,
+            ..FittedLaw::default()
+        };
+        if rows.is_empty() {
+            return Ok(FittedLaw { note: Some("no point is done".to_owned()), ..base });
+        }
+        let found = chain::fit(&rows, MANY)?;
+        Ok(base.of_forms(&found)?.answer("exponent of the length", &found.exponent))
+    };
+    ways.map(law).collect()
+}
+
+/// How accuracy falls as a learned step is applied again and again, by the size of the block.
+fn horizons(done: &[Done]) -> Result<Vec<FittedLaw>> {
+    let mut by_width: BTreeMap<usize, (Vec<Answers>, Vec<ScalingPoint>)> = BTreeMap::new();
+    for one in done {
+        let (Job::Learner(job), Outcome::Measured(found)) = (&one.job, &one.outcome) else {
+            continue;
+        };
+        let (answers, points) = by_width.entry(job.model.width).or_default();
+        for (length, accuracy) in found.repetitions.iter().zip(&found.accuracy) {
+            let (trials, x) = (found.examples as u64, *length as f64);
+            let correct = (accuracy * found.examples as f64).round() as u64;
+            answers.push(Answers { length: x, correct, trials });
+            points.push(point_of(job, x, *accuracy));
+        }
+    }
+    let law = |(width, (answers, points)): (usize, (Vec<Answers>, Vec<ScalingPoint>))| {
+        let found = horizon::fit(&answers, MANY)?;
+        let base = FittedLaw {
+            name: format!("horizon, width {width}"),
+            question: "Do steps fail independently (kappa 1), do errors breed errors (above), or \
+                       are they mended (below)?"
+                .to_owned(),
+            x_label: "steps".to_owned(),
+            y_label: "accuracy".to_owned(),
+            form: Some("weibull".to_owned()),
+            note: Some(format!("half are right after {} steps", estimate(&found.horizon_50))),
+            points,
+            ..FittedLaw::default()
+        };
+        base.answer("kappa", &found.kappa).detailed(&found)
+    };
+    by_width.into_iter().map(law).collect()
+}
+
+fn point_of(job: &LearnerJob, x: f64, accuracy: f64) -> ScalingPoint {
+    let series = format!("width {}", job.model.width);
+    ScalingPoint { series, x, y: Some(accuracy), seed: Some(job.seed), ..ScalingPoint::default() }
+}
+
+/// L = E + A (`N_once` + r^phi `N_rec`)^-alpha + B D^-beta.
+fn language(done: &[Done]) -> Result<Vec<FittedLaw>> {
+    let (mut runs, mut points) = (Vec::new(), Vec::new());
+    for one in done {
+        let (Job::Language(job), Outcome::Surprise(found)) = (&one.job, &one.outcome) else {
+            continue;
+        };
+        let super::job::Surprise { n_once, n_rec, repetitions, tokens, loss, .. } = *found;
+        runs.push(Run { n_once, n_rec, repetitions, tokens, loss });
+        points.push(ScalingPoint {
+            series: format!("{repetitions} repetitions, {tokens} tokens"),
+            x: n_once + n_rec,
+            y: Some(loss),
+            seed: Some(job.seed),
+            ..ScalingPoint::default()
+        });
+    }
+    if runs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let base = FittedLaw {
+        name: "loss on text".to_owned(),
+        question: "What is a repetition worth beside a layer of its own (phi 1) and beside none \
+                   (phi 0)?"
+            .to_owned(),
+        x_label: "numbers in the layers".to_owned(),
+        y_label: "loss, nats".to_owned(),
+        points,
+        ..FittedLaw::default()
+    };
+    let found = match joint::fit(&runs, spread(&runs), FEW) {
+        Ok(found) => found,
+        Err(error) => {
+            return Ok(vec![FittedLaw { note: Some(error.message().to_owned()), ..base }]);
+        }
+    };
+    let form = Some("E + A (N_once + r^phi N_rec)^-alpha + B D^-beta".to_owned());
+    let left = found.extrapolation.as_ref().and_then(|found| found.relative_error);
+    let note =
+        left.map(|error| format!("largest runs left out: predicted to {:.2} %", 100.0 * error));
+    let law = FittedLaw { form, note, ..base };
+    Ok(vec![law.answer("phi", &found.parameters.phi).detailed(&found)?])
+}
+
+/// Where residuals stop counting as squares: the median deviation between seeds of a cell, relative
+/// to the loss; a thousandth where every cell has one seed.
+fn spread(runs: &[Run]) -> f64 {
+    let cell = |run: &Run| [run.n_once, run.n_rec, run.repetitions, run.tokens].map(f64::to_bits);
+    let mut cells: BTreeMap<[u64; 4], Vec<f64>> = BTreeMap::new();
+    runs.iter().for_each(|run| cells.entry(cell(run)).or_default().push(run.loss));
+    let deviation = |losses: &Vec<f64>| {
+        let mean = losses.iter().sum::<f64>() / losses.len() as f64;
+        let squares = losses.iter().map(|loss| (loss / mean - 1.0).powi(2)).sum::<f64>();
+        (losses.len() > 1).then(|| (squares / (losses.len() - 1) as f64).sqrt())
+    };
+    let mut all: Vec<f64> = cells.values().filter_map(deviation).filter(|d| *d > 0.0).collect();
+    all.sort_unstable_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or(1e-3)
+}
+
+/// How the loss of a text model trained at N falls as it is asked for 1 to N.
+fn test_time(done: &[Done]) -> Result<Vec<FittedLaw>> {
+    let mut laws = Vec::new();
+    let mut best: Option<(&super::job::LanguageJob, &super::job::Surprise)> = None;
+    for one in done {
+        let (Job::Language(job), Outcome::Surprise(found)) = (&one.job, &one.outcome) else {
+            continue;
+        };
+        if best.is_none_or(|(_, before)| found.repetitions > before.repetitions) {
+            best = Some((job, found));
+        }
+    }
+    let Some((job, found)) = best.filter(|(_, found)| found.repetitions >= 3.0) else {
+        return Ok(laws);
+    };
+    let within = found.by_repetition.iter().filter(|(n, _)| *n as f64 <= found.repetitions);
+    let reached: Vec<Reached> =
+        within.map(|&(n, loss)| Reached { repetitions: n as f64, loss }).collect();
+    let fitted = saturating::fit(&reached, MANY)?;
+    let points = found.by_repetition.iter().map(|&(n, loss)| ScalingPoint {
+        series: format!("trained at {}", found.repetitions),
+        x: n as f64,
+        y: Some(loss),
+        seed: Some(job.seed),
+        ..ScalingPoint::default()
+    });
+    let base = FittedLaw {
+        name: "loss while it thinks".to_owned(),
+        question: "How fast does one model's loss fall with its repetitions?".to_owned(),
+        x_label: "repetitions".to_owned(),
+        y_label: "loss, nats".to_owned(),
+        form: Some("L + Z e^(-zeta N)".to_owned()),
+        points: points.collect(),
+        ..FittedLaw::default()
+    };
+    laws.push(base.answer("zeta", &fitted.rate).detailed(&fitted)?);
+    Ok(laws)
+}
+
+impl Scaling {
+    /// Writes `scaling.json` and `points.csv`.
+    ///
+    /// # Errors
+    /// The disk is full, or the folder cannot be written to.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_json(&folder.join("scaling.json"), self)?;
+        let mut text = String::from("law,series,x,y,low,high,seed\n");
+        let cell = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+        for law in &self.laws {
+            for point in &law.points {
+                let seed = point.seed.map(|seed| seed.to_string()).unwrap_or_default();
+                let [y, low, high] = [point.y, point.low, point.high].map(cell);
+                // Writing to a text never fails.
+                let _ = writeln!(
+                    text,
+                    "\"{}\",\"{}\",{},{y},{low},{high},{seed}",
+                    law.name, point.series, point.x
+                );
+            }
+        }
+        crate::run::write_atomically(&folder.join("points.csv"), text.as_bytes())
+    }
+
+    /// A head, then a row for each law.
+    #[must_use]
+    pub fn table(&self) -> Vec<Vec<String>> {
+        let head = ["law", "number", "estimate", "form", "note"].map(str::to_owned).to_vec();
+        let row = |law: &FittedLaw| {
+            let (estimate, low, high) = (law.estimate, law.low, law.high);
+            let found = Estimate { estimate, low, high, note: None };
+            vec![
+                law.name.clone(),
+                law.parameter.clone(),
+                super::law::estimate(&found),
+                law.form.clone().unwrap_or_default(),
+                law.note.clone().unwrap_or_default(),
+            ]
+        };
+        std::iter::once(head).chain(self.laws.iter().map(row)).collect()
+    }
+}
