@@ -12,4 +12,5 @@ mod killed;
 mod runs;
 #[cfg(unix)]
 mod stopped;
+mod study;
 mod world;

@@ -53,8 +53,8 @@ fn one_step(config: DistillConfig, student: &StudentConfig) -> Loss {
 }
 
 /// The gradient of every parameter against central differences along a random direction.
-pub(crate) fn assert_differences(objective: &dyn Objective, params: &Params) {
-    let loss = || objective.loss(&batch(), &mut moment()).unwrap();
+pub(crate) fn assert_differences(objective: &dyn Objective, batch: &Batch, params: &Params) {
+    let loss = || objective.loss(batch, &mut moment()).unwrap();
     let gradients = loss().gradients;
     for (index, (name, var)) in params.trainable().enumerate() {
         let gradient: &Tensor =
@@ -82,7 +82,7 @@ fn every_parameter_has_the_gradient_of_finite_differences_with_exits_on() {
     for (relaxation, coda) in [(Relaxation::Lora { rank: 2 }, 1), (Relaxation::None, 0)] {
         let student = StudentConfig { relaxation, ..student_config(1, 2, 2, coda) };
         let (objective, params) = objective(config(exits(0.7, 2), Recompute::Never), &student);
-        assert_differences(&objective, &params);
+        assert_differences(&objective, &batch(), &params);
     }
 }
 

@@ -158,7 +158,7 @@ fn every_parameter_has_the_gradient_of_finite_differences() {
             println!("{injection:?} {recompute:?}");
             let (objective, params) = objective(config(exits(0.5, 1), recompute), injection, 3);
             assert!(params.trainable().any(|(name, _)| name.starts_with("inject.")));
-            assert_differences(&objective, &params);
+            assert_differences(&objective, &batch(), &params);
         }
     }
 }

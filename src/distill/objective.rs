@@ -374,8 +374,9 @@ impl Objective for Distillation<'_> {
             let weight = self.config.loss.hidden.weight.at(progress);
             self.forced(batch, &ids, repetitions, weight)?
         } else {
-            let mixing = (phases.mixed_until - phases.teacher_forced).max(1e-12);
-            let forced = 1.0 - (progress - phases.teacher_forced) / mixing;
+            let mixing = phases.mixed_until - phases.teacher_forced;
+            let forced =
+                if mixing > 0.0 { 1.0 - (progress - phases.teacher_forced) / mixing } else { 0.0 };
             self.closed(batch, &ids, repetitions, progress, forced, &mut moment.rng)?
         };
         step.terms.insert("repetitions".into(), repetitions as f64);

@@ -1,17 +1,21 @@
 //! How is one point of a study carried out?
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::job::{Job, Measured, Outcome, TeacherJob};
 use super::{language, learner, student, teacher, textual};
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::data::{Batch, Batches};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, go_on};
 use crate::run::Options;
-use crate::train::{Objective, Resume, Summary, TrainConfig, Trainer};
+use crate::train::{Objective, Resume, RunLock, Summary, TrainConfig, Trainer};
 
 /// Examples read at once when answers are counted.
 const ROWS: usize = 64;
+/// How long, and how often, a point waits for a process that still has it.
+const WAIT: Duration = Duration::from_millis(100);
+const ATTEMPTS: usize = 300;
 /// The seed of all test examples: every point of a study is asked the same.
 const TEST_SEED: u64 = 0;
 
@@ -49,6 +53,19 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// Takes the folder, when whoever had it has noticed that it is to stop: a study that was killed
+    /// leaves processes that save what they have.
+    fn patient_lock(&self, folder: &Path) -> Result<RunLock> {
+        for _ in 0..ATTEMPTS {
+            if let Ok(lock) = RunLock::acquire(folder) {
+                return Ok(lock);
+            }
+            go_on(&self.stopped(), "while another process had this point")?;
+            std::thread::sleep(WAIT);
+        }
+        RunLock::acquire(folder)
+    }
+
     pub(super) fn stopped(&self) -> impl Fn() -> bool + Sync + '_ {
         || self.options.interrupt.is_set()
     }
@@ -64,7 +81,8 @@ impl Work<'_> {
     ) -> Result<Summary> {
         let folder = part.map_or_else(|| self.folder.clone(), |part| self.folder.join(part));
         let interrupt = self.options.interrupt.clone();
-        let mut trainer = Trainer::new(train, seed, &folder, interrupt);
+        let mut trainer =
+            Trainer::new(train, seed, &folder, interrupt).under(self.patient_lock(&folder)?);
         trainer.fit(objective, batches, Resume::IfPresent, None, self.options.observer)
     }
 }

@@ -26,6 +26,11 @@ const FLAGS: &[(&str, &str)] = &[
     ("bench prefill", "model batch tokens steps"),
     ("bench decode", "model tokens texts repetitions budget policy threshold halting kv weights"),
     ("bench peak", "width ffn vocab batch tokens"),
+    ("task", "set count seed split length view"),
+    ("law", "out set processes resume force smoke"),
+    ("scaling", "out set processes resume force smoke"),
+    ("fit", ""),
+    ("report", ""),
     ("schema", ""),
     ("completions", ""),
     ("man", ""),
@@ -61,6 +66,11 @@ fn help_teaches_by_examples() {
         "generate",
         "states",
         "export",
+        "task",
+        "law",
+        "scaling",
+        "fit",
+        "report",
     ];
     let timed = ["bench", "bench step", "bench prefill", "bench decode", "bench peak"];
     for verb in verbs.into_iter().chain(timed) {

@@ -1,0 +1,263 @@
+//! Do tasks, laws, fits and reports keep the contract that scripts rely on?
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::world::{Ran, World, factorize};
+
+const LAW: &str = r#"
+seeds = [0, 1]
+[[tasks]]
+name = "pointer"
+nodes = 5
+hops = 2
+pointers = "edges"
+[teachers]
+layers = [2]
+[teachers.model]
+width = 16
+heads = 2
+max_positions = 32
+[teachers.train]
+steps = 6
+batch_rows = 8
+warmup_steps = 2
+[students]
+core_layers = [1, 2]
+widths = [16, 8]
+repetitions = [1, 2]
+layers_weight = 0.5
+[students.train]
+steps = 4
+batch_rows = 8
+warmup_steps = 1
+[controls]
+untied = true
+scratch = true
+lora_ranks = [2]
+[target]
+kind = "kl"
+most = 9.0
+[eval]
+examples = 32
+bootstrap_samples = 20
+"#;
+
+const SCALING: &str = r#"
+seeds = [0, 1]
+[eval]
+examples = 32
+[samples]
+task = { name = "pointer", nodes = 5, hops = 2, pointers = "edges" }
+lengths = [1, 2]
+ways = ["chain", "partly", "mixed", "hard"]
+examples = [8, 16]
+accuracy = 0.05
+[samples.block]
+model = { layers = 1, width = 16, heads = 2, max_positions = 32 }
+train = { steps = 3, batch_rows = 8, warmup_steps = 1 }
+[horizon]
+task = { name = "pointer", nodes = 5, hops = 2, pointers = "edges" }
+widths = [16]
+lengths = [1, 2, 9]
+[horizon.block]
+model = { layers = 1, width = 16, heads = 2, max_positions = 32 }
+train = { steps = 3, batch_rows = 8, warmup_steps = 1 }
+[joint]
+tokenizer = "runs/teacher/model"
+files = ["text.jsonl"]
+test = ["held-out.txt"]
+widths = [8, 16]
+head_width = 8
+cores = [[1, 1], [1, 3], [2, 1]]
+outer_layers = 1
+steps = [2, 4]
+window_tokens = 16
+train = { batch_rows = 2, warmup_steps = 1 }
+test_tokens = 64
+"#;
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("law.toml"), LAW).unwrap();
+    folder
+}
+
+fn run(folder: &tempfile::TempDir, arguments: &[&str]) -> Ran {
+    factorize(folder.path()).args(arguments).output().unwrap().into()
+}
+
+fn results(folder: &tempfile::TempDir) -> Vec<(String, std::time::SystemTime)> {
+    let points = std::fs::read_dir(folder.path().join("x/points")).unwrap();
+    let mut found: Vec<_> = points
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().extension().is_some_and(|end| end == "json"))
+        .map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            (name, entry.metadata().unwrap().modified().unwrap())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_law_is_measured_once_resumed_and_reported() {
+    let folder = folder();
+    let law = run(&folder, &["law", "law.toml", "--out", "x", "--json", "--quiet"]).json();
+    let on_disk: Value =
+        serde_json::from_slice(&std::fs::read(folder.path().join("x/law.json")).unwrap()).unwrap();
+    assert_eq!(law, on_disk);
+    // A target that everything reaches: one repetition was enough everywhere.
+    assert_eq!(law["points"].as_array().unwrap().len(), 2 * 2 * 2 * 2);
+    for point in law["points"].as_array().unwrap() {
+        assert_eq!((&point["needed"]["low"], &point["needed"]["high"]), (&0.0.into(), &1.0.into()));
+        assert!(point["depth_ratio"] == 2.0 || point["depth_ratio"] == 1.0);
+        assert!(point["width_ratio"] == 2.0 || point["width_ratio"] == 1.0);
+    }
+    assert_eq!(law["points_done"], law["points_total"]);
+    assert_eq!(law["controls"].as_array().unwrap().len(), 2 * (1 + 2 + 2));
+    assert!(law["exponent"]["estimate"].is_null() || law["exponent"]["estimate"].is_number());
+    assert!(law.get("form").is_some() && law["forms"].is_array());
+    let before = results(&folder);
+    run(&folder, &["law", "law.toml", "--out", "x"]).refused(&["--resume", "--force"]);
+    let table = run(&folder, &["law", "law.toml", "--out", "x", "--resume"]).good().stdout;
+    assert!(table.contains("pointer 5 2") && table.contains("random-n"), "{table}");
+    assert_eq!(results(&folder), before, "points that are done stay done");
+    // A half-written result is measured again, and alone.
+    let victim = folder.path().join("x/points").join(&before[3].0);
+    let text = std::fs::read(&victim).unwrap();
+    std::fs::write(&victim, &text[..text.len() / 2]).unwrap();
+    run(&folder, &["law", "law.toml", "--out", "x", "--resume", "--quiet"]).good();
+    let after = results(&folder);
+    let changed: Vec<bool> = before.iter().zip(&after).map(|(a, b)| a != b).collect();
+    assert_eq!(changed.iter().filter(|&&one| one).count(), 1);
+    let csv = std::fs::read_to_string(folder.path().join("x/points.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 17);
+    let fitted = run(&folder, &["fit", "law", "x/points.csv", "--json"]).json();
+    assert!(fitted.get("exponent").is_some());
+    let page = run(&folder, &["report", "x"]).good().stdout;
+    let page = std::fs::read_to_string(folder.path().join(page.trim())).unwrap();
+    assert!(page.contains("pointer 5 2"));
+    let figures = std::fs::read_dir(folder.path().join("x/figures")).unwrap().count();
+    assert!(figures >= 4, "{figures}");
+}
+
+#[test]
+fn a_point_that_fails_is_recorded_and_spoils_no_other() {
+    let folder = folder();
+    // No head of width 8 fits into a student of width 4.
+    let law = LAW.replace("widths = [16, 8]", "widths = [16, 4]");
+    std::fs::write(folder.path().join("law.toml"), law).unwrap();
+    let ran = run(&folder, &["law", "law.toml", "--out", "x", "--json"]);
+    assert!(ran.stderr.contains("failed twice"), "{}", ran.stderr);
+    let law = ran.json();
+    let failures = law["failures"].as_array().unwrap();
+    assert_eq!(failures.len(), 2 * 2 * 3);
+    assert!(failures[0]["error"].as_str().unwrap().contains("whole number"), "{failures:?}");
+    assert_eq!(law["points"].as_array().unwrap().len(), 2 * 2 * 2);
+}
+
+#[test]
+fn a_study_that_is_stopped_goes_on_where_it_was() {
+    let folder = folder();
+    let mut child = factorize(folder.path())
+        .args(["law", "law.toml", "--out", "x", "--quiet", "--set", "teachers.train.steps=40"])
+        .spawn()
+        .unwrap();
+    // As soon as one point is done, without any goodbye.
+    while !folder.path().join("x/points").exists() || results(&folder).is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before anything was done");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = results(&folder);
+    let arguments = ["law", "law.toml", "--out", "x", "--resume", "--json", "--quiet"];
+    let more = ["--set", "teachers.train.steps=40"];
+    let law = run(&folder, &[&arguments[..], &more].concat()).json();
+    assert_eq!(law["points_done"], law["points_total"]);
+    assert_eq!(law["failures"], serde_json::json!([]));
+    let after = results(&folder);
+    assert!(before.iter().all(|point| after.contains(point)), "what was done stays done");
+}
+
+#[test]
+fn scaling_laws_are_fitted_and_written_down() {
+    let world = World::shared();
+    world.write("scaling.toml", SCALING);
+    let found = world.run(&["scaling", "scaling.toml", "--out", "s", "--json", "--quiet"]).json();
+    let laws = found["laws"].as_array().unwrap();
+    let names: Vec<&str> = laws.iter().map(|law| law["name"].as_str().unwrap()).collect();
+    for name in ["chain", "partly", "mixed", "hard"] {
+        assert!(names.contains(&format!("examples needed, {name}").as_str()), "{names:?}");
+    }
+    assert!(names.contains(&"horizon, width 16") && names.contains(&"loss on text"), "{names:?}");
+    assert!(names.contains(&"loss while it thinks"), "{names:?}");
+    assert_eq!(found["failures"], serde_json::json!([]));
+    for law in laws {
+        for key in ["estimate", "low", "high", "form", "alternatives", "points"] {
+            assert!(law.get(key).is_some(), "{key} of {law}");
+        }
+        assert!(!law["points"].as_array().unwrap().is_empty(), "{law}");
+    }
+    world.run(&["report", "s"]).good();
+    world
+        .run(&["scaling", "scaling.toml", "--set", "samples.examples=[9, 8]"])
+        .refused(&["samples.examples must rise"]);
+}
+
+#[test]
+fn examples_of_tasks_are_printed() {
+    let folder = folder();
+    let found = run(
+        &folder,
+        &[
+            "task", "pointer", "--set", "nodes=6", "--set", "hops=3", "--count", "5", "--seed",
+            "4", "--split", "test", "--json",
+        ],
+    )
+    .json();
+    let examples = found.as_array().unwrap();
+    assert_eq!(examples.len(), 5);
+    for example in examples {
+        let word = |value: &Value| value.as_str().unwrap().parse::<usize>().unwrap();
+        let input: Vec<usize> = example["input"].as_array().unwrap().iter().map(word).collect();
+        let mut node = input[6];
+        for step in example["chain"].as_array().unwrap() {
+            node = input[node];
+            assert_eq!(word(&step[0]), node);
+        }
+        assert_eq!(word(&example["answer"][0]), node);
+    }
+    let text = run(&folder, &["task", "word", "--view", "loop"]).good().stdout;
+    assert!(text.contains("majority") && text.contains("SEP"), "{text}");
+    run(&folder, &["task", "pointr"]).refused(&["pointer"]);
+    run(&folder, &["task", "pointer", "--set", "nodes=0"]).refused(&["nodes"]);
+}
+
+#[test]
+fn anyones_points_are_fitted() {
+    let folder = folder();
+    let mut csv = String::from("n_once,n_rec,repetitions,tokens,loss\n");
+    for (n, r, d) in (1..4).flat_map(|n| (0..3).flat_map(move |r| (1..4).map(move |d| (n, r, d)))) {
+        let (once, rec) = (1e5 * f64::from(n), 2e5 * f64::from(n));
+        let (r, d) = (2f64.powi(r), 1e6 * 4f64.powi(d));
+        let loss = 1.5 + 40.0 * (once + r.powf(0.46) * rec).powf(-0.3) + 90.0 * d.powf(-0.28);
+        csv += &format!("{once},{rec},{r},{d},{loss}\n");
+    }
+    std::fs::write(folder.path().join("runs.csv"), csv).unwrap();
+    let found = run(&folder, &["fit", "joint", "runs.csv", "--json"]).json();
+    for (name, value) in
+        [("E", 1.5), ("A", 40.0), ("alpha", 0.3), ("B", 90.0), ("beta", 0.28), ("phi", 0.46)]
+    {
+        let estimate = found["parameters"][name]["estimate"].as_f64().unwrap();
+        // Noise-free: what is left is where the search ends.
+        assert!((estimate / value - 1.0).abs() < 1e-2, "{name}: {estimate}");
+    }
+    std::fs::write(folder.path().join("bad.csv"), "ratio,low,high\n2,4,3\n").unwrap();
+    run(&folder, &["fit", "law", "bad.csv"]).refused(&["low", "bad.csv"]);
+    run(&folder, &["fit", "law", "none.csv"]).refused(&["none.csv"]);
+    run(&folder, &["report", "."]).refused(&["hint"]);
+}

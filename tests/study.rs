@@ -1,0 +1,175 @@
+//! Are the examples of a study what it says, and are its points done once and for all?
+
+use std::collections::BTreeSet;
+
+use factorexe::data::tasks::{TaskBatches, TaskConfig, TaskSplit};
+use factorexe::data::{Asked, Batches, IGNORED};
+use factorexe::lm::{LanguageModeling, ModelConfig, Supervision, initial_looped_tensors};
+use factorexe::model::*;
+use factorexe::study::config::{LawRecipe, StudyEvalConfig};
+use factorexe::study::job::{Enough, Job, LearnerJob, Outcome};
+use factorexe::study::sweep::{Done, finish};
+use factorexe::study::{Sweep, TextTeacher, law_jobs};
+use factorexe::train::{Moment, Objective};
+
+use crate::depth::assert_differences;
+
+fn task(name: &str, settings: &[&str]) -> TaskConfig {
+    let settings: Vec<String> = settings.iter().map(|&one| one.to_owned()).collect();
+    TaskConfig::named(name, &settings).unwrap()
+}
+
+fn pointer() -> TaskConfig {
+    task("pointer", &["nodes=5", "hops=3", "pointers=edges"])
+}
+
+#[test]
+fn a_batch_is_a_function_of_its_index_and_holds_whole_examples() {
+    let built = pointer().build().unwrap();
+    let stream = TaskBatches::new(&built, TaskSplit::Train, 3, 4);
+    let batch = stream.batch(7).unwrap();
+    assert_eq!(batch, stream.clone().batch(7).unwrap());
+    assert_ne!(batch.inputs, stream.batch(8).unwrap().inputs);
+    assert_eq!((batch.rows, batch.columns), (4, 8));
+    assert_eq!(batch.chain.len(), 3);
+    assert_eq!(batch.chain[2], batch.targets);
+    for (row, target) in batch.targets.chunks(8).enumerate() {
+        assert!(target[..7].iter().all(|&one| one == IGNORED));
+        let example = built.example(TaskSplit::Train, 3, 28 + row as u64, 3).unwrap();
+        assert_eq!(batch.inputs[row * 8..row * 8 + 6], example.input);
+        assert_eq!([target[7]], example.answer[..]);
+        assert_eq!([batch.chain[0][row * 8 + 7]], example.steps[0][..]);
+    }
+    let parts = batch.parts(2);
+    assert_eq!([&parts[0].chain[1][..], &parts[1].chain[1]].concat(), batch.chain[1]);
+}
+
+#[test]
+fn so_many_examples_come_again_and_again_and_lengths_take_turns() {
+    let built = pointer().build().unwrap();
+    let stream =
+        TaskBatches::new(&built, TaskSplit::Train, 3, 4).of_lengths(1, 3).unwrap().of_examples(24);
+    let (mut lengths, mut inputs) = ([0; 4], BTreeSet::new());
+    for index in 0..60 {
+        let batch = stream.batch(index).unwrap();
+        lengths[batch.chain.len()] += 1;
+        inputs.extend(
+            batch.inputs.chunks(batch.columns).map(|row| (batch.chain.len(), row.to_vec())),
+        );
+    }
+    assert_eq!(lengths, [0, 20, 20, 20]);
+    // 8 of each length, of which a few may be alike.
+    assert!((20..=24).contains(&inputs.len()), "{}", inputs.len());
+    let error = TaskBatches::new(&built, TaskSplit::Train, 3, 4).of_length(4).unwrap_err();
+    assert!(error.to_string().contains("expected 1 to 3"), "{error}");
+}
+
+fn learner(supervision: Supervision) -> LanguageModeling<LoopedTransformer> {
+    let built = pointer().build().unwrap();
+    let model = ModelConfig { layers: 1, width: 16, heads: 2, ..ModelConfig::default() };
+    let config = LoopedConfig {
+        base: model.transformer(built.vocabulary(), &Default::default()).unwrap(),
+        prelude_layers: 0,
+        core_layers: 1,
+        repetitions: 3,
+        coda_layers: 0,
+        relaxation: Relaxation::None,
+        injection: Injection::None,
+    };
+    let start = initial_looped_tensors(&config, 5).unwrap();
+    LanguageModeling::looped(&config, &start).unwrap().supervised(supervision, 3)
+}
+
+#[test]
+fn every_step_of_a_chain_is_asked_after_its_repetition_with_the_gradient_of_differences() {
+    let built = pointer().build().unwrap();
+    let stream = TaskBatches::new(&built, TaskSplit::Train, 3, 6);
+    let batch = stream.batch(0).unwrap();
+    let objective = learner(Supervision::Chain);
+    assert_differences(&objective, &batch, objective.params());
+    // The loss of a chain is the mean of the losses of shorter chains, each its own answer.
+    let loss = |objective: &dyn Objective, batch: &factorexe::data::Batch| {
+        objective.loss(batch, &mut Moment::new(0, 0, 1, 0)).unwrap().total
+    };
+    let last = learner(Supervision::Final);
+    let shorter = |steps: usize| {
+        let mut short = batch.clone();
+        short.chain.truncate(steps);
+        short.targets = short.chain[steps - 1].clone();
+        loss(&last, &short)
+    };
+    let mean = (1..=3).map(shorter).sum::<f64>() / 3.0;
+    assert!((loss(&objective, &batch) - mean).abs() < 1e-6, "{mean}");
+    assert_eq!(Asked::of(&batch.targets).unwrap().places.len(), 6);
+}
+
+#[test]
+fn some_steps_are_evenly_spaced() {
+    assert_eq!(Supervision::Chain.steps(4), [0, 1, 2]);
+    assert_eq!(Supervision::Final.steps(4), [] as [usize; 0]);
+    assert_eq!(Supervision::Some { steps: 1 }.steps(4), [1]);
+    assert_eq!(Supervision::Some { steps: 3 }.steps(8), [1, 3, 5]);
+    assert_eq!(Supervision::Some { steps: 9 }.steps(3), [0, 1]);
+}
+
+fn job(seed: u64) -> Job {
+    Job::Learner(LearnerJob {
+        task: pointer(),
+        model: ModelConfig::default(),
+        repetitions: 3,
+        injection: Injection::None,
+        supervision: Supervision::Chain,
+        train: Default::default(),
+        seed,
+        lengths: vec![3],
+        eval: StudyEvalConfig::default(),
+    })
+}
+
+#[test]
+fn a_point_is_what_its_job_says_and_half_a_result_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = Sweep::new(folder.path(), vec![job(0), job(1), job(0)]).unwrap();
+    assert_eq!((sweep.points().len(), sweep.duplicates()), (2, 1));
+    sweep.write().unwrap();
+    assert_eq!(sweep.missing().len(), 2);
+    let point = &sweep.points()[1];
+    let done =
+        Done { job: point.job.clone(), outcome: Outcome::Enough(Enough::default()), seconds: 1.5 };
+    finish(folder.path(), &point.id, &done).unwrap();
+    assert_eq!(sweep.done(point), Some(done.clone()));
+    // Another study that has the same job has it done too; one with another job has not.
+    let again = Sweep::new(folder.path(), vec![job(1), job(2)]).unwrap();
+    assert_eq!(again.missing().len(), 1);
+    assert_eq!(again.points()[0].id, point.id);
+    let path = folder.path().join("points").join(format!("{}.json", point.id));
+    let text = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+    assert_eq!(sweep.done(point), None);
+    // What another job gave is not taken for this one's.
+    let other = Done { job: job(7), ..done };
+    finish(folder.path(), &point.id, &other).unwrap();
+    assert_eq!(sweep.done(point), None);
+}
+
+#[test]
+fn the_grid_has_every_cell_once_and_none_that_is_too_deep() {
+    let mut recipe =
+        LawRecipe { seeds: vec![0, 1], tasks: vec![pointer()], ..LawRecipe::default() };
+    recipe.teachers.layers = vec![4];
+    recipe.students.core_layers = vec![1, 2];
+    recipe.students.repetitions = vec![1, 2, 4, 9];
+    recipe.students.deepest = 1.0;
+    recipe.controls.untied = true;
+    recipe.validate().unwrap();
+    let jobs = law_jobs(&recipe, None);
+    // K = 1: N = 1, 2, 4 and a drawn one; K = 2: 1, 2 and a drawn one; one untied stack.
+    assert_eq!(jobs.len(), 2 * (4 + 3 + 1));
+    let sweep = Sweep::new(std::path::Path::new("x"), jobs).unwrap();
+    assert_eq!(sweep.duplicates(), 0);
+    assert_eq!(sweep.points().len(), 2 * (1 + 8));
+    assert!(matches!(sweep.points()[0].job, Job::Teacher(_)));
+    recipe.seeds.clear();
+    assert!(recipe.validate().unwrap_err().to_string().contains("seeds"));
+    assert_eq!(law_jobs(&recipe, Some(TextTeacher { layers: 3, width: 8 })), []);
+}
