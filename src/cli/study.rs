@@ -8,7 +8,7 @@ use super::study_args::StudyArgs;
 use super::{Session, output};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
-use crate::recipe::read_as;
+use crate::recipe::{read_as, resolve_path};
 use crate::run::{Existing, Loaded};
 use crate::study::law::{self, Law};
 use crate::study::scaling;
@@ -25,6 +25,9 @@ pub(super) fn law(args: &StudyArgs, session: &Session) -> Result<()> {
     }
     name(&mut recipe.name, &args.recipe);
     recipe.validate().map_err(|error| error.at(args.recipe.display()))?;
+    if let Some(text) = &mut recipe.text {
+        beside(&args.recipe, [&mut text.teacher, &mut text.recipe]);
+    }
     let teacher = recipe.text.as_ref().map(|text| text_teacher(&text.teacher, session));
     let jobs = law_jobs(&recipe, teacher.transpose()?);
     let side_by_side = if recipe.text.is_some() { Some(1) } else { None };
@@ -48,6 +51,10 @@ pub(super) fn scaling(args: &StudyArgs, session: &Session) -> Result<()> {
     }
     name(&mut recipe.name, &args.recipe);
     recipe.validate().map_err(|error| error.at(args.recipe.display()))?;
+    if let Some(joint) = &mut recipe.joint {
+        let files = joint.files.iter_mut().chain(&mut joint.test);
+        beside(&args.recipe, files.chain([&mut joint.tokenizer]));
+    }
     let study = Study::begin(args, session, &recipe.name, &recipe, recipe.jobs(), None)?;
     study.carry_out(session)?;
     let found = scaling::measure(&recipe, &study.sweep, &study.command)?;
@@ -58,6 +65,12 @@ pub(super) fn scaling(args: &StudyArgs, session: &Session) -> Result<()> {
         output::table(&found.table())?;
     }
     study.end(session)
+}
+
+/// Paths that are not in the current directory start at the folder of the recipe.
+fn beside<'p>(recipe: &Path, paths: impl IntoIterator<Item = &'p mut String>) {
+    let folder = recipe.parent().unwrap_or(Path::new(""));
+    paths.into_iter().for_each(|path| resolve_path(path, folder));
 }
 
 fn name(name: &mut String, path: &Path) {

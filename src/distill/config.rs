@@ -142,6 +142,15 @@ impl Weighting {
         }
     }
 
+    /// Whether it is never above 0.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        match self {
+            Self::Constant(weight) => weight <= 0.0,
+            Self::Ramp { from, to, .. } => from <= 0.0 && to <= 0.0,
+        }
+    }
+
     fn is_valid(self) -> bool {
         match self {
             Self::Constant(weight) => weight.is_finite() && weight >= 0.0,

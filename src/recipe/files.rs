@@ -20,11 +20,14 @@ pub(super) fn resolve(recipe: &mut Recipe, folder: &Path) {
     if let Some(teacher) = recipe.teacher.as_mut().filter(|teacher| !teacher.source.is_empty()) {
         paths.push(&mut teacher.source);
     }
-    for path in paths {
-        let beside = folder.join(&*path);
-        if !is_there(Path::new(&*path)) && is_there(&beside) {
-            *path = beside.to_string_lossy().into_owned();
-        }
+    paths.into_iter().for_each(|path| resolve_path(path, folder));
+}
+
+/// A path that is not in the current directory, but in `folder`, starts there.
+pub fn resolve_path(path: &mut String, folder: &Path) {
+    let beside = folder.join(&*path);
+    if !is_there(Path::new(&*path)) && is_there(&beside) {
+        *path = beside.to_string_lossy().into_owned();
     }
 }
 

@@ -10,6 +10,7 @@ mod sections;
 mod set;
 mod smoke;
 
+pub use files::resolve_path;
 pub use keys::schema;
 pub use read::{Source, read_as};
 pub use sections::{Recipe, SamplesConfig, TeacherConfig};

@@ -101,6 +101,17 @@ impl StepsConfig {
     }
 }
 
+/// Where a student starts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// From its teacher: its own embedding and layers, projected where it is narrower.
+    #[default]
+    Teacher,
+    /// From random numbers, as models that have no teacher: only what the teacher says is learned.
+    Nothing,
+}
+
 /// Students by the grid they are taken from: `[students]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -123,7 +134,9 @@ pub struct StudentsConfig {
     pub layers_weight: f64,
     /// Weight of KL(teacher || student).
     pub kl_weight: f64,
-    /// What the core starts as.
+    /// Where the whole student starts.
+    pub start: Start,
+    /// What the core starts as, when it starts from its teacher.
     pub init: Init,
     /// What differs between repetitions.
     pub relaxation: Relaxation,
@@ -144,6 +157,7 @@ impl Default for StudentsConfig {
             hidden_weight: 1.0,
             layers_weight: 0.0,
             kl_weight: 1.0,
+            start: Start::Teacher,
             init: Init::EveryNth,
             relaxation: Relaxation::None,
             injection: Injection::None,

@@ -102,6 +102,7 @@ fn student(
         read_at: vec![repetitions],
         relaxation: students.relaxation,
         injection: students.injection,
+        start: students.start,
         init: students.init,
         hidden_weight: students.hidden_weight,
         layers_weight: students.layers_weight,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{StepsConfig, StudyEvalConfig, TextConfig};
+use super::config::{Start, StepsConfig, StudyEvalConfig, TextConfig};
 use crate::data::tasks::TaskConfig;
 use crate::distill::{DepthLaw, Init};
 use crate::error::{Error, Result};
@@ -82,7 +82,9 @@ pub struct StudentJob {
     pub relaxation: Relaxation,
     /// What every repetition hears of the first state.
     pub injection: Injection,
-    /// What the core starts as.
+    /// Where the whole student starts.
+    pub start: Start,
+    /// What the core starts as, when it starts from its teacher.
     pub init: Init,
     /// Weight of matching the teacher's states.
     pub hidden_weight: f64,

@@ -53,6 +53,8 @@ pub struct Control {
     pub reached: bool,
     /// Numbers in its blocks.
     pub parameters: usize,
+    /// Multiply-adds of its layers over those of its teacher's, as layers and widths tell.
+    pub flops_ratio: f64,
 }
 
 /// The laws of one task and one way of training.
@@ -188,6 +190,8 @@ fn control(curve: &Curve) -> Option<Control> {
         accuracy: curve.accuracy.last().copied(),
         reached: curve.reached.last().copied().unwrap_or_default(),
         parameters: curve.block_parameters,
+        flops_ratio: curve.repetitions.last().copied().unwrap_or_default() as f64
+            / (curve.depth_ratio * curve.width_ratio.powi(2)),
     })
 }
 

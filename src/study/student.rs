@@ -1,13 +1,17 @@
 //! How does a small block learn a task from its teacher?
 
+use std::collections::BTreeMap;
+
 use candle_core::Tensor;
 
+use super::config::Start;
 use super::job::{Measured, Role, StudentJob};
 use super::scoring::measure;
 use super::teacher;
 use super::work::{Work, test_batches, trained};
 use crate::data::Batches;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
+use crate::distill::start::params;
 use crate::distill::{
     Compared, DepthConfig, DistillConfig, Distillation, ExitsConfig, HiddenConfig, Imitated,
     Layers, LossConfig, PhaseConfig, StudentConfig, Weighting, split, student_params,
@@ -15,6 +19,7 @@ use crate::distill::{
 use crate::error::Result;
 use crate::lm::{LanguageModeling, initial_looped_tensors};
 use crate::model::{LoopedConfig, LoopedTransformer, Parameters, Transformer};
+use crate::nn::Params;
 use crate::train::Summary;
 
 /// Keeps the examples of an initialisation apart from those of the first steps.
@@ -32,11 +37,7 @@ pub(super) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
     let (model, summary) = if job.role == Role::Scratch {
         from_nothing(job, &config, &batches, work)?
     } else {
-        let seen = calibration(&task, job)?;
-        let (observer, device) = (work.options.observer, &work.options.device);
-        let from = (&deep, &tensors);
-        let params =
-            student_params(from, &config, &student, &seen, job.seed, device, observer, &stopped)?;
+        let params = start(job, &task, (&deep, &tensors), &config, &student, work)?;
         let learner = LoopedTransformer::new(&config, &params)?;
         let objective = Distillation::new(deep.clone(), learner, params, distillation(job))?;
         let summary = work.fit(&objective, &batches, &job.train.train(), job.seed, None)?;
@@ -48,6 +49,27 @@ pub(super) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
     found.block_parameters = Parameters::of_student(&config).blocks;
     found.applications = config.applications(job.repetitions);
     Ok(trained(found, &summary))
+}
+
+/// What the student starts as.
+fn start(
+    job: &StudentJob,
+    task: &Task,
+    teacher: (&Transformer, &BTreeMap<String, Tensor>),
+    config: &LoopedConfig,
+    student: &StudentConfig,
+    work: &Work,
+) -> Result<Params> {
+    let (observer, device) = (work.options.observer, &work.options.device);
+    match job.start {
+        Start::Nothing => {
+            params(&initial_looped_tensors(config, job.seed)?, config, student, device)
+        }
+        Start::Teacher => {
+            let (seen, stopped) = (calibration(task, job)?, work.stopped());
+            student_params(teacher, config, student, &seen, job.seed, device, observer, &stopped)
+        }
+    }
 }
 
 fn deep_width(deep: &Transformer) -> usize {
