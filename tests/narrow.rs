@@ -150,13 +150,13 @@ fn asked_batch() -> Batch {
     batch
 }
 
-fn narrow_objective(config: DistillConfig) -> (Distillation<'static>, Params) {
+fn narrow_objective(config: DistillConfig, core: usize) -> (Distillation<'static>, Params) {
     let (deep, tensors) = teacher(6);
     let student = StudentConfig {
         width: Some(deep.base().width / 2),
         frozen: Vec::new(),
         init: Init::EveryNth,
-        ..student_config(1, 1, 3, 1)
+        ..student_config(1, core, 3, 1)
     };
     let calibration = calibration();
     let looped = split::find(&deep, &student, &calibration, &|| false).unwrap();
@@ -196,7 +196,7 @@ fn layer_by_layer() -> DistillConfig {
 
 #[test]
 fn every_parameter_of_a_narrow_student_asked_half_of_the_tokens_has_its_gradient() {
-    let (objective, params) = narrow_objective(layer_by_layer());
+    let (objective, params) = narrow_objective(layer_by_layer(), 1);
     let loss = objective.loss(&asked_batch(), &mut moment()).unwrap();
     for (name, _) in params.trainable() {
         let gradient = loss.gradients.get(name).unwrap_or_else(|| panic!("{name} has none"));
@@ -211,7 +211,7 @@ fn repetitions_computed_anew_say_what_layers_say_as_those_that_were_kept() {
     let with = |recompute| {
         let mut config = layer_by_layer();
         config.depth.recompute = recompute;
-        narrow_objective(config).0.loss(&asked_batch(), &mut moment()).unwrap()
+        narrow_objective(config, 1).0.loss(&asked_batch(), &mut moment()).unwrap()
     };
     let (kept, anew) = (with(Recompute::Never), with(Recompute::Always));
     assert!((kept.total - anew.total).abs() < 1e-5 * kept.total.abs());
@@ -221,15 +221,32 @@ fn repetitions_computed_anew_say_what_layers_say_as_those_that_were_kept() {
 }
 
 #[test]
+fn every_layer_of_a_repetition_says_what_its_teachers_layer_says() {
+    let mut config = layer_by_layer();
+    config.loss.exits.every = Every::Layer;
+    let (objective, params) = narrow_objective(config.clone(), 2);
+    assert_differences(&objective, &asked_batch(), &params);
+    // Five of six states are read besides the last: more is asked than of two repetitions' ends.
+    let ends = narrow_objective(layer_by_layer(), 2).0;
+    let exits = |objective: &Distillation| {
+        objective.loss(&asked_batch(), &mut moment()).unwrap().terms["exit_kl"]
+    };
+    assert!((exits(&objective) - exits(&ends)).abs() > 1e-6);
+    config.depth.recompute = Recompute::Always;
+    let error = config.validate().unwrap_err().to_string();
+    assert!(error.contains("loss.exits.every"), "{error}");
+}
+
+#[test]
 fn the_first_step_of_a_narrow_student_stands_on_its_own_states() {
-    let (objective, _) = narrow_objective(layer_by_layer());
+    let (objective, _) = narrow_objective(layer_by_layer(), 1);
     let mut first = factorexe::train::Moment::new(9, 0, 10, 0);
     assert!(objective.loss(&asked_batch(), &mut first).unwrap().total.is_finite());
 }
 
 #[test]
 fn only_asked_tokens_count() {
-    let (objective, _) = narrow_objective(layer_by_layer());
+    let (objective, _) = narrow_objective(layer_by_layer(), 1);
     let half = asked_batch();
     let loss = |batch: &Batch| objective.loss(batch, &mut moment()).unwrap().terms;
     // The same tokens asked something else where nothing is asked would change nothing; asked

@@ -32,9 +32,11 @@ pub(super) fn law(args: &StudyArgs, session: &Session) -> Result<()> {
     let jobs = law_jobs(&recipe, teacher.transpose()?);
     let side_by_side = if recipe.text.is_some() { Some(1) } else { None };
     let study = Study::begin(args, session, &recipe.name, &recipe, jobs, side_by_side)?;
-    study.carry_out(session)?;
+    let carried_out = study.carry_out(session);
+    // What is done when a study is stopped can be looked at.
     let found = law::measure(&recipe, &study.sweep, &study.command)?;
     found.write(study.sweep.folder())?;
+    carried_out?;
     if session.json {
         output::json(&found)?;
     } else {
@@ -56,9 +58,10 @@ pub(super) fn scaling(args: &StudyArgs, session: &Session) -> Result<()> {
         beside(&args.recipe, files.chain([&mut joint.tokenizer]));
     }
     let study = Study::begin(args, session, &recipe.name, &recipe, recipe.jobs(), None)?;
-    study.carry_out(session)?;
+    let carried_out = study.carry_out(session);
     let found = scaling::measure(&recipe, &study.sweep, &study.command)?;
     found.write(study.sweep.folder())?;
+    carried_out?;
     if session.json {
         output::json(&found)?;
     } else {

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::exits::ExitsConfig;
+use super::weighting::Weighting;
 use crate::error::{Error, Result};
 use crate::model::{Alignment, Injection, Relaxation};
 use crate::nn::state_error::StateScale;
@@ -100,64 +101,6 @@ impl Default for StudentConfig {
             lora_init: LoraInit::default(),
             calibration_tokens: 4096,
             frozen: vec!["embed.*".into(), "head.*".into()],
-        }
-    }
-}
-
-/// A weight that may move in a straight line while training goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum Weighting {
-    /// Always the same.
-    Constant(f64),
-    /// From one value to another between two fractions of the run.
-    Ramp {
-        /// At `begin` and before.
-        from: f64,
-        /// At `end` and after.
-        to: f64,
-        /// Fraction of the run, 0 to 1.
-        #[serde(default)]
-        begin: f64,
-        /// Fraction of the run, 0 to 1.
-        #[serde(default = "one")]
-        end: f64,
-    },
-}
-
-fn one() -> f64 {
-    1.0
-}
-
-impl Weighting {
-    /// The weight at `progress`, 0 to 1.
-    #[must_use]
-    pub fn at(self, progress: f64) -> f64 {
-        match self {
-            Self::Constant(weight) => weight,
-            Self::Ramp { from, to, begin, end } => {
-                let way = ((progress - begin) / (end - begin).max(1e-12)).clamp(0.0, 1.0);
-                from + (to - from) * way
-            }
-        }
-    }
-
-    /// Whether it is never above 0.
-    #[must_use]
-    pub fn is_zero(self) -> bool {
-        match self {
-            Self::Constant(weight) => weight <= 0.0,
-            Self::Ramp { from, to, .. } => from <= 0.0 && to <= 0.0,
-        }
-    }
-
-    fn is_valid(self) -> bool {
-        match self {
-            Self::Constant(weight) => weight.is_finite() && weight >= 0.0,
-            Self::Ramp { from, to, begin, end } => {
-                let weights = [from, to].iter().all(|w| w.is_finite() && *w >= 0.0);
-                weights && begin >= 0.0 && begin <= end && end <= 1.0
-            }
         }
     }
 }
@@ -361,6 +304,13 @@ impl DistillConfig {
             return Err(Error::input("loss.temperature must be above 0"));
         }
         self.loss.exits.validate()?;
+        let (exits, recompute) = (self.loss.exits, self.depth.recompute);
+        if exits.every == Every::Layer && recompute == Recompute::Always {
+            return Err(Error::input(
+                "layers within a repetition that is computed anew are not read",
+            )
+            .hint("write depth.recompute = \"never\", or loss.exits.every = \"repetition\""));
+        }
         let phases = self.phases;
         let ordered = (0.0..=1.0).contains(&phases.teacher_forced)
             && phases.mixed_until >= phases.teacher_forced

@@ -4,7 +4,8 @@ use rand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::config::Weighting;
+use super::config::Every;
+use super::weighting::Weighting;
 use crate::error::{Error, Result};
 
 /// How often each repetition before the last is read out: a fixed law over 1 to N - 1, where N is
@@ -48,12 +49,15 @@ pub struct ExitsConfig {
     pub prior: ExitPrior,
     /// What they are to say; a layer has no right answer, so `cross_entropy` asks nothing of them.
     pub imitate: Imitated,
+    /// Whether the drawn repetitions are read out at their end, or every layer of all repetitions.
+    pub every: Every,
 }
 
 impl Default for ExitsConfig {
     fn default() -> Self {
         let (draws, prior, imitate) = (1, ExitPrior::Uniform, Imitated::Answer);
-        Self { weight: Weighting::Constant(0.0), draws, prior, imitate }
+        let every = Every::Repetition;
+        Self { weight: Weighting::Constant(0.0), draws, prior, imitate, every }
     }
 }
 

@@ -16,11 +16,12 @@ mod products;
 pub mod split;
 pub mod start;
 mod teaching;
+pub mod weighting;
 
 pub use cache::{CachePlace, StatePrecision, TeacherCache, TeacherCacheConfig};
 pub use config::{
     Auto, Compared, DepthConfig, DepthLaw, DistillConfig, Every, HiddenConfig, Init, Layers,
-    LoraInit, LossConfig, PhaseConfig, Recompute, StudentConfig, Weighting,
+    LoraInit, LossConfig, PhaseConfig, Recompute, StudentConfig,
 };
 pub use exits::{ExitPrior, ExitsConfig, Imitated};
 pub use init::student_tensors;
@@ -28,3 +29,4 @@ pub use memory::graph_bytes;
 pub use narrow::{MAP, Narrow, narrow, narrow_config};
 pub use objective::Distillation;
 pub use start::student_params;
+pub use weighting::Weighting;

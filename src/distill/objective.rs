@@ -172,7 +172,7 @@ impl<'a> Distillation<'a> {
         };
         let starts = (0..repetitions).map(start).collect();
         let exits = &self.config.loss.exits;
-        let read_early = exits.weight.at(progress) > 0.0;
+        let read_early = exits.weight.at(progress) > 0.0 && exits.every == Every::Repetition;
         let exits = if read_early { exits.draw(repetitions, rng) } else { Vec::new() };
         let prelude = self.student.prelude(&tape, ids, &table)?;
         let first = &prelude[prelude.len() - 1];
@@ -189,7 +189,7 @@ impl<'a> Distillation<'a> {
             loss: &self.config.loss,
             teacher: &teacher,
             said_at: &said_at,
-            depths: depths.iter().skip(layers - 1).step_by(layers).copied().collect(),
+            depths: depths.clone(),
             batch,
             progress,
         };
@@ -232,9 +232,18 @@ impl<'a> Distillation<'a> {
             step.matched += matching.repetition(tape, repetition, states, &looped.teacher)?;
         }
         step.matching = Some(matching);
+        if outputs.loss.exits.every == Every::Layer && outputs.reads_early() {
+            let states: Vec<&Value> = repetitions.iter().flatten().collect();
+            let part = 1.0 / (states.len() - 1).max(1) as f64;
+            for (application, state) in states[..states.len() - 1].iter().enumerate() {
+                outputs.exit(step, state, application, part)?;
+            }
+            return Ok(last);
+        }
         for exit in exits {
             let states = &repetitions[exit.after - 1];
-            outputs.exit(step, &states[states.len() - 1], *exit)?;
+            let application = exit.after * states.len() - 1;
+            outputs.exit(step, &states[states.len() - 1], application, exit.share)?;
         }
         Ok(last)
     }
@@ -278,7 +287,8 @@ impl<'a> Distillation<'a> {
         let (mut state, mut done) = (first.clone(), 0);
         for exit in exits {
             state = recompute_chain(&step.tape, &state, beside, done..exit.after, &link)?;
-            outputs.exit(step, &state, *exit)?;
+            let application = exit.after * self.student.config().core_layers - 1;
+            outputs.exit(step, &state, application, exit.share)?;
             done = exit.after;
         }
         let last = recompute_chain(&step.tape, &state, beside, done..repetitions, &link)?;

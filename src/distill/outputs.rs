@@ -1,7 +1,7 @@
 //! What does the student say, after the last repetition or an earlier one, beside its teacher?
 
 use super::config::LossConfig;
-use super::exits::{Exit, Imitated};
+use super::exits::Imitated;
 use super::matching::Step;
 use super::teaching::Lesson;
 use crate::data::{Asked, Batch};
@@ -20,7 +20,7 @@ pub(super) struct Outputs<'a> {
     pub(super) teacher: &'a Lesson,
     /// What the teacher's head reads out of its state at a depth.
     pub(super) said_at: &'a dyn Fn(Depth) -> Result<TeacherOutput>,
-    /// The teacher's depth of the state after each repetition.
+    /// The teacher's depth of each state of the core, in order of application.
     pub(super) depths: Vec<Depth>,
     /// What is asked.
     pub(super) batch: &'a Batch,
@@ -29,6 +29,11 @@ pub(super) struct Outputs<'a> {
 }
 
 impl Outputs<'_> {
+    /// Whether anything before the last state is read out.
+    pub(super) fn reads_early(&self) -> bool {
+        self.loss.exits.weight.at(self.progress) > 0.0
+    }
+
     /// Reads out the state after the last repetition.
     pub(super) fn last(&self, step: &mut Step, state: &Value) -> Result<()> {
         let ce = self.loss.cross_entropy.at(self.progress);
@@ -44,21 +49,28 @@ impl Outputs<'_> {
         Ok(())
     }
 
-    /// Reads out the state after an earlier one.
-    pub(super) fn exit(&self, step: &mut Step, state: &Value, exit: Exit) -> Result<()> {
-        let share = self.loss.exits.weight.at(self.progress) * exit.share;
+    /// Reads out the state after an earlier `application` of a layer of the core, counted from 0, for
+    /// its `part` of the mean.
+    pub(super) fn exit(
+        &self,
+        step: &mut Step,
+        state: &Value,
+        application: usize,
+        part: f64,
+    ) -> Result<()> {
+        let share = self.loss.exits.weight.at(self.progress) * part;
         let (found, loss) = match self.loss.exits.imitate {
             Imitated::Answer => {
                 let ce = self.loss.cross_entropy.at(self.progress);
                 self.read(&step.tape, state, self.teacher.output()?, ce, share)?
             }
             Imitated::Layer => {
-                let said = (self.said_at)(self.depths[exit.after - 1])?;
+                let said = (self.said_at)(self.depths[application])?;
                 self.read(&step.tape, state, &said, 0.0, share)?
             }
         };
         step.total += share * loss;
-        *step.terms.entry("exit_kl".to_owned()).or_default() += exit.share * mean(&found.kl);
+        *step.terms.entry("exit_kl".to_owned()).or_default() += part * mean(&found.kl);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::run::{Existing, write_atomically};
 use crate::train::RunLock;
 
 /// Multiply-adds a core does in a second of training small blocks, roughly; see `bench step`.
-const SPEED: f64 = 8e9;
+const SPEED: f64 = 1.5e10;
 
 impl Sweep {
     /// What is still to be done, and about how long it takes on `processes` cores.

@@ -41,7 +41,7 @@ pub struct LawRecipe {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TeachersConfig {
-    /// Numbers of layers, one teacher for each.
+    /// Numbers of layers, one teacher for each; when empty, a layer for each step of the task.
     pub layers: Vec<usize>,
     /// Their shape; `layers` wins over the one in it.
     pub model: ModelConfig,
@@ -166,7 +166,8 @@ impl Default for StudentsConfig {
     }
 }
 
-/// What else is trained on the largest width, at the least N that could do: `[controls]`.
+/// What else is trained beside the smallest core of the teacher's width, at as many applications as
+/// the teacher has layers: `[controls]`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ControlsConfig {
@@ -267,7 +268,6 @@ impl LawRecipe {
         empty("students.repetitions", self.students.repetitions.is_empty())?;
         if self.text.is_none() {
             empty("tasks", self.tasks.is_empty())?;
-            empty("teachers.layers", self.teachers.layers.is_empty())?;
         } else if !self.tasks.is_empty() {
             return Err(Error::input("a law is measured on [[tasks]] or on [text], not on both"));
         }

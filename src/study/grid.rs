@@ -25,7 +25,11 @@ pub fn law_jobs(recipe: &LawRecipe, text: Option<TextTeacher>) -> Vec<Job> {
             jobs.extend(text_jobs(recipe, of, shape, seed));
         }
         for task in &recipe.tasks {
-            for &layers in &recipe.teachers.layers {
+            let layers = match recipe.teachers.layers.as_slice() {
+                [] => vec![task.length()],
+                layers => layers.to_vec(),
+            };
+            for layers in layers {
                 let teacher = teacher(recipe, task, layers, seed);
                 let widths = match recipe.students.widths.as_slice() {
                     [] => vec![teacher.model.width],
@@ -112,15 +116,16 @@ fn student(
     }
 }
 
-/// At as many applications as the teacher has layers.
+/// Beside the smallest core, at as many applications as the teacher has layers.
 fn controls(recipe: &LawRecipe, teacher: &TeacherJob, core: usize) -> Vec<StudentJob> {
+    if recipe.students.core_layers.iter().min() != Some(&core) {
+        return Vec::new();
+    }
     let (layers, width) = (teacher.model.layers, teacher.model.width);
     let repetitions = layers / core;
     let base = || student(recipe, teacher, core, width, repetitions);
     let mut jobs = Vec::new();
-    // Cores of any size give the same stack when nothing is shared.
-    let first = recipe.students.core_layers.first() == Some(&core);
-    if recipe.controls.untied && first && core * repetitions <= layers {
+    if recipe.controls.untied {
         let once = student(recipe, teacher, core * repetitions, width, 1);
         jobs.push(StudentJob { role: Role::Untied, ..once });
     }

@@ -16,6 +16,8 @@ use crate::fit::{self, Comparison, Estimate, Form, FormFit, Resampling};
 
 /// Of the intervals.
 const RESAMPLING: Resampling = Resampling { resamples: 1000, seed: 0 };
+/// What the law of all tasks together is called.
+const ALL_TASKS: &str = "all tasks";
 /// Examples behind the shortcut baselines.
 const BASELINE_EXAMPLES: u64 = 1024;
 
@@ -153,9 +155,17 @@ fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
             kinds.push(kind);
         }
     }
+    // Teachers of several tasks may differ in depth more than the cores of one task do.
+    if kinds.iter().any(|kind| kind.0 != kinds[0].0) {
+        let roles = [Role::AtN, Role::RandomN];
+        let found = roles.into_iter().filter(|role| kinds.iter().any(|kind| kind.1 == *role));
+        let together: Vec<(&str, Role)> = found.map(|role| (ALL_TASKS, role)).collect();
+        kinds.splice(0..0, together);
+    }
     let law = |&(task, trained): &(&str, Role)| {
+        let is_of = |one: &&Needed| task == ALL_TASKS || one.task == task;
         let of: Vec<&Needed> =
-            points.iter().filter(|one| one.task == task && one.trained == trained).collect();
+            points.iter().filter(is_of).filter(|one| one.trained == trained).collect();
         let widths = of.iter().any(|one| (one.width_ratio - of[0].width_ratio).abs() > 1e-9);
         let row = |one: &&Needed| fit::Needed {
             ratios: if widths {
@@ -165,7 +175,7 @@ fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
             },
             low: one.needed.low,
             high: one.needed.high,
-            cluster: format!("{}/{}", one.teacher, one.seed),
+            cluster: format!("{}/{}/{}", one.task, one.teacher, one.seed),
         };
         let rows: Vec<fit::Needed> = of.iter().map(row).collect();
         let found = fit::law::fit(&rows, RESAMPLING)?;

@@ -13,12 +13,12 @@ use crate::data::Batches;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::distill::start::params;
 use crate::distill::{
-    Compared, DepthConfig, DistillConfig, Distillation, ExitsConfig, HiddenConfig, Imitated,
-    Layers, LossConfig, PhaseConfig, StudentConfig, Weighting, split, student_params,
+    Compared, DepthConfig, DistillConfig, Distillation, Every, ExitsConfig, HiddenConfig, Imitated,
+    Layers, LossConfig, PhaseConfig, Recompute, StudentConfig, Weighting, split, student_params,
 };
 use crate::error::Result;
 use crate::lm::{LanguageModeling, initial_looped_tensors};
-use crate::model::{LoopedConfig, LoopedTransformer, Parameters, Transformer};
+use crate::model::{CausalLm, LoopedConfig, LoopedTransformer, Parameters, Transformer};
 use crate::nn::Params;
 use crate::train::Summary;
 
@@ -30,9 +30,13 @@ const CALIBRATION_BATCHES: u64 = 8;
 pub(super) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
     let task = job.teacher.task.build()?;
     let (deep, tensors) = teacher::load(&job.teacher, work.study)?;
-    let student = student_config(job, deep_width(&deep));
+    let student = student_config(job, deep.base().width);
     let stopped = work.stopped();
-    let config = split::find(&deep, &student, &[], &stopped)?;
+    let mut config = split::find(&deep, &student, &[], &stopped)?;
+    if job.start == Start::Nothing {
+        // What is projected needs a head of its own; what starts from nothing has its teacher's kind.
+        config.base.tied_head = deep.base().tied_head;
+    }
     let batches = TaskBatches::new(&task, TaskSplit::Train, job.seed, job.train.batch_rows);
     let (model, summary) = if job.role == Role::Scratch {
         from_nothing(job, &config, &batches, work)?
@@ -70,11 +74,6 @@ fn start(
             student_params(teacher, config, student, &seen, job.seed, device, observer, &stopped)
         }
     }
-}
-
-fn deep_width(deep: &Transformer) -> usize {
-    use crate::model::CausalLm;
-    deep.base().width
 }
 
 fn from_nothing(
@@ -126,12 +125,17 @@ fn distillation(job: &StudentJob) -> DistillConfig {
                 weight: Weighting::Constant(job.layers_weight),
                 draws: job.repetitions.saturating_sub(1).max(1),
                 imitate: Imitated::Layer,
+                every: Every::Layer,
                 ..ExitsConfig::default()
             },
             ..LossConfig::default()
         },
         // A narrow state cannot start from a wide one, and all widths are treated alike.
         phases: PhaseConfig { teacher_forced: 0.0, mixed_until: 0.0, ..PhaseConfig::default() },
-        depth: DepthConfig { law: job.depth, ..DepthConfig::default() },
+        depth: DepthConfig {
+            law: job.depth,
+            recompute: Recompute::Never,
+            ..DepthConfig::default()
+        },
     }
 }

@@ -117,7 +117,7 @@ fn a_law_is_measured_once_resumed_and_reported() {
         assert!(point["width_ratio"] == 2.0 || point["width_ratio"] == 1.0);
     }
     assert_eq!(law["points_done"], law["points_total"]);
-    assert_eq!(law["controls"].as_array().unwrap().len(), 2 * (1 + 2 + 2));
+    assert_eq!(law["controls"].as_array().unwrap().len(), 2 * 3);
     assert!(law["exponent"]["estimate"].is_null() || law["exponent"]["estimate"].is_number());
     assert!(law.get("form").is_some() && law["forms"].is_array());
     let before = results(&folder);
