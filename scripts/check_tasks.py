@@ -40,13 +40,17 @@ def word(example, _tables, modulus):
 
 
 def pointer(example, _tables, _modulus):
-    *pointers, node = map(int, example["input"])
+    *written, start = example["input"]
+    edges = [name.split(">") for name in written]
+    if any(len(edge) == 2 and int(edge[0]) != place for place, edge in enumerate(edges)):
+        raise ValueError("an edge stands in another node's place")
+    pointers, node = [int(edge[-1]) for edge in edges], int(start)
     seen = [node]
     while len(seen) <= len(pointers):
         seen.append(pointers[seen[-1]])
     if sorted(seen[:-1]) != list(range(len(pointers))):
         raise ValueError("the pointers are no single cycle")
-    return [[str(node)] for node in seen[1 : len(example["chain"]) + 1]]
+    return [[str(seen[step % len(pointers)])] for step in range(1, len(example["chain"]) + 1)]
 
 
 def revcirc(example, _tables, _modulus):
