@@ -66,6 +66,8 @@ pub struct TaskLaw {
     pub task: String,
     /// Trained at the N it is measured at, or at drawn ones.
     pub trained: Role,
+    /// Width of the teacher over that of the students; none: of all widths together.
+    pub width_ratio: Option<f64>,
     /// Forms side by side, the exponent of the depth ratio and of the width ratio.
     #[serde(flatten)]
     pub found: Comparison,
@@ -94,7 +96,7 @@ pub struct Law {
     pub failures: Vec<Failure>,
     /// Of the depth ratio, in the first of `laws`.
     pub exponent: Option<Estimate>,
-    /// Of the width ratio, in the first of `laws`.
+    /// Of the width ratio, in the first of `laws` that has several widths.
     pub width_exponent: Option<Estimate>,
     /// The form of the first of `laws`.
     pub form: Option<Form>,
@@ -126,7 +128,7 @@ pub fn measure(recipe: &LawRecipe, sweep: &Sweep, command: &str) -> Result<Law> 
     let first = laws.first().map(|law| &law.found);
     Ok(Law {
         exponent: first.map(|found| found.exponent.clone()),
-        width_exponent: first.and_then(|found| found.second_exponent.clone()),
+        width_exponent: laws.iter().find_map(|law| law.found.second_exponent.clone()),
         form: first.and_then(|found| found.form),
         forms: first.map(|found| found.forms.clone()).unwrap_or_default(),
         kind: "law".to_owned(),
@@ -146,27 +148,55 @@ pub fn measure(recipe: &LawRecipe, sweep: &Sweep, command: &str) -> Result<Law> 
     })
 }
 
-/// Students of one width tell nothing of the other ratio; it is then left out.
-fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
-    let mut kinds: Vec<(&str, Role)> = Vec::new();
+/// Which points a law is fitted to: those of a task, or of all, and of one width, or of all.
+#[derive(Clone, PartialEq)]
+struct Part<'a> {
+    task: Option<&'a str>,
+    trained: Role,
+    width_ratio: Option<f64>,
+}
+
+/// Teachers of several tasks may differ in depth more than the cores of one do: all tasks come
+/// first. Past the width wall no number of repetitions is enough, and no power of the width: each
+/// width has a law of its own, the teacher's first, before those of all widths.
+fn parts(points: &[Needed]) -> Vec<Part<'_>> {
+    let mut tasks: Vec<Option<&str>> = Vec::new();
+    let mut widths: Vec<f64> = Vec::new();
     for point in points {
-        let kind = (point.task.as_str(), point.trained);
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
+        if !tasks.contains(&Some(point.task.as_str())) {
+            tasks.push(Some(point.task.as_str()));
+        }
+        if !widths.contains(&point.width_ratio) {
+            widths.push(point.width_ratio);
         }
     }
-    // Teachers of several tasks may differ in depth more than the cores of one task do.
-    if kinds.iter().any(|kind| kind.0 != kinds[0].0) {
-        let roles = [Role::AtN, Role::RandomN];
-        let found = roles.into_iter().filter(|role| kinds.iter().any(|kind| kind.1 == *role));
-        let together: Vec<(&str, Role)> = found.map(|role| (ALL_TASKS, role)).collect();
-        kinds.splice(0..0, together);
+    widths.sort_unstable_by(f64::total_cmp);
+    if tasks.len() > 1 {
+        tasks.insert(0, None);
     }
-    let law = |&(task, trained): &(&str, Role)| {
-        let is_of = |one: &&Needed| task == ALL_TASKS || one.task == task;
-        let of: Vec<&Needed> =
-            points.iter().filter(is_of).filter(|one| one.trained == trained).collect();
-        let widths = of.iter().any(|one| (one.width_ratio - of[0].width_ratio).abs() > 1e-9);
+    let mut parts = Vec::new();
+    for (place, task) in tasks.into_iter().enumerate() {
+        for trained in [Role::AtN, Role::RandomN] {
+            let each = widths.iter().copied().map(Some).filter(|_| place == 0 && widths.len() > 1);
+            parts.extend(each.chain([None]).map(|width_ratio| Part { task, trained, width_ratio }));
+        }
+    }
+    parts
+}
+
+fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
+    let same = |a: f64, b: f64| (a - b).abs() < 1e-9;
+    let mut laws = Vec::new();
+    for Part { task, trained, width_ratio } in parts(points) {
+        let is_of = |one: &&Needed| {
+            task.is_none_or(|task| one.task == task)
+                && one.trained == trained
+                && width_ratio.is_none_or(|ratio| same(one.width_ratio, ratio))
+        };
+        let of: Vec<&Needed> = points.iter().filter(is_of).collect();
+        let Some(first) = of.first() else { continue };
+        // Students of one width tell nothing of the other ratio.
+        let widths = of.iter().any(|one| !same(one.width_ratio, first.width_ratio));
         let row = |one: &&Needed| fit::Needed {
             ratios: if widths {
                 vec![one.depth_ratio, one.width_ratio]
@@ -179,9 +209,10 @@ fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
         };
         let rows: Vec<fit::Needed> = of.iter().map(row).collect();
         let found = fit::law::fit(&rows, RESAMPLING)?;
-        Ok(TaskLaw { task: task.to_owned(), trained, found })
-    };
-    kinds.iter().map(law).collect()
+        let task = task.unwrap_or(ALL_TASKS).to_owned();
+        laws.push(TaskLaw { task, trained, width_ratio, found });
+    }
+    Ok(laws)
 }
 
 fn control(curve: &Curve) -> Option<Control> {
@@ -291,10 +322,12 @@ impl Law {
         for law in &self.laws {
             let found = &law.found;
             let form = found.form.map_or("no form", form_name);
+            let width = law.width_ratio.map(|ratio| format!(", width / {ratio}"));
             let mut text = format!(
-                "{}, {}: N ~ (depth ratio)^{}",
+                "{}, {}{}: N ~ (depth ratio)^{}",
                 law.task,
                 role(law.trained),
+                width.unwrap_or_default(),
                 estimate(&found.exponent)
             );
             if let Some(width) = &found.second_exponent {
