@@ -5,6 +5,7 @@
 
 mod claim;
 pub mod config;
+pub mod fitted;
 mod grid;
 pub mod job;
 mod language;

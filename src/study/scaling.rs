@@ -6,81 +6,24 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::fitted::{FittedLaw, ScalingPoint};
 use super::job::{Job, LearnerJob, Outcome, SamplesJob};
-use super::law::{estimate, form_name};
+use super::law::estimate;
 use super::machine::machine;
 use super::scaling_config::{ScalingRecipe, Way};
 use super::sweep::{Done, Failure, Sweep, write_json};
 use crate::error::{Error, Result};
 use crate::fit::horizon::Answers;
 use crate::fit::saturating::Reached;
-use crate::fit::{
-    Comparison, Estimate, Needed, Resampling, Run, chain, horizon, joint, saturating,
-};
+use crate::fit::{Estimate, Needed, Resampling, Run, chain, horizon, joint, saturating};
 
 /// Of the intervals of curves.
 const MANY: Resampling = Resampling { resamples: 1000, seed: 0 };
 /// Of those of surfaces, which take a hundred times as long.
 const FEW: Resampling = Resampling { resamples: 200, seed: 0 };
 
-/// What was measured at one place.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct ScalingPoint {
-    /// Which of several curves it is on.
-    pub series: String,
-    /// The length of the chain, the repetitions or the size.
-    pub x: f64,
-    /// What was measured, where it is a number.
-    pub y: Option<f64>,
-    /// Its lower bound.
-    pub low: Option<f64>,
-    /// Its upper bound; none where none of those tried were enough.
-    pub high: Option<f64>,
-    /// Of the point.
-    pub seed: Option<u64>,
-}
-
-/// A form beside others.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Alternative {
-    /// Its name.
-    pub form: String,
-    /// The lower the better.
-    pub aicc: Option<f64>,
-    /// Its numbers.
-    pub parameters: BTreeMap<String, f64>,
-}
-
-/// One law.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct FittedLaw {
-    /// What it is called.
-    pub name: String,
-    /// What it answers.
-    pub question: String,
-    /// What is drawn to the right.
-    pub x_label: String,
-    /// What is drawn upwards.
-    pub y_label: String,
-    /// The number that answers.
-    pub parameter: String,
-    /// It.
-    pub estimate: Option<f64>,
-    /// 2.5 % lie below.
-    pub low: Option<f64>,
-    /// 2.5 % lie above.
-    pub high: Option<f64>,
-    /// The form of the lowest AICc.
-    pub form: Option<String>,
-    /// Every form.
-    pub alternatives: Vec<Alternative>,
-    /// What was measured.
-    pub points: Vec<ScalingPoint>,
-    /// What else was found, or why something is absent.
-    pub note: Option<String>,
-    /// All that the fit says.
-    pub details: serde_json::Value,
-}
+/// Times chance: what is right less often may be guessed.
+const CLEARLY_ABOVE: f64 = 2.0;
 
 /// The content of `scaling.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -128,33 +71,6 @@ pub fn measure(recipe: &ScalingRecipe, sweep: &Sweep, command: &str) -> Result<S
         failures: sweep.failures(),
         laws,
     })
-}
-
-impl FittedLaw {
-    fn answer(mut self, parameter: &str, found: &Estimate) -> Self {
-        parameter.clone_into(&mut self.parameter);
-        (self.estimate, self.low, self.high) = (found.estimate, found.low, found.high);
-        self.note = self.note.or_else(|| found.note.clone());
-        self
-    }
-
-    fn of_forms(mut self, found: &Comparison) -> Result<Self> {
-        self.form = found.form.map(|form| form_name(form).to_owned());
-        let alternative = |fit: &crate::fit::FormFit| Alternative {
-            form: form_name(fit.form).to_owned(),
-            aicc: fit.aicc,
-            parameters: fit.parameters.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
-        };
-        self.alternatives = found.forms.iter().map(alternative).collect();
-        self.note.clone_from(&found.note);
-        self.detailed(found)
-    }
-
-    fn detailed(mut self, found: &impl Serialize) -> Result<Self> {
-        self.details = serde_json::to_value(found)
-            .map_err(|error| Error::internal(format!("writing a fit: {error}")))?;
-        Ok(self)
-    }
 }
 
 /// Examples needed against the length of the chain, for each way of teaching.
@@ -205,14 +121,17 @@ fn samples(recipe: &ScalingRecipe, done: &[Done]) -> Result<Vec<FittedLaw>> {
     ways.map(law).collect()
 }
 
-/// How accuracy falls as a learned step is applied again and again, by the size of the block.
+/// How accuracy falls as a learned step is applied again and again, by the size of the block, as
+/// long as answers are clearly better than guesses.
 fn horizons(done: &[Done]) -> Result<Vec<FittedLaw>> {
     let mut by_width: BTreeMap<usize, (Vec<Answers>, Vec<ScalingPoint>)> = BTreeMap::new();
+    let mut chance = 0.0_f64;
     for one in done {
         let (Job::Learner(job), Outcome::Measured(found)) = (&one.job, &one.outcome) else {
             continue;
         };
         let (answers, points) = by_width.entry(job.model.width).or_default();
+        chance = chance.max(job.task.build()?.chance(job.task.length()));
         for (length, accuracy) in found.repetitions.iter().zip(&found.accuracy) {
             let (trials, x) = (found.examples as u64, *length as f64);
             let correct = (accuracy * found.examples as f64).round() as u64;
@@ -221,7 +140,7 @@ fn horizons(done: &[Done]) -> Result<Vec<FittedLaw>> {
         }
     }
     let law = |(width, (answers, points)): (usize, (Vec<Answers>, Vec<ScalingPoint>))| {
-        let found = horizon::fit(&answers, MANY)?;
+        let found = horizon::fit(&above_chance(answers, chance), MANY)?;
         let base = FittedLaw {
             name: format!("horizon, width {width}"),
             question: "Do steps fail independently (kappa 1), do errors breed errors (above), or \
@@ -237,6 +156,22 @@ fn horizons(done: &[Done]) -> Result<Vec<FittedLaw>> {
         base.answer("kappa", &found.kappa).detailed(&found)
     };
     by_width.into_iter().map(law).collect()
+}
+
+/// The lengths before answers come near guesses: a curve that ends at no accuracy says nothing of
+/// those. The shortest is always told.
+fn above_chance(answers: Vec<Answers>, chance: f64) -> Vec<Answers> {
+    let mut lengths: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
+    for answer in &answers {
+        let (correct, trials) = lengths.entry(answer.length.to_bits()).or_default();
+        (*correct, *trials) = (*correct + answer.correct, *trials + answer.trials);
+    }
+    // The bits of positive numbers are ordered as the numbers are.
+    let guessed =
+        |(correct, trials): &(u64, u64)| *correct as f64 <= CLEARLY_ABOVE * chance * *trials as f64;
+    let end = lengths.iter().skip(1).find(|(_, counts)| guessed(counts)).map(|(bits, _)| *bits);
+    let told = |answer: &Answers| end.is_none_or(|end| answer.length.to_bits() < end);
+    answers.into_iter().filter(told).collect()
 }
 
 fn point_of(job: &LearnerJob, x: f64, accuracy: f64) -> ScalingPoint {
@@ -383,5 +318,22 @@ impl Scaling {
             ]
         };
         std::iter::once(head).chain(self.laws.iter().map(row)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_from_the_first_that_is_guessed_on_are_left_out() {
+        let answer = |length: f64, correct| Answers { length, correct, trials: 100 };
+        let all = vec![answer(1.0, 99), answer(2.0, 40), answer(4.0, 12), answer(9.0, 60)];
+        let told = above_chance(all.clone(), 0.1);
+        assert_eq!(told, all[..2]);
+        // Two seeds of one length count together.
+        let both = vec![answer(1.0, 99), answer(2.0, 10), answer(2.0, 90), answer(3.0, 5)];
+        assert_eq!(above_chance(both.clone(), 0.1), both[..3]);
+        assert_eq!(above_chance(vec![answer(1.0, 3)], 0.1).len(), 1);
     }
 }
