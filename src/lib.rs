@@ -11,14 +11,14 @@
 //!
 //! ```text
 //! 9  cli
-//! 8  study
+//! 8  study  report
 //! 7  run
 //! 6  recipe  bench
 //! 5  eval  generate
 //! 4  distill  lm  hub  decode
 //! 3  model
 //! 2  train  halting
-//! 1  nn  data  fit  report
+//! 1  nn  data  fit
 //! 0  error  observe
 //! ```
 //!

@@ -13,6 +13,7 @@ use source::Source;
 const FLOORS: &[(&str, u8)] = &[
     ("cli", 9),
     ("study", 8),
+    ("report", 8),
     ("run", 7),
     ("recipe", 6),
     ("bench", 6),
@@ -28,7 +29,6 @@ const FLOORS: &[(&str, u8)] = &[
     ("nn", 1),
     ("data", 1),
     ("fit", 1),
-    ("report", 1),
     ("error", 0),
     ("observe", 0),
 ];

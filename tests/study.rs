@@ -9,7 +9,7 @@ use factorexe::model::*;
 use factorexe::study::config::{LawRecipe, StudyEvalConfig};
 use factorexe::study::job::{Enough, Job, LearnerJob, Outcome};
 use factorexe::study::sweep::{Done, finish};
-use factorexe::study::{Sweep, TextTeacher, law_jobs};
+use factorexe::study::{StudyKind, Sweep, TextTeacher, law_jobs};
 use factorexe::train::{Moment, Objective};
 
 use crate::depth::assert_differences;
@@ -126,20 +126,57 @@ fn job(seed: u64) -> Job {
     })
 }
 
+fn study(folder: &std::path::Path, jobs: Vec<Job>) -> Sweep {
+    Sweep::new(folder, StudyKind::Law, "factorize law x.toml", jobs).unwrap()
+}
+
+#[test]
+fn what_every_repetition_has_of_its_own_starts_as_no_difference() {
+    let built = pointer().build().unwrap();
+    let model = ModelConfig { layers: 1, width: 16, heads: 2, ..ModelConfig::default() };
+    let config = |relaxation| LoopedConfig {
+        base: model.transformer(built.vocabulary(), &Default::default()).unwrap(),
+        prelude_layers: 0,
+        core_layers: 1,
+        repetitions: 3,
+        coda_layers: 0,
+        relaxation,
+        injection: Injection::None,
+    };
+    let batch = TaskBatches::new(&built, TaskSplit::Train, 3, 4).batch(0).unwrap();
+    let loss = |relaxation| {
+        let config = config(relaxation);
+        let start = initial_looped_tensors(&config, 5).unwrap();
+        let norms = start.iter().filter(|(name, _)| name.contains("norm"));
+        for (name, gain) in norms {
+            let gain = gain.to_vec1::<f32>().unwrap();
+            assert!(gain.iter().all(|&one| (one - 1.0).abs() < 1e-9), "{name}");
+        }
+        let objective = LanguageModeling::looped(&config, &start).unwrap();
+        objective.loss(&batch, &mut Moment::new(0, 0, 1, 0)).unwrap().total
+    };
+    let plain = loss(Relaxation::None);
+    assert!((loss(Relaxation::Lora { rank: 2 }) - plain).abs() < 1e-6);
+    assert!((loss(Relaxation::Norms) - plain).abs() < 1e-6);
+}
+
 #[test]
 fn a_point_is_what_its_job_says_and_half_a_result_is_none() {
     let folder = tempfile::tempdir().unwrap();
-    let sweep = Sweep::new(folder.path(), vec![job(0), job(1), job(0)]).unwrap();
+    let sweep = study(folder.path(), vec![job(0), job(1), job(0)]);
     assert_eq!((sweep.points().len(), sweep.duplicates()), (2, 1));
     sweep.write().unwrap();
     assert_eq!(sweep.missing().len(), 2);
+    let read = Sweep::read(folder.path()).unwrap().unwrap();
+    assert_eq!(read.points(), sweep.points());
+    assert_eq!(read.command(), "factorize law x.toml");
     let point = &sweep.points()[1];
     let done =
         Done { job: point.job.clone(), outcome: Outcome::Enough(Enough::default()), seconds: 1.5 };
     finish(folder.path(), &point.id, &done).unwrap();
     assert_eq!(sweep.done(point), Some(done.clone()));
     // Another study that has the same job has it done too; one with another job has not.
-    let again = Sweep::new(folder.path(), vec![job(1), job(2)]).unwrap();
+    let again = study(folder.path(), vec![job(1), job(2)]);
     assert_eq!(again.missing().len(), 1);
     assert_eq!(again.points()[0].id, point.id);
     let path = folder.path().join("points").join(format!("{}.json", point.id));
@@ -165,7 +202,7 @@ fn the_grid_has_every_cell_once_and_none_that_is_too_deep() {
     let jobs = law_jobs(&recipe, None);
     // K = 1: N = 1, 2, 4 and a drawn one; K = 2: 1, 2 and a drawn one; one untied stack.
     assert_eq!(jobs.len(), 2 * (4 + 3 + 1));
-    let sweep = Sweep::new(std::path::Path::new("x"), jobs).unwrap();
+    let sweep = study(std::path::Path::new("x"), jobs);
     assert_eq!(sweep.duplicates(), 0);
     assert_eq!(sweep.points().len(), 2 * (1 + 8));
     assert!(matches!(sweep.points()[0].job, Job::Teacher(_)));

@@ -13,6 +13,7 @@ use crate::decode::CacheSharing;
 use crate::error::Error;
 use crate::halting::Risk;
 use crate::hub::StoredType;
+use crate::run::Existing;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -88,39 +89,62 @@ pub(super) struct RecipeArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
 pub(super) struct RunArgs {
-    /// The run folder [default: runs/<name of the recipe>]
+    #[command(flatten)]
+    pub(super) folder: FolderArgs,
+    /// All randomness follows from it; wins over the recipe
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+}
+
+/// Where a recipe is carried out, and what to change about it.
+#[derive(Debug, Args)]
+pub(super) struct FolderArgs {
+    /// The folder of what it makes [default: runs/<name of the recipe>]
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     pub(super) out: Option<PathBuf>,
     /// Change a key of the recipe, as in --set train.steps=400
     #[arg(long, value_name = "KEY=VALUE")]
     pub(super) set: Vec<String>,
-    /// All randomness follows from it; wins over the recipe
-    #[arg(long)]
-    pub(super) seed: Option<u64>,
-    /// Go on with the run in the folder, if there is one
+    /// Go on with what is in the folder, if there is anything
     #[arg(long, conflicts_with = "force")]
     pub(super) resume: bool,
-    /// Delete the run in the folder, if there is one
+    /// Delete what an earlier one made in the folder
     #[arg(long)]
     pub(super) force: bool,
-    /// Shrink the recipe until it takes seconds: does everything work?
+    /// Shrink the recipe until it takes seconds, a study a minute: does everything work?
     #[arg(long)]
     pub(super) smoke: bool,
+}
+
+impl FolderArgs {
+    /// The folder, for a recipe of this name.
+    pub(super) fn out(&self, name: &str) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name))
+    }
+
+    /// What to do about what is in it.
+    pub(super) fn existing(&self) -> Existing {
+        match (self.resume, self.force) {
+            (true, _) => Existing::Resume,
+            (false, true) => Existing::Replace,
+            (false, false) => Existing::Refuse,
+        }
+    }
 }
 
 impl RecipeArgs {
     /// Whether any of it stands on the command line.
     pub(super) fn is_given(&self) -> bool {
-        let run = &self.run;
+        let folder = &self.run.folder;
         self.recipe.is_some()
             || self.teacher.is_some()
             || self.live
-            || run.out.is_some()
-            || !run.set.is_empty()
-            || run.seed.is_some()
-            || run.resume
-            || run.force
-            || run.smoke
+            || self.run.seed.is_some()
+            || folder.out.is_some()
+            || !folder.set.is_empty()
+            || folder.resume
+            || folder.force
+            || folder.smoke
     }
 }
 
@@ -180,7 +204,10 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  factorize scaling recipes/scaling-tasks.toml --smoke")]
     Scaling(StudyArgs),
     /// Fit a law to points of your own
-    #[command(after_help = "Example:\n  factorize fit law runs/law-tasks/points.csv --json")]
+    #[command(
+        after_help = "Example:\n  factorize fit law points.csv --json\n\nOne law at a time: of \
+        the points.csv of a study keep the rows of one way of training."
+    )]
     Fit(FitArgs),
     /// Make one page, and figures, of what a study or a run wrote down
     #[command(after_help = "Example:\n  factorize report runs/tiny")]

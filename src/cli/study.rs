@@ -1,6 +1,6 @@
 //! How is a study carried out from the command line?
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 
@@ -9,18 +9,16 @@ use super::{Session, output};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::recipe::{read_as, resolve_path};
-use crate::run::{Existing, Loaded};
-use crate::study::law::{self, Law};
-use crate::study::scaling;
+use crate::run::Loaded;
 use crate::study::{
-    Job, LawRecipe, ScalingRecipe, Starter, Sweep, TextTeacher, carry_out_all, law_jobs, open,
+    Findings, Job, LawRecipe, ScalingRecipe, Starter, StudyKind, Sweep, TextTeacher, carry_out_all,
+    law, law_jobs, open, scaling,
 };
-use crate::train::RunLock;
 
 /// `law`.
 pub(super) fn law(args: &StudyArgs, session: &Session) -> Result<()> {
-    let mut recipe: LawRecipe = read_as(&args.recipe, &args.set)?;
-    if args.smoke {
+    let mut recipe: LawRecipe = read_as(&args.recipe, &args.folder.set)?;
+    if args.folder.smoke {
         recipe = recipe.smoke();
     }
     name(&mut recipe.name, &args.recipe);
@@ -30,25 +28,16 @@ pub(super) fn law(args: &StudyArgs, session: &Session) -> Result<()> {
     }
     let teacher = recipe.text.as_ref().map(|text| text_teacher(&text.teacher, session));
     let jobs = law_jobs(&recipe, teacher.transpose()?);
-    let side_by_side = if recipe.text.is_some() { Some(1) } else { None };
-    let study = Study::begin(args, session, &recipe.name, &recipe, jobs, side_by_side)?;
-    let carried_out = study.carry_out(session);
-    // What is done when a study is stopped can be looked at.
-    let found = law::measure(&recipe, &study.sweep, &study.command)?;
-    found.write(study.sweep.folder())?;
-    carried_out?;
-    if session.json {
-        output::json(&found)?;
-    } else {
-        show_law(&found)?;
-    }
-    study.end(session)
+    // A run on text has all cores to itself.
+    let side_by_side = recipe.text.as_ref().map(|_| 1);
+    let sweep = sweep(args, StudyKind::Law, &recipe.name, jobs)?;
+    carry_out(args, session, &sweep, &recipe, side_by_side, || law::measure(&recipe, &sweep))
 }
 
 /// `scaling`.
 pub(super) fn scaling(args: &StudyArgs, session: &Session) -> Result<()> {
-    let mut recipe: ScalingRecipe = read_as(&args.recipe, &args.set)?;
-    if args.smoke {
+    let mut recipe: ScalingRecipe = read_as(&args.recipe, &args.folder.set)?;
+    if args.folder.smoke {
         recipe = recipe.smoke();
     }
     name(&mut recipe.name, &args.recipe);
@@ -57,17 +46,69 @@ pub(super) fn scaling(args: &StudyArgs, session: &Session) -> Result<()> {
         let files = joint.files.iter_mut().chain(&mut joint.test);
         beside(&args.recipe, files.chain([&mut joint.tokenizer]));
     }
-    let study = Study::begin(args, session, &recipe.name, &recipe, recipe.jobs(), None)?;
-    let carried_out = study.carry_out(session);
-    let found = scaling::measure(&recipe, &study.sweep, &study.command)?;
-    found.write(study.sweep.folder())?;
-    carried_out?;
-    if session.json {
-        output::json(&found)?;
-    } else {
-        output::table(&found.table())?;
+    let sweep = sweep(args, StudyKind::Scaling, &recipe.name, recipe.jobs())?;
+    carry_out(args, session, &sweep, &recipe, None, || scaling::measure(&recipe, &sweep))
+}
+
+fn sweep(args: &StudyArgs, kind: StudyKind, name: &str, jobs: Vec<Job>) -> Result<Sweep> {
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
+    Sweep::new(&args.folder.out(name), kind, &command, jobs)
+}
+
+/// Says what a study will cost, carries out what is missing, and shows what is found.
+fn carry_out<F: Findings>(
+    args: &StudyArgs,
+    session: &Session,
+    sweep: &Sweep,
+    recipe: &impl Serialize,
+    side_by_side: Option<usize>,
+    measure: impl Fn() -> Result<F>,
+) -> Result<()> {
+    let _lock = open(sweep, args.folder.existing(), recipe)?;
+    let starter = starter(args, session, sweep, side_by_side)?;
+    let (progress, out) = (&session.progress, sweep.folder().display());
+    let (budget, processes) = (sweep.budget(starter.processes), starter.processes);
+    progress.note(&format!("{budget}, {processes} at a time, in {out}"));
+    if sweep.duplicates() > 0 {
+        let twice = sweep.duplicates();
+        progress.warn(&format!("{twice} points of the grid come twice and are measured once"));
     }
-    study.end(session)
+    let ended = carry_out_all(sweep, &starter, progress, &session.interrupt);
+    // What is done when a study is stopped can be looked at.
+    let found = measure()?;
+    found.write(sweep.folder())?;
+    let missing = ended?;
+    if missing > 0 {
+        for failure in sweep.failures() {
+            progress.warn(&format!("point {}: {}", failure.point, failure.error));
+        }
+        progress.warn(&format!("{missing} points are missing; --resume tries them again"));
+    }
+    progress.note(&format!("factorize report {out} makes a page of it"));
+    if session.json {
+        return output::json(&found);
+    }
+    output::table(&found.table())?;
+    for sentence in found.sentences() {
+        output::line(&format!("\n{sentence}"))?;
+    }
+    output::line(&format!("\n{out}"))
+}
+
+/// One process a core, or as many as were asked for, which share the threads.
+fn starter(
+    args: &StudyArgs,
+    session: &Session,
+    sweep: &Sweep,
+    side_by_side: Option<usize>,
+) -> Result<Starter> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = rayon::current_num_threads();
+    let processes = args.processes.or(side_by_side).unwrap_or(cores.min(threads)).max(1);
+    let program =
+        std::env::current_exe().map_err(|error| Error::io("finding", "this program", &error))?;
+    let arguments = point_arguments(sweep.folder(), (threads / processes).max(1), session);
+    Ok(Starter { program, arguments, processes })
 }
 
 /// Paths that are not in the current directory start at the folder of the recipe.
@@ -88,72 +129,6 @@ fn text_teacher(source: &str, session: &Session) -> Result<TextTeacher> {
     Ok(TextTeacher { layers: base.layers, width: base.width })
 }
 
-/// A study that was begun.
-struct Study {
-    sweep: Sweep,
-    starter: Starter,
-    command: String,
-    _lock: RunLock,
-}
-
-impl Study {
-    /// Claims the folder, writes down what is to be done, and says what it will cost.
-    fn begin(
-        args: &StudyArgs,
-        session: &Session,
-        name: &str,
-        recipe: &impl Serialize,
-        jobs: Vec<Job>,
-        side_by_side: Option<usize>,
-    ) -> Result<Self> {
-        let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name));
-        let existing = match (args.resume, args.force) {
-            (true, _) => Existing::Resume,
-            (false, true) => Existing::Replace,
-            (false, false) => Existing::Refuse,
-        };
-        let (sweep, lock) = open(&out, existing, recipe, jobs)?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = rayon::current_num_threads();
-        let processes = args.processes.or(side_by_side).unwrap_or(cores.min(threads)).max(1);
-        let share = (threads / processes).max(1);
-        let starter = Starter {
-            program: std::env::current_exe()
-                .map_err(|error| Error::io("finding", "this program", &error))?,
-            arguments: point_arguments(&out, share, session),
-            processes,
-        };
-        let budget = sweep.budget(processes);
-        session.progress.note(&format!("{budget}, {processes} at a time, in {}", out.display()));
-        if sweep.duplicates() > 0 {
-            session.progress.warn(&format!(
-                "{} points of the grid come twice and are measured once",
-                sweep.duplicates()
-            ));
-        }
-        let command = std::env::args().collect::<Vec<_>>().join(" ");
-        Ok(Self { sweep, starter, command, _lock: lock })
-    }
-
-    fn carry_out(&self, session: &Session) -> Result<()> {
-        let (progress, interrupt) = (&session.progress, &session.interrupt);
-        let missing = carry_out_all(&self.sweep, &self.starter, progress, interrupt)?;
-        if missing > 0 {
-            for failure in self.sweep.failures() {
-                progress.warn(&format!("point {}: {}", failure.point, failure.error));
-            }
-            progress.warn(&format!("{missing} points are missing; --resume tries them again"));
-        }
-        Ok(())
-    }
-
-    fn end(&self, session: &Session) -> Result<()> {
-        let out = self.sweep.folder().display();
-        session.progress.note(&format!("factorize report {out} makes a page of it"));
-        if session.json { Ok(()) } else { output::line(&format!("\n{out}")) }
-    }
-}
-
 fn point_arguments(out: &Path, threads: usize, session: &Session) -> Vec<String> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut arguments = vec!["point".to_owned(), "--quiet".to_owned()];
@@ -162,10 +137,4 @@ fn point_arguments(out: &Path, threads: usize, session: &Session) -> Vec<String>
     arguments.extend(["--device".to_owned(), session.device_name.clone()]);
     arguments.extend(["--out".to_owned(), text(out)]);
     arguments
-}
-
-fn show_law(found: &Law) -> Result<()> {
-    output::table(&found.table())?;
-    output::line("")?;
-    output::line(&found.sentences().join("\n"))
 }

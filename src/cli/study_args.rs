@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
+use super::args::FolderArgs;
+
 #[derive(Debug, Args)]
 pub(super) struct TaskArgs {
     /// word, pointer, revcirc, addition, multiplication, table or path-star
@@ -50,24 +52,11 @@ pub(super) struct StudyArgs {
     /// The recipe: a TOML file
     #[arg(value_hint = ValueHint::FilePath)]
     pub(super) recipe: PathBuf,
-    /// The folder of the study [default: runs/<name of the recipe>]
-    #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
-    pub(super) out: Option<PathBuf>,
-    /// Change a key of the recipe, as in --set students.train.steps=400
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(super) set: Vec<String>,
+    #[command(flatten)]
+    pub(super) folder: FolderArgs,
     /// Points carried out side by side, each by a process [default: one a core, 1 on text]
     #[arg(long, value_name = "N")]
     pub(super) processes: Option<usize>,
-    /// Go on with the study in the folder; points that are done stay done
-    #[arg(long, conflicts_with = "force")]
-    pub(super) resume: bool,
-    /// Delete the study in the folder, if there is one
-    #[arg(long)]
-    pub(super) force: bool,
-    /// Shrink the recipe until it takes a minute: does everything work?
-    #[arg(long)]
-    pub(super) smoke: bool,
 }
 
 /// A point of a study, carried out by a process of its own.

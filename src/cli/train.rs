@@ -1,6 +1,6 @@
 //! How is a recipe carried out from the command line?
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Subcommand;
 
@@ -9,7 +9,7 @@ use super::{Session, output};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::recipe::{Recipe, Source};
-use crate::run::{self, Existing, Options, Report};
+use crate::run::{self, Options, Report};
 
 /// The main job, and `distill`.
 pub(super) fn distill(args: &RecipeArgs, session: &Session) -> Result<()> {
@@ -48,8 +48,8 @@ fn source(path: &Path, args: &RunArgs) -> Result<Source> {
         return Err(Error::input(format!("there is no verb and no recipe `{}`", path.display()))
             .hint(format!("did you mean `factorize {verb}`?")));
     }
-    let (path, set) = (path.to_owned(), args.set.clone());
-    Ok(Source { path, set, seed: args.seed, smoke: args.smoke, ..Source::default() })
+    let (path, set, smoke) = (path.to_owned(), args.folder.set.clone(), args.folder.smoke);
+    Ok(Source { path, set, seed: args.seed, smoke, ..Source::default() })
 }
 
 /// The verb that a missing recipe without an ending looks like.
@@ -65,15 +65,9 @@ fn meant_verb(path: &Path) -> Option<String> {
 }
 
 fn options<'a>(recipe: &Recipe, args: &RunArgs, session: &'a Session) -> Options<'a> {
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(&recipe.name));
-    let existing = match (args.resume, args.force) {
-        (true, _) => Existing::Resume,
-        (false, true) => Existing::Replace,
-        (false, false) => Existing::Refuse,
-    };
     Options {
-        out,
-        existing,
+        out: args.folder.out(&recipe.name),
+        existing: args.folder.existing(),
         cache: session.cache.clone(),
         cache_limit_bytes: session.cache_limit_bytes,
         device: session.device.clone(),

@@ -14,8 +14,8 @@ pub struct Batch {
     pub inputs: Vec<u32>,
     /// What each input is to say, (B, T) row by row: the next token, or [`IGNORED`].
     pub targets: Vec<u32>,
-    /// What it is to say after each step of a chain, where that is known: S of (B, T), the last one
-    /// equal to `targets`.
+    /// What it is to say after each step of a chain, where that is known: S of (B, T). The last step
+    /// is the answer in `targets`, unless a control shows the chain of another example.
     pub chain: Vec<Vec<u32>>,
     /// B.
     pub rows: usize,

@@ -386,9 +386,10 @@ impl Objective for Distillation<'_> {
             let weight = self.config.loss.hidden.weight.at(progress);
             self.forced(batch, &ids, repetitions, weight)?
         } else {
-            let mixing = phases.mixed_until - phases.teacher_forced;
-            let forced =
-                if mixing > 0.0 { 1.0 - (progress - phases.teacher_forced) / mixing } else { 0.0 };
+            let mixing = (phases.mixed_until - phases.teacher_forced).max(1e-12);
+            let share = 1.0 - (progress - phases.teacher_forced) / mixing;
+            // Without a forced or mixed phase not even the first step knows the teacher's states.
+            let forced = if phases.mixed_until > 0.0 { share } else { 0.0 };
             self.closed(batch, &ids, repetitions, progress, forced, &mut moment.rng)?
         };
         step.terms.insert("repetitions".into(), repetitions as f64);

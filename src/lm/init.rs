@@ -44,9 +44,9 @@ fn initial(
     let residual = spread / (2.0 * layers as f32).sqrt();
     let tensors = shapes.into_iter().map(|(name, shape)| {
         let count = shape.iter().product();
-        let values = if name.ends_with("norm.weight") {
+        let values = if shape.len() == 1 && name.contains("norm") && name.ends_with("weight") {
             vec![1.0; count]
-        } else if shape.len() == 1 {
+        } else if shape.len() == 1 || is_correction(&name) {
             vec![0.0; count]
         } else if name.ends_with("attention.o.weight") || name.ends_with("mlp.down.weight") {
             normal(seed, &name, residual, count)?
@@ -56,6 +56,11 @@ fn initial(
         Ok((name, Tensor::from_vec(values, shape, &Device::Cpu)?))
     });
     tensors.collect()
+}
+
+/// Whether it is the B of a low-rank correction, which starts as no correction. Hu et al. 2021.
+fn is_correction(name: &str) -> bool {
+    name.contains(".lora.") && name.rsplit('.').next() == Some("b")
 }
 
 /// Numbers that depend on the seed and the name alone: adding a tensor changes no other.

@@ -2,9 +2,10 @@
 
 use super::groups::{grouped, ordered, over_seeds};
 use super::header::Fitted;
-use super::law_data::{Control, Curve, Law, Needed};
+use super::law_data::{Cell, Control, Curve, Law, Needed};
 use super::page::Item;
 use super::plot::{Axis, Figure, Point, Reference, Scale, Series, Shape, Style, short, slug};
+use super::read::Label;
 
 /// What the law is held against: if r repetitions are worth r^0.46 distinct layers, as in 116 language
 /// models trained from nothing (arXiv 2604.21106), depth d takes d^(1/0.46) of them.
@@ -46,20 +47,34 @@ pub(super) fn needed(law: &Law) -> Vec<Item> {
         that was too few to the first that was enough; an arrow means that none was enough. Marks \
         of one ratio stand beside each other. Dashed lines pass through the middle of the marks: \
         only their slopes say something.";
-    let mut panels = grouped(&law.points, |point| point.cell.panel());
+    // Teachers of several tasks may differ in depth where the cores of one do not.
+    let one_task = law.points.windows(2).all(|pair| pair[0].cell.task == pair[1].cell.task);
+    let task = |point: &Needed| {
+        if one_task { point.cell.task.clone() } else { Label("all tasks".into()) }
+    };
+    let key = |point: &Needed| Cell { task: task(point), ..point.cell.clone() }.panel_name();
+    let mut panels = grouped(&law.points, key);
     if panels.is_empty() {
         panels.push(Default::default());
     }
     let mut items = Vec::new();
     for (by, exponent) in [(By::Depth, law.exponent), (By::Width, law.width_exponent)] {
-        for (at, (_, points)) in panels.iter().enumerate() {
-            items.push(Item::figure(ratio_figure(by, exponent, at + 1, points), caption));
+        for (at, (panel, points)) in panels.iter().enumerate() {
+            // What is fitted belongs to the first.
+            let fitted = exponent.filter(|_| at == 0);
+            items.push(Item::figure(ratio_figure(by, fitted, at + 1, panel, points), caption));
         }
     }
     items
 }
 
-fn ratio_figure(by: By, exponent: Option<Fitted>, at: usize, points: &[&Needed]) -> Figure {
+fn ratio_figure(
+    by: By,
+    exponent: Option<Fitted>,
+    at: usize,
+    panel: &str,
+    points: &[&Needed],
+) -> Figure {
     let other = by.other();
     let series = grouped(points.iter().copied(), |point| ordered(other.ratio(point)));
     let series = series.into_iter().map(|(_, points)| {
@@ -73,7 +88,6 @@ fn ratio_figure(by: By, exponent: Option<Fitted>, at: usize, points: &[&Needed])
         }
     });
     let series: Vec<Series> = series.collect();
-    let panel = points.first().map(|point| point.cell.panel_name()).unwrap_or_default();
     let title = format!("Repetitions needed by {} ratio: {panel}", by.name());
     Figure {
         name: slug(&format!("law {} {at} {panel}", by.name())),

@@ -4,7 +4,6 @@
 //! figures, `X/figures/*.svg` and `*.png`. Nothing is computed again: a figure holds what the data
 //! on disk says.
 
-mod file;
 mod groups;
 mod halting;
 mod header;

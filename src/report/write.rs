@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::file::write_whole;
 use super::page::{Item, Section, html};
 use super::plot::svg;
 use super::png::Painter;
 use super::{law, run, scaling};
 use crate::error::{Error, Result};
+use crate::run::write_atomically;
 
 /// What the data in a folder says, part by part; nothing is written.
 ///
@@ -34,12 +34,12 @@ pub fn write(folder: &Path) -> Result<PathBuf> {
         if let Item::Figure(figure, _) = item {
             let picture = svg(figure);
             let path = |ending: &str| figures.join(format!("{}.{ending}", figure.name));
-            write_whole(&path("svg"), picture.as_bytes())?;
-            write_whole(&path("png"), &painter.png(&picture)?)?;
+            write_atomically(&path("svg"), picture.as_bytes())?;
+            write_atomically(&path("png"), &painter.png(&picture)?)?;
         }
     }
     let page = folder.join("report.html");
-    write_whole(&page, html(&title(folder), &sections).as_bytes())?;
+    write_atomically(&page, html(&title(folder), &sections).as_bytes())?;
     Ok(page)
 }
 

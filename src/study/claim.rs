@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::job::Job;
 use super::sweep::Sweep;
 use crate::error::{Error, Result};
 use crate::run::{Existing, write_atomically};
@@ -26,34 +25,45 @@ impl Sweep {
     }
 }
 
-/// Takes the folder of a study for the points of `jobs`, writes `recipe.toml` and the list of
-/// points. The lock is held as long as the study.
+/// Takes the folder of `sweep`, writes `recipe.toml` and the list of points. The lock is held as
+/// long as the study.
 ///
 /// # Errors
-/// Another study is there or under way, or the folder cannot be written to.
-pub fn open(
-    folder: &Path,
-    existing: Existing,
-    recipe: &impl Serialize,
-    jobs: Vec<Job>,
-) -> Result<(Sweep, RunLock)> {
+/// Something else is there, another study is there or under way, or the folder cannot be written
+/// to.
+pub fn open(sweep: &Sweep, existing: Existing, recipe: &impl Serialize) -> Result<RunLock> {
+    let folder = sweep.folder();
     let lock = RunLock::acquire(folder)?;
-    let there = folder.join("points.json").exists();
-    match existing {
-        Existing::Refuse if there => {
-            return Err(Error::input("this folder holds a study")
-                .at(folder.display())
-                .hint("go on with --resume, delete it with --force, or give another --out"));
+    let refuse = |what: &str, hint: &str| Err(Error::input(what).at(folder.display()).hint(hint));
+    match (Sweep::read(folder), existing) {
+        (Ok(None), _) if folder.join("recipe.toml").exists() => {
+            return refuse(
+                "this folder holds a run, not a study",
+                "give another folder with --out",
+            );
         }
-        Existing::Replace if there => clear(folder)?,
-        _ => {}
+        (Ok(None), _) => {}
+        (_, Existing::Replace) => clear(folder)?,
+        (_, Existing::Refuse) => {
+            return refuse(
+                "this folder holds a study",
+                "go on with --resume, delete it with --force, or give another --out",
+            );
+        }
+        (Ok(Some(there)), Existing::Resume) if there.kind() != sweep.kind() => {
+            return refuse(
+                "this folder holds a study of other laws",
+                "delete it with --force, or give another --out",
+            );
+        }
+        // A damaged list is written anew.
+        (_, Existing::Resume) => {}
     }
-    let sweep = Sweep::new(folder, jobs)?;
     sweep.write()?;
     let text = toml::to_string(recipe)
         .map_err(|error| Error::internal(format!("writing the recipe: {error}")))?;
     write_atomically(&folder.join("recipe.toml"), text.as_bytes())?;
-    Ok((sweep, lock))
+    Ok(lock)
 }
 
 /// Removes what a study makes, and nothing else.
@@ -65,7 +75,7 @@ fn clear(folder: &Path) -> Result<()> {
     };
     let made = [
         "points",
-        "points.json",
+        "study.json",
         "points.csv",
         "recipe.toml",
         "law.json",

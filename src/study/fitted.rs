@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::law::form_name;
+use super::law::written;
 use crate::error::{Error, Result};
 use crate::fit::{Comparison, Estimate};
 
@@ -79,9 +79,9 @@ impl FittedLaw {
 
     /// With what a comparison of forms says.
     pub(super) fn of_forms(mut self, found: &Comparison) -> Result<Self> {
-        self.form = found.form.map(|form| form_name(form).to_owned());
+        self.form = found.form.map(|form| written(&form));
         let alternative = |fit: &crate::fit::FormFit| Alternative {
-            form: form_name(fit.form).to_owned(),
+            form: written(&fit.form),
             aicc: fit.aicc,
             parameters: fit.parameters.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
         };

@@ -6,9 +6,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::config::LawRecipe;
+use super::findings::Findings;
 use super::job::Role;
 use super::machine::machine;
-use super::needed::{Curve, Needed, curves, needed};
+use super::needed::{Cell, Curve, Needed, curves, needed};
 use super::sweep::{Done, Failure, Sweep, write_json};
 use crate::data::tasks::{TaskSplit, baselines};
 use crate::error::{Error, Result};
@@ -118,7 +119,7 @@ pub struct Law {
 ///
 /// # Errors
 /// The recipe cannot be written.
-pub fn measure(recipe: &LawRecipe, sweep: &Sweep, command: &str) -> Result<Law> {
+pub fn measure(recipe: &LawRecipe, sweep: &Sweep) -> Result<Law> {
     let done: Vec<Done> = sweep.points().iter().filter_map(|point| sweep.done(point)).collect();
     let curves = curves(&done, recipe.target);
     let text = toml::to_string(recipe)
@@ -133,7 +134,7 @@ pub fn measure(recipe: &LawRecipe, sweep: &Sweep, command: &str) -> Result<Law> 
         forms: first.map(|found| found.forms.clone()).unwrap_or_default(),
         kind: "law".to_owned(),
         name: recipe.name.clone(),
-        command: command.to_owned(),
+        command: sweep.command().to_owned(),
         machine: machine(),
         recipe: text,
         target: recipe.target.to_string(),
@@ -163,11 +164,12 @@ fn parts(points: &[Needed]) -> Vec<Part<'_>> {
     let mut tasks: Vec<Option<&str>> = Vec::new();
     let mut widths: Vec<f64> = Vec::new();
     for point in points {
-        if !tasks.contains(&Some(point.task.as_str())) {
-            tasks.push(Some(point.task.as_str()));
+        let cell = &point.cell;
+        if !tasks.contains(&Some(cell.task.as_str())) {
+            tasks.push(Some(cell.task.as_str()));
         }
-        if !widths.contains(&point.width_ratio) {
-            widths.push(point.width_ratio);
+        if !widths.contains(&cell.width_ratio) {
+            widths.push(cell.width_ratio);
         }
     }
     widths.sort_unstable_by(f64::total_cmp);
@@ -189,23 +191,23 @@ fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
     let mut laws = Vec::new();
     for Part { task, trained, width_ratio } in parts(points) {
         let is_of = |one: &&Needed| {
-            task.is_none_or(|task| one.task == task)
-                && one.trained == trained
-                && width_ratio.is_none_or(|ratio| same(one.width_ratio, ratio))
+            task.is_none_or(|task| one.cell.task == task)
+                && one.cell.trained == trained
+                && width_ratio.is_none_or(|ratio| same(one.cell.width_ratio, ratio))
         };
         let of: Vec<&Needed> = points.iter().filter(is_of).collect();
         let Some(first) = of.first() else { continue };
         // Students of one width tell nothing of the other ratio.
-        let widths = of.iter().any(|one| !same(one.width_ratio, first.width_ratio));
+        let widths = of.iter().any(|one| !same(one.cell.width_ratio, first.cell.width_ratio));
         let row = |one: &&Needed| fit::Needed {
             ratios: if widths {
-                vec![one.depth_ratio, one.width_ratio]
+                vec![one.cell.depth_ratio, one.cell.width_ratio]
             } else {
-                vec![one.depth_ratio]
+                vec![one.cell.depth_ratio]
             },
             low: one.needed.low,
             high: one.needed.high,
-            cluster: format!("{}/{}/{}", one.task, one.teacher, one.seed),
+            cluster: format!("{}/{}/{}", one.cell.task, one.cell.teacher, one.cell.seed),
         };
         let rows: Vec<fit::Needed> = of.iter().map(row).collect();
         let found = fit::law::fit(&rows, RESAMPLING)?;
@@ -216,7 +218,8 @@ fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
 }
 
 fn control(curve: &Curve) -> Option<Control> {
-    let name = match curve.trained {
+    let cell = &curve.cell;
+    let name = match cell.trained {
         Role::AtN | Role::RandomN => return None,
         Role::Untied => "untied".to_owned(),
         Role::Scratch => "no teacher".to_owned(),
@@ -224,15 +227,15 @@ fn control(curve: &Curve) -> Option<Control> {
     };
     Some(Control {
         name,
-        task: curve.task.clone(),
-        depth_ratio: curve.depth_ratio,
-        width_ratio: curve.width_ratio,
-        seed: curve.seed,
+        task: cell.task.clone(),
+        depth_ratio: cell.depth_ratio,
+        width_ratio: cell.width_ratio,
+        seed: cell.seed,
         accuracy: curve.accuracy.last().copied(),
         reached: curve.reached.last().copied().unwrap_or_default(),
         parameters: curve.block_parameters,
         flops_ratio: curve.repetitions.last().copied().unwrap_or_default() as f64
-            / (curve.depth_ratio * curve.width_ratio.powi(2)),
+            / (cell.depth_ratio * cell.width_ratio.powi(2)),
     })
 }
 
@@ -253,23 +256,15 @@ fn shortcuts(recipe: &LawRecipe) -> Result<Vec<Shortcuts>> {
 }
 
 impl Law {
-    /// Writes `law.json` and `points.csv`, which tables and data frames read.
-    ///
-    /// # Errors
-    /// The disk is full, or the folder cannot be written to.
-    pub fn write(&self, folder: &Path) -> Result<()> {
-        write_json(&folder.join("law.json"), self)?;
-        crate::run::write_atomically(&folder.join("points.csv"), self.csv().as_bytes())
-    }
-
     fn csv(&self) -> String {
         let mut text = String::from(
             "task,teacher,student,depth_ratio,width_ratio,seed,trained,low,high,cluster\n",
         );
         for point in &self.points {
-            let Needed { task, teacher, student, depth_ratio, width_ratio, seed, .. } = point;
+            let cell = &point.cell;
+            let Cell { task, teacher, student, depth_ratio, width_ratio, seed, .. } = cell;
             let high = point.needed.high.map(|high| high.to_string()).unwrap_or_default();
-            let (low, trained) = (point.needed.low, role(point.trained));
+            let (low, trained) = (point.needed.low, written(&cell.trained));
             // Writing to a text never fails.
             let _ = writeln!(
                 text,
@@ -279,21 +274,29 @@ impl Law {
         }
         text
     }
+}
 
-    /// A head, then a row for each cell: what it needed, by seed.
-    #[must_use]
-    pub fn table(&self) -> Vec<Vec<String>> {
+impl Findings for Law {
+    fn write(&self, folder: &Path) -> Result<()> {
+        write_json(&folder.join("law.json"), self)?;
+        crate::run::write_atomically(&folder.join("points.csv"), self.csv().as_bytes())
+    }
+
+    /// A row for each cell: what it needed, by seed.
+    fn table(&self) -> Vec<Vec<String>> {
         let head =
             ["task", "teacher", "student", "trained", "depth ratio", "width ratio", "needed"];
         let mut rows: Vec<(Vec<String>, Vec<String>)> = Vec::new();
         for point in &self.points {
+            let Cell { task, teacher, student, depth_ratio, width_ratio, trained, .. } =
+                &point.cell;
             let cell = vec![
-                point.task.clone(),
-                point.teacher.clone(),
-                point.student.clone(),
-                role(point.trained).to_owned(),
-                format!("{}", point.depth_ratio),
-                format!("{}", point.width_ratio),
+                task.clone(),
+                teacher.clone(),
+                student.clone(),
+                written(trained),
+                depth_ratio.to_string(),
+                width_ratio.to_string(),
             ];
             let needed = match point.needed.high {
                 Some(high) => format!("{high}"),
@@ -312,21 +315,19 @@ impl Law {
         std::iter::once(head).chain(rows).collect()
     }
 
-    /// What was found, in words.
-    #[must_use]
-    pub fn sentences(&self) -> Vec<String> {
+    fn sentences(&self) -> Vec<String> {
         let mut said = vec![format!(
             "{} of {} points; target: {}",
             self.points_done, self.points_total, self.target
         )];
         for law in &self.laws {
             let found = &law.found;
-            let form = found.form.map_or("no form", form_name);
+            let form = found.form.map_or("no form".to_owned(), |form| written(&form));
             let width = law.width_ratio.map(|ratio| format!(", width / {ratio}"));
             let mut text = format!(
                 "{}, {}{}: N ~ (depth ratio)^{}",
                 law.task,
-                role(law.trained),
+                written(&law.trained),
                 width.unwrap_or_default(),
                 estimate(&found.exponent)
             );
@@ -352,24 +353,8 @@ pub(super) fn estimate(found: &Estimate) -> String {
     }
 }
 
-/// As it is written.
-pub(super) fn form_name(form: Form) -> &'static str {
-    match form {
-        Form::Constant => "constant",
-        Form::Linear => "linear",
-        Form::Power => "power",
-        Form::Logarithmic => "logarithmic",
-        Form::Exponential => "exponential",
-    }
-}
-
-/// As it is written.
-pub(super) fn role(role: Role) -> &'static str {
-    match role {
-        Role::AtN => "at-n",
-        Role::RandomN => "random-n",
-        Role::Untied => "untied",
-        Role::Scratch => "scratch",
-        Role::Lora => "lora",
-    }
+/// A choice as recipes and results write it.
+pub(super) fn written(choice: &impl Serialize) -> String {
+    let value = serde_json::to_value(choice).unwrap_or_default();
+    value.as_str().unwrap_or_default().to_owned()
 }

@@ -5,6 +5,7 @@
 
 mod claim;
 pub mod config;
+mod findings;
 pub mod fitted;
 mod grid;
 pub mod job;
@@ -25,10 +26,11 @@ mod work;
 
 pub use claim::open;
 pub use config::{LawRecipe, Target};
+pub use findings::{Findings, refresh};
 pub use grid::{TextTeacher, law_jobs};
 pub use job::{Job, Outcome};
-pub use needed::{Bracket, Curve, Needed, curves, needed};
+pub use needed::{Bracket, Cell, Curve, Needed, curves, needed};
 pub use processes::{Starter, carry_out_all};
 pub use scaling_config::ScalingRecipe;
-pub use sweep::{Done, Failure, Point, Sweep};
+pub use sweep::{Done, Failure, Point, StudyKind, Sweep};
 pub use work::carry_out;

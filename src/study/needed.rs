@@ -17,30 +17,9 @@ pub struct Bracket {
     pub high: Option<f64>,
 }
 
-/// A cell of the grid.
+/// Which student learned from which teacher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Needed {
-    /// What is computed.
-    pub task: String,
-    /// The teacher, as layers x width.
-    pub teacher: String,
-    /// The student, as core x width.
-    pub student: String,
-    /// L / K.
-    pub depth_ratio: f64,
-    /// Width of the teacher over that of the student.
-    pub width_ratio: f64,
-    /// Of both.
-    pub seed: u64,
-    /// Trained at the N it is measured at, or at drawn ones.
-    pub trained: Role,
-    /// What was needed.
-    pub needed: Bracket,
-}
-
-/// What a cell gave at every number of repetitions.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Curve {
+pub struct Cell {
     /// What is computed.
     pub task: String,
     /// The teacher, as layers x width.
@@ -55,6 +34,24 @@ pub struct Curve {
     pub seed: u64,
     /// Trained at the N it is measured at, or at drawn ones; or a control.
     pub trained: Role,
+}
+
+/// What a cell of the grid needed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Needed {
+    /// Which.
+    #[serde(flatten)]
+    pub cell: Cell,
+    /// What was needed.
+    pub needed: Bracket,
+}
+
+/// What a cell or a control gave at every number of repetitions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Curve {
+    /// Which.
+    #[serde(flatten)]
+    pub cell: Cell,
     /// The teacher's accuracy.
     pub teacher_accuracy: Option<f64>,
     /// N.
@@ -86,13 +83,12 @@ impl Target {
     }
 }
 
-/// What a student of a task or a text is.
-fn cell(job: &Job, found: &Measured, target: Target) -> Option<Curve> {
-    let (task, layers, width, core, own, seed, role) = match job {
+/// The cell of a student of a task or a text.
+fn cell(job: &Job) -> Option<Cell> {
+    let (task, layers, width, core, own, seed, trained) = match job {
         Job::Student(job) => {
-            let teacher = &job.teacher;
-            let (layers, width) = (teacher.model.layers, teacher.model.width);
-            let name = teacher.task.label();
+            let model = &job.teacher.model;
+            let (layers, width, name) = (model.layers, model.width, job.teacher.task.label());
             (name, layers, width, job.core_layers, job.width, job.seed, job.role)
         }
         Job::Text(job) => {
@@ -101,14 +97,20 @@ fn cell(job: &Job, found: &Measured, target: Target) -> Option<Curve> {
         }
         _ => return None,
     };
-    Some(Curve {
+    Some(Cell {
         task,
         teacher: format!("{layers} x {width}"),
         student: format!("{core} x {own}"),
         depth_ratio: layers as f64 / core as f64,
         width_ratio: width as f64 / own as f64,
         seed,
-        trained: role,
+        trained,
+    })
+}
+
+fn curve(cell: Cell, found: &Measured, target: Target) -> Curve {
+    Curve {
+        cell,
         teacher_accuracy: found.teacher_accuracy,
         repetitions: found.repetitions.clone(),
         accuracy: found.accuracy.clone(),
@@ -116,7 +118,7 @@ fn cell(job: &Job, found: &Measured, target: Target) -> Option<Curve> {
         kl_nats: found.kl_nats.clone(),
         reached: target.reached(found),
         block_parameters: found.block_parameters,
-    })
+    }
 }
 
 /// One curve for each cell of the grid and each control, points of the same cell joined.
@@ -125,17 +127,11 @@ pub fn curves(done: &[Done], target: Target) -> Vec<Curve> {
     let mut joined: BTreeMap<(String, String, String, u64, Role, usize), Curve> = BTreeMap::new();
     for one in done {
         let Outcome::Measured(found) = &one.outcome else { continue };
-        let Some(curve) = cell(&one.job, found, target) else { continue };
+        let Some(cell) = cell(&one.job) else { continue };
+        let curve = curve(cell.clone(), found, target);
         // Controls stay apart by their size: corrections of several ranks are several cells.
-        let apart = if curve.trained == Role::AtN { 0 } else { curve.block_parameters };
-        let key = (
-            curve.task.clone(),
-            curve.teacher.clone(),
-            curve.student.clone(),
-            curve.seed,
-            curve.trained,
-            apart,
-        );
+        let apart = if cell.trained == Role::AtN { 0 } else { curve.block_parameters };
+        let key = (cell.task, cell.teacher, cell.student, cell.seed, cell.trained, apart);
         match joined.get_mut(&key) {
             None => {
                 joined.insert(key, curve);
@@ -170,7 +166,7 @@ fn sorted(curve: Curve) -> Curve {
 /// What each cell of the grid needed; controls are no cells.
 #[must_use]
 pub fn needed(curves: &[Curve]) -> Vec<Needed> {
-    let cells = curves.iter().filter(|curve| matches!(curve.trained, Role::AtN | Role::RandomN));
+    let cells = curves.iter().filter(|one| matches!(one.cell.trained, Role::AtN | Role::RandomN));
     cells.map(of_curve).collect()
 }
 
@@ -182,16 +178,8 @@ fn of_curve(curve: &Curve) -> Needed {
         Some(place) => at(place - 1),
         None => at(curve.repetitions.len().saturating_sub(1)),
     };
-    Needed {
-        task: curve.task.clone(),
-        teacher: curve.teacher.clone(),
-        student: curve.student.clone(),
-        depth_ratio: curve.depth_ratio,
-        width_ratio: curve.width_ratio,
-        seed: curve.seed,
-        trained: curve.trained,
-        needed: Bracket { low: low.unwrap_or(0.0), high: first.and_then(at) },
-    }
+    let needed = Bracket { low: low.unwrap_or(0.0), high: first.and_then(at) };
+    Needed { cell: curve.cell.clone(), needed }
 }
 
 #[cfg(test)]
@@ -213,7 +201,7 @@ mod tests {
 
     #[test]
     fn what_is_needed_lies_between_two_that_were_tried() {
-        let curve = |reached: &[bool]| Curve {
+        let cell = Cell {
             task: String::new(),
             teacher: String::new(),
             student: String::new(),
@@ -221,6 +209,9 @@ mod tests {
             width_ratio: 1.0,
             seed: 0,
             trained: Role::AtN,
+        };
+        let curve = |reached: &[bool]| Curve {
+            cell: cell.clone(),
             teacher_accuracy: None,
             repetitions: vec![2, 4, 8],
             accuracy: vec![],

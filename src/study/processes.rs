@@ -57,7 +57,7 @@ pub fn carry_out_all(
     observer.advance((total - open.len()) as u64, "");
     let outcome = loop {
         if interrupt.is_set() {
-            stop(&mut running);
+            stop(&mut running, sweep);
             break Err(Error::interrupted(format!(
                 "stopped after {} of {total} points",
                 total - open.len()
@@ -65,7 +65,7 @@ pub fn carry_out_all(
             .hint("go on with the same command and --resume: points that are done stay done"));
         }
         if let Err(error) = start_ready(sweep, starter, &mut waiting, &mut running, &open) {
-            stop(&mut running);
+            stop(&mut running, sweep);
             break Err(error);
         }
         if running.is_empty() {
@@ -144,11 +144,19 @@ fn take_ended<'a>(running: &mut Vec<Running<'a>>) -> Vec<Running<'a>> {
     running.extract_if(.., ended).collect()
 }
 
-/// Closes the inputs and waits for what is saved.
-fn stop(running: &mut Vec<Running>) {
+/// Closes the inputs and waits for what is saved. What is stopped has not failed: what it said goes.
+fn stop(running: &mut Vec<Running>, sweep: &Sweep) {
+    let logs: Vec<PathBuf> =
+        running.iter().map(|running| log_path(sweep.folder(), &running.point.id)).collect();
     for running in running.iter_mut() {
         running.child.stdin.take();
     }
+    end(running);
+    // One that cannot be removed says why the point stopped, which is true.
+    logs.iter().for_each(|log| drop(std::fs::remove_file(log)));
+}
+
+fn end(running: &mut Vec<Running>) {
     let looks = GRACE.as_millis() / LOOK_EVERY.as_millis();
     for _ in 0..looks {
         take_ended(running);

@@ -6,9 +6,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::findings::Findings;
 use super::fitted::{FittedLaw, ScalingPoint};
 use super::job::{Job, LearnerJob, Outcome, SamplesJob};
-use super::law::estimate;
+use super::law::{estimate, written};
 use super::machine::machine;
 use super::scaling_config::{ScalingRecipe, Way};
 use super::sweep::{Done, Failure, Sweep, write_json};
@@ -52,7 +53,7 @@ pub struct Scaling {
 ///
 /// # Errors
 /// The recipe cannot be written, or a fit refuses what was measured.
-pub fn measure(recipe: &ScalingRecipe, sweep: &Sweep, command: &str) -> Result<Scaling> {
+pub fn measure(recipe: &ScalingRecipe, sweep: &Sweep) -> Result<Scaling> {
     let done: Vec<Done> = sweep.points().iter().filter_map(|point| sweep.done(point)).collect();
     let mut laws = samples(recipe, &done)?;
     laws.extend(horizons(&done)?);
@@ -63,7 +64,7 @@ pub fn measure(recipe: &ScalingRecipe, sweep: &Sweep, command: &str) -> Result<S
     Ok(Scaling {
         kind: "scaling".to_owned(),
         name: recipe.name.clone(),
-        command: command.to_owned(),
+        command: sweep.command().to_owned(),
         machine: machine(),
         recipe: text,
         points_done: done.len(),
@@ -91,7 +92,7 @@ fn samples(recipe: &ScalingRecipe, done: &[Done]) -> Result<Vec<FittedLaw>> {
             }
             let (x, seed) = (job.learner.task.length() as f64, job.learner.seed);
             let (low, high) = (found.low as f64, found.high.map(|high| high as f64));
-            let series = way.name().to_owned();
+            let series = written(&way);
             points.push(ScalingPoint {
                 series,
                 x,
@@ -103,7 +104,7 @@ fn samples(recipe: &ScalingRecipe, done: &[Done]) -> Result<Vec<FittedLaw>> {
             rows.push(Needed { ratios: vec![x], low, high, cluster: seed.to_string() });
         }
         let base = FittedLaw {
-            name: format!("examples needed, {}", way.name()),
+            name: format!("examples needed, {}", written(&way)),
             question: "Do the examples needed grow with the length of the chain: not at all, \
                        sublinearly, linearly, superlinearly?"
                 .to_owned(),
@@ -278,12 +279,8 @@ fn test_time(done: &[Done]) -> Result<Vec<FittedLaw>> {
     Ok(laws)
 }
 
-impl Scaling {
-    /// Writes `scaling.json` and `points.csv`.
-    ///
-    /// # Errors
-    /// The disk is full, or the folder cannot be written to.
-    pub fn write(&self, folder: &Path) -> Result<()> {
+impl Findings for Scaling {
+    fn write(&self, folder: &Path) -> Result<()> {
         write_json(&folder.join("scaling.json"), self)?;
         let mut text = String::from("law,series,x,y,low,high,seed\n");
         let cell = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
@@ -302,9 +299,7 @@ impl Scaling {
         crate::run::write_atomically(&folder.join("points.csv"), text.as_bytes())
     }
 
-    /// A head, then a row for each law.
-    #[must_use]
-    pub fn table(&self) -> Vec<Vec<String>> {
+    fn table(&self) -> Vec<Vec<String>> {
         let head = ["law", "number", "estimate", "form", "note"].map(str::to_owned).to_vec();
         let row = |law: &FittedLaw| {
             let (estimate, low, high) = (law.estimate, law.low, law.high);

@@ -48,17 +48,6 @@ pub enum Way {
 }
 
 impl Way {
-    /// As it is written.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Chain => "chain",
-            Self::Partly => "partly",
-            Self::Mixed => "mixed",
-            Self::Hard => "hard",
-        }
-    }
-
     /// What that means for chains of `length`: what is told, and the shortest chain.
     #[must_use]
     pub fn teaches(self, length: usize) -> (Supervision, usize) {

@@ -1,9 +1,11 @@
 //! Which points does a study have, and which of them are done?
 //!
+//! `study.json` says of which kind a study is, by which command, and lists its points.
 //! `points/<id>.json` holds what a point gave; it is there whole or not at all, and a point is what
 //! its job says: the same job in another study, or asked for twice, is the same point.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -43,11 +45,29 @@ pub struct Failure {
     pub error: String,
 }
 
+/// Which laws a study is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StudyKind {
+    /// Repetitions needed.
+    Law,
+    /// Size, length and data.
+    Scaling,
+}
+
+/// The content of `study.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Listed {
+    kind: StudyKind,
+    command: String,
+    points: Vec<Point>,
+}
+
 /// The points of a study, in order of their work: what others need comes first.
 #[derive(Debug, Clone)]
 pub struct Sweep {
     folder: PathBuf,
-    points: Vec<Point>,
+    listed: Listed,
     duplicates: usize,
 }
 
@@ -56,7 +76,7 @@ impl Sweep {
     ///
     /// # Errors
     /// A number in a job cannot be written.
-    pub fn new(folder: &Path, jobs: Vec<Job>) -> Result<Self> {
+    pub fn new(folder: &Path, kind: StudyKind, command: &str, jobs: Vec<Job>) -> Result<Self> {
         let mut seen = HashSet::new();
         let (mut points, mut duplicates) = (Vec::new(), 0);
         let needed: Vec<Job> = jobs.iter().filter_map(Job::after).collect();
@@ -69,13 +89,45 @@ impl Sweep {
                 duplicates += 1;
             }
         }
-        Ok(Self { folder: folder.to_owned(), points, duplicates })
+        let listed = Listed { kind, command: command.to_owned(), points };
+        Ok(Self { folder: folder.to_owned(), listed, duplicates })
+    }
+
+    /// The study in a folder, as it was written down; none when there is none.
+    ///
+    /// # Errors
+    /// The list of its points is damaged.
+    pub fn read(folder: &Path) -> Result<Option<Self>> {
+        let path = list_path(folder);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Error::io("reading", &path, &error)),
+        };
+        let listed = serde_json::from_slice(&text).map_err(|error| {
+            Error::input(format!("this list of points is damaged: {error}"))
+                .at(path.display())
+                .hint("run the command of the study again with --resume: it is written anew")
+        })?;
+        Ok(Some(Self { folder: folder.to_owned(), listed, duplicates: 0 }))
+    }
+
+    /// Which laws it is of.
+    #[must_use]
+    pub fn kind(&self) -> StudyKind {
+        self.listed.kind
+    }
+
+    /// The command it was begun or gone on with.
+    #[must_use]
+    pub fn command(&self) -> &str {
+        &self.listed.command
     }
 
     /// All points.
     #[must_use]
     pub fn points(&self) -> &[Point] {
-        &self.points
+        &self.listed.points
     }
 
     /// Jobs that were asked for more than once.
@@ -90,12 +142,6 @@ impl Sweep {
         &self.folder
     }
 
-    /// The point of that hash.
-    #[must_use]
-    pub fn point(&self, id: &str) -> Option<&Point> {
-        self.points.iter().find(|point| point.id == id)
-    }
-
     /// What a point gave; none while it is not done. A file that is no result is none.
     #[must_use]
     pub fn done(&self, point: &Point) -> Option<Done> {
@@ -104,10 +150,10 @@ impl Sweep {
         (done.job == point.job).then_some(done)
     }
 
-    /// Points that are not done, of those whose own needs are met when `ready` is asked.
+    /// Points that are not done.
     #[must_use]
     pub fn missing(&self) -> Vec<&Point> {
-        self.points.iter().filter(|point| self.done(point).is_none()).collect()
+        self.points().iter().filter(|point| self.done(point).is_none()).collect()
     }
 
     /// What the last attempt at each point that is not done said.
@@ -129,22 +175,18 @@ impl Sweep {
         let points = self.folder.join("points");
         std::fs::create_dir_all(&points)
             .map_err(|error| Error::io("making the folder of points", &points, &error))?;
-        write_json(&list_path(&self.folder), &self.points)
+        write_json(&list_path(&self.folder), &self.listed)
     }
 }
 
-/// The point of that hash in the study in `folder`, as it was written down.
+/// The point of that hash in the study in `folder`.
 ///
 /// # Errors
 /// There is no such study, or no such point in it.
 pub fn find(folder: &Path, id: &str) -> Result<Point> {
-    let path = list_path(folder);
-    let text = std::fs::read(&path).map_err(|error| Error::io("reading", &path, &error))?;
-    let points: Vec<Point> = serde_json::from_slice(&text).map_err(|error| {
-        Error::input(format!("this list of points is damaged: {error}")).at(path.display())
-    })?;
-    let found = points.into_iter().find(|point| point.id == id);
-    found.ok_or_else(|| Error::input(format!("there is no point `{id}`")).at(path.display()))
+    let sweep = Sweep::read(folder)?;
+    let found = sweep.and_then(|sweep| sweep.points().iter().find(|point| point.id == id).cloned());
+    found.ok_or_else(|| Error::input(format!("there is no point `{id}` here")).at(folder.display()))
 }
 
 /// Writes down what a point gave.
@@ -165,7 +207,7 @@ fn result_path(folder: &Path, id: &str) -> PathBuf {
 }
 
 fn list_path(folder: &Path) -> PathBuf {
-    folder.join("points.json")
+    folder.join("study.json")
 }
 
 /// As JSON, whole or not at all.

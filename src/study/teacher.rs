@@ -13,6 +13,7 @@ use crate::data::tasks::{TaskBatches, TaskSplit};
 use crate::error::{Error, Result};
 use crate::lm::{LanguageModeling, initial_tensors};
 use crate::model::{Parameters, Transformer, TransformerConfig};
+use crate::run::write_atomically;
 use crate::train::Objective;
 
 /// What it learned, beside its folder.
@@ -26,8 +27,9 @@ pub(super) fn learn(job: &TeacherJob, work: &Work) -> Result<Measured> {
         LanguageModeling::new(&config, &start)?.supervised(job.supervision, task.chain_length());
     let batches = TaskBatches::new(&task, TaskSplit::Train, job.seed, job.train.batch_rows);
     let summary = work.fit(&objective, &batches, &job.train.train(), job.seed, None)?;
-    let path = work.folder.join(WEIGHTS);
-    save(&objective.params().tensors(), &path)?;
+    let weights = safetensors::serialize(&objective.params().tensors(), None)
+        .map_err(|error| Error::internal(format!("writing a teacher: {error}")))?;
+    write_atomically(&work.folder.join(WEIGHTS), &weights)?;
     let tests = test_batches(&task, task.chain_length(), job.eval.examples)?;
     let draws = job.eval.bootstrap_samples;
     let stopped = work.stopped();
@@ -55,16 +57,4 @@ pub(super) fn load(
 
 fn config(job: &TeacherJob) -> Result<TransformerConfig> {
     job.model.transformer(job.task.build()?.vocabulary(), &SpecialTokens::default())
-}
-
-/// The file is there whole or not at all.
-fn save(tensors: &BTreeMap<String, Tensor>, path: &Path) -> Result<()> {
-    let part = path.with_extension("part");
-    let tensors: std::collections::HashMap<String, Tensor> =
-        tensors.iter().map(|(name, tensor)| (name.clone(), tensor.clone())).collect();
-    candle_core::safetensors::save(&tensors, &part)?;
-    std::fs::File::open(&part)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| std::fs::rename(&part, path))
-        .map_err(|error| Error::io("writing", path, &error))
 }

@@ -18,6 +18,8 @@ pub(super) fn learn(job: &TextJob, work: &Work) -> Result<Measured> {
     ]);
     if job.width != job.teacher_width {
         sets.push(set("student.width", job.width.to_string()));
+        // What is projected is not what its teacher had: nothing of it stays.
+        sets.push("student.frozen=[]".to_owned());
         sets.push("phases={ teacher_forced = 0.0, mixed_until = 0.0 }".to_owned());
     }
     if job.role == Role::RandomN {

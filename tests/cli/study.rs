@@ -118,8 +118,10 @@ fn a_law_is_measured_once_resumed_and_reported() {
     }
     assert_eq!(law["points_done"], law["points_total"]);
     assert_eq!(law["controls"].as_array().unwrap().len(), 2 * 3);
-    assert!(law["exponent"]["estimate"].is_null() || law["exponent"]["estimate"].is_number());
-    assert!(law.get("form").is_some() && law["forms"].is_array());
+    // Where every number tried is enough, no law can be told apart, and it is said why.
+    assert!(law["exponent"]["estimate"].is_null() && law["exponent"]["note"].is_string());
+    assert!(law["form"].is_null());
+    assert_eq!(law["forms"].as_array().unwrap().len(), 5);
     let before = results(&folder);
     run(&folder, &["law", "law.toml", "--out", "x"]).refused(&["--resume", "--force"]);
     let table = run(&folder, &["law", "law.toml", "--out", "x", "--resume"]).good().stdout;
@@ -136,7 +138,7 @@ fn a_law_is_measured_once_resumed_and_reported() {
     let csv = std::fs::read_to_string(folder.path().join("x/points.csv")).unwrap();
     assert_eq!(csv.lines().count(), 17);
     let fitted = run(&folder, &["fit", "law", "x/points.csv", "--json"]).json();
-    assert!(fitted.get("exponent").is_some());
+    assert_eq!(fitted["rows"], 16);
     let page = run(&folder, &["report", "x"]).good().stdout;
     let page = std::fs::read_to_string(folder.path().join(page.trim())).unwrap();
     assert!(page.contains("pointer 5 2"));
@@ -174,6 +176,10 @@ fn a_study_that_is_stopped_goes_on_where_it_was() {
     child.kill().unwrap();
     child.wait().unwrap();
     let before = results(&folder);
+    // Though nothing said goodbye, a page tells how far it came.
+    let page = run(&folder, &["report", "x"]).good().stdout;
+    let page = std::fs::read_to_string(folder.path().join(page.trim())).unwrap();
+    assert!(page.contains("This sweep is not finished"), "{page}");
     let arguments = ["law", "law.toml", "--out", "x", "--resume", "--json", "--quiet"];
     let more = ["--set", "teachers.train.steps=40"];
     let law = run(&folder, &[&arguments[..], &more].concat()).json();
@@ -181,6 +187,18 @@ fn a_study_that_is_stopped_goes_on_where_it_was() {
     assert_eq!(law["failures"], serde_json::json!([]));
     let after = results(&folder);
     assert!(before.iter().all(|point| after.contains(point)), "what was done stays done");
+}
+
+#[test]
+fn a_study_takes_no_folder_that_holds_something_else() {
+    let world = World::shared();
+    world.write("law.toml", LAW);
+    let before = std::fs::read(world.path("runs/teacher/recipe.toml")).unwrap();
+    for how in ["--resume", "--force"] {
+        let ran = world.run(&["law", "law.toml", "--out", "runs/teacher", how]);
+        ran.refused(&["holds a run, not a study", "--out"]);
+    }
+    assert_eq!(std::fs::read(world.path("runs/teacher/recipe.toml")).unwrap(), before);
 }
 
 #[test]
@@ -203,6 +221,8 @@ fn scaling_laws_are_fitted_and_written_down() {
         assert!(!law["points"].as_array().unwrap().is_empty(), "{law}");
     }
     world.run(&["report", "s"]).good();
+    world.write("law.toml", LAW);
+    world.run(&["law", "law.toml", "--out", "s", "--resume"]).refused(&["study of other laws"]);
     world
         .run(&["scaling", "scaling.toml", "--set", "samples.examples=[9, 8]"])
         .refused(&["samples.examples must rise"]);
