@@ -16,6 +16,7 @@ mod interrupt;
 mod output;
 mod point;
 mod progress;
+mod recipe_args;
 mod report;
 mod shell;
 mod size;
@@ -32,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::args::{Arguments, Command, Common, RecipeArgs};
+use self::args::{Arguments, Command, Common};
 use self::progress::{Progress, Volume};
 use crate::error::{Error, Result};
 use crate::run::device;

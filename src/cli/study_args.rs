@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
-use super::args::FolderArgs;
+use super::recipe_args::FolderArgs;
 
 #[derive(Debug, Args)]
 pub(super) struct TaskArgs {

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use clap::Subcommand;
 
-use super::args::{Command, PretrainArgs, RecipeArgs, RunArgs};
+use super::args::{Command, PretrainArgs};
+use super::recipe_args::{RecipeArgs, RunArgs};
 use super::{Session, output};
 use crate::error::{Error, Result};
 use crate::observe::Observer;

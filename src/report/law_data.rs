@@ -19,9 +19,18 @@ pub(super) struct Law {
     pub(super) form: Label,
     pub(super) forms: Vec<Formula>,
     pub(super) points: Vec<Needed>,
+    pub(super) other_targets: Vec<OtherTarget>,
     pub(super) curves: Vec<Curve>,
     pub(super) controls: Vec<Control>,
     pub(super) baselines: Vec<Baseline>,
+}
+
+/// What another target takes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct OtherTarget {
+    pub(super) target: Label,
+    pub(super) points: Vec<Needed>,
 }
 
 /// A formula that was fitted.

@@ -50,15 +50,21 @@ pub(super) fn forms(law: &Law) -> Item {
     Item::table("Forms of the law, by AICc (less is better)", &head, rows.collect())
 }
 
-/// What each student needed, its seeds side by side.
-pub(super) fn needed(law: &Law) -> Item {
+/// What each student needed for each target, its seeds side by side.
+pub(super) fn needed(law: &Law) -> Vec<Item> {
+    let others = law.other_targets.iter().map(|one| (&one.target, &one.points));
+    let all = std::iter::once((&law.target, &law.points)).chain(others);
+    all.map(|(target, points)| needed_for(&target.0, points)).collect()
+}
+
+fn needed_for(target: &str, points: &[Needed]) -> Item {
     let key = |point: &Needed| {
         let cell = &point.cell;
         let ratios = (ordered(cell.depth_ratio), ordered(cell.width_ratio));
         (cell.panel(), ratios, cell.teacher.clone(), cell.student.clone())
     };
-    let rows = grouped(&law.points, key).into_iter().map(
-        |(((task, trained), _, teacher, student), points)| {
+    let rows =
+        grouped(points, key).into_iter().map(|(((task, trained), _, teacher, student), points)| {
             let ratio =
                 |of: fn(&Needed) -> Option<f64>| cell(points.first().and_then(|point| of(point)));
             let seeds = points.iter().map(|point| needed_cell(point.needed.low, point.needed.high));
@@ -71,12 +77,12 @@ pub(super) fn needed(law: &Law) -> Item {
                 ratio(|point| point.cell.width_ratio),
                 seeds.collect::<Vec<_>>().join("; "),
             ]
-        },
-    );
+        });
     let head =
         ["task", "trained", "teacher", "student", "depth ratio", "width ratio", "needed, by seed"];
-    let caption = "Repetitions needed. (2, 4]: 2 were too few and 4 were enough";
-    Item::table(caption, &head, rows.collect())
+    let caption =
+        format!("Repetitions needed for {target}. (2, 4]: 2 were too few and 4 were enough");
+    Item::table(&caption, &head, rows.collect())
 }
 
 /// What models do that repeat nothing.

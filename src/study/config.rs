@@ -12,7 +12,7 @@ use crate::train::{OptimizerConfig, Schedule, TrainConfig};
 
 /// How many repetitions does a small block need to do what a deep stack does? A grid over tasks or
 /// a text, teachers, students and seeds: the recipe of `factorize law`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LawRecipe {
     /// What it is called; the name of the file when absent. Its results are in `runs/<name>`.
@@ -31,10 +31,27 @@ pub struct LawRecipe {
     pub students: StudentsConfig,
     /// What else is trained, to compare with.
     pub controls: ControlsConfig,
-    /// When a student is as good as its teacher.
-    pub target: Target,
+    /// When a student is as good as its teacher. The law is that of the first; what the others
+    /// take stands beside it.
+    pub targets: Vec<Target>,
     /// How answers are counted.
     pub eval: StudyEvalConfig,
+}
+
+impl Default for LawRecipe {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            seeds: Vec::new(),
+            tasks: Vec::new(),
+            teachers: TeachersConfig::default(),
+            text: None,
+            students: StudentsConfig::default(),
+            controls: ControlsConfig::default(),
+            targets: vec![Target::Accuracy { within: 0.01 }],
+            eval: StudyEvalConfig::default(),
+        }
+    }
 }
 
 /// Deep models trained on a task from nothing: `[teachers]`.
@@ -214,22 +231,31 @@ pub enum Target {
     },
 }
 
-impl Default for Target {
-    fn default() -> Self {
-        Self::Accuracy { within: 0.01 }
+impl Target {
+    /// Refuses what no student can reach, on text or on tasks.
+    fn validate(self, on_text: bool) -> Result<()> {
+        let possible = match self {
+            Self::Accuracy { within: x } | Self::Kl { most: x } => x.is_finite() && x >= 0.0,
+            Self::Agreement { least } => (0.0..=1.0).contains(&least),
+        };
+        if !possible {
+            return Err(Error::input(format!("an {self} can never be reached")).at("targets"));
+        }
+        if on_text && matches!(self, Self::Accuracy { .. }) {
+            return Err(Error::input("on text, answers are neither right nor wrong")
+                .at("targets")
+                .hint("ask for kind = \"kl\" or kind = \"agreement\""));
+        }
+        Ok(())
     }
 }
 
 impl std::fmt::Display for Target {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Accuracy { within } => {
-                write!(f, "accuracy within {:.1} points of the teacher", 100.0 * within)
-            }
-            Self::Agreement { least } => {
-                write!(f, "the teacher's own answer at {:.0} % of places", 100.0 * least)
-            }
-            Self::Kl { most } => write!(f, "at most {most} nats from the teacher"),
+            Self::Accuracy { within } => write!(f, "accuracy within {within} of the teacher's"),
+            Self::Agreement { least } => write!(f, "agreement of {least}"),
+            Self::Kl { most } => write!(f, "KL of {most}"),
         }
     }
 }
@@ -284,15 +310,8 @@ impl LawRecipe {
         if !(self.students.deepest.is_finite() && self.students.deepest > 0.0) {
             return Err(Error::input("students.deepest must be above 0"));
         }
-        let ranges = match self.target {
-            Target::Accuracy { within: x } | Target::Kl { most: x } => x.is_finite() && x >= 0.0,
-            Target::Agreement { least } => (0.0..=1.0).contains(&least),
-        };
-        if !ranges {
-            return Err(
-                Error::input(format!("`{:?}` can never be reached", self.target)).at("target")
-            );
-        }
+        empty("targets", self.targets.is_empty())?;
+        self.targets.iter().try_for_each(|target| target.validate(self.text.is_some()))?;
         self.students.train.train().validate()
     }
 

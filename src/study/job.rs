@@ -305,7 +305,8 @@ impl Job {
             Self::Learner(job) => learner_cost(job, tokens(&job.task, &job.train)),
             Self::Samples(job) => {
                 let learner = &job.learner;
-                let trials = job.examples.len() as f64;
+                // Halved until one is left.
+                let trials = ((job.examples.len() + 1) as f64).log2().ceil();
                 trials * learner_cost(learner, tokens(&learner.task, &learner.train))
             }
             Self::Language(job) => {

@@ -5,20 +5,17 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::config::LawRecipe;
+use super::config::{LawRecipe, Target};
 use super::findings::Findings;
 use super::job::Role;
 use super::machine::machine;
-use super::needed::{Cell, Curve, Needed, curves, needed};
+use super::needed::{Bracket, Cell, Curve, Needed, curves, needed};
 use super::sweep::{Done, Failure, Sweep, write_json};
+use super::task_laws::{TaskLaw, laws};
 use crate::data::tasks::{TaskSplit, baselines};
 use crate::error::{Error, Result};
-use crate::fit::{self, Comparison, Estimate, Form, FormFit, Resampling};
+use crate::fit::{Estimate, Form, FormFit};
 
-/// Of the intervals.
-const RESAMPLING: Resampling = Resampling { resamples: 1000, seed: 0 };
-/// What the law of all tasks together is called.
-const ALL_TASKS: &str = "all tasks";
 /// Examples behind the shortcut baselines.
 const BASELINE_EXAMPLES: u64 = 1024;
 
@@ -60,20 +57,6 @@ pub struct Control {
     pub flops_ratio: f64,
 }
 
-/// The laws of one task and one way of training.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct TaskLaw {
-    /// The task.
-    pub task: String,
-    /// Trained at the N it is measured at, or at drawn ones.
-    pub trained: Role,
-    /// Width of the teacher over that of the students; none: of all widths together.
-    pub width_ratio: Option<f64>,
-    /// Forms side by side, the exponent of the depth ratio and of the width ratio.
-    #[serde(flatten)]
-    pub found: Comparison,
-}
-
 /// The content of `law.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Law {
@@ -107,6 +90,8 @@ pub struct Law {
     pub laws: Vec<TaskLaw>,
     /// What every cell needed.
     pub points: Vec<Needed>,
+    /// The same for every target but the first.
+    pub other_targets: Vec<OtherTarget>,
     /// What every cell and control gave at every number of repetitions.
     pub curves: Vec<Curve>,
     /// What was trained to compare with.
@@ -115,13 +100,31 @@ pub struct Law {
     pub baselines: Vec<Shortcuts>,
 }
 
+/// What another target takes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OtherTarget {
+    /// When a student is as good as its teacher.
+    pub target: String,
+    /// One for each task and way of training.
+    pub laws: Vec<TaskLaw>,
+    /// What every cell needed, in the order of the first target's.
+    pub points: Vec<Needed>,
+}
+
+fn other(target: Target, done: &[Done]) -> Result<OtherTarget> {
+    let points = needed(&curves(done, target));
+    Ok(OtherTarget { target: target.to_string(), laws: laws(&points)?, points })
+}
+
 /// Fits the law of a study to its points that are done.
 ///
 /// # Errors
-/// The recipe cannot be written.
+/// The recipe names no target, or cannot be written.
 pub fn measure(recipe: &LawRecipe, sweep: &Sweep) -> Result<Law> {
     let done: Vec<Done> = sweep.points().iter().filter_map(|point| sweep.done(point)).collect();
-    let curves = curves(&done, recipe.target);
+    let (&target, others) =
+        recipe.targets.split_first().ok_or_else(|| Error::input("targets is empty"))?;
+    let curves = curves(&done, target);
     let text = toml::to_string(recipe)
         .map_err(|error| Error::internal(format!("writing the recipe: {error}")))?;
     let points = needed(&curves);
@@ -137,84 +140,17 @@ pub fn measure(recipe: &LawRecipe, sweep: &Sweep) -> Result<Law> {
         command: sweep.command().to_owned(),
         machine: machine(),
         recipe: text,
-        target: recipe.target.to_string(),
+        target: target.to_string(),
         points_done: done.len(),
         points_total: sweep.points().len(),
         failures: sweep.failures(),
         points,
+        other_targets: others.iter().map(|&one| other(one, &done)).collect::<Result<_>>()?,
         laws,
         controls: curves.iter().filter_map(control).collect(),
         curves,
         baselines: shortcuts(recipe)?,
     })
-}
-
-/// Which points a law is fitted to: those of a task, or of all, and of one width, or of all.
-#[derive(Clone, PartialEq)]
-struct Part<'a> {
-    task: Option<&'a str>,
-    trained: Role,
-    width_ratio: Option<f64>,
-}
-
-/// Teachers of several tasks may differ in depth more than the cores of one do: all tasks come
-/// first. Past the width wall no number of repetitions is enough, and no power of the width: each
-/// width has a law of its own, the teacher's first, before those of all widths.
-fn parts(points: &[Needed]) -> Vec<Part<'_>> {
-    let mut tasks: Vec<Option<&str>> = Vec::new();
-    let mut widths: Vec<f64> = Vec::new();
-    for point in points {
-        let cell = &point.cell;
-        if !tasks.contains(&Some(cell.task.as_str())) {
-            tasks.push(Some(cell.task.as_str()));
-        }
-        if !widths.contains(&cell.width_ratio) {
-            widths.push(cell.width_ratio);
-        }
-    }
-    widths.sort_unstable_by(f64::total_cmp);
-    if tasks.len() > 1 {
-        tasks.insert(0, None);
-    }
-    let mut parts = Vec::new();
-    for (place, task) in tasks.into_iter().enumerate() {
-        for trained in [Role::AtN, Role::RandomN] {
-            let each = widths.iter().copied().map(Some).filter(|_| place == 0 && widths.len() > 1);
-            parts.extend(each.chain([None]).map(|width_ratio| Part { task, trained, width_ratio }));
-        }
-    }
-    parts
-}
-
-fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
-    let same = |a: f64, b: f64| (a - b).abs() < 1e-9;
-    let mut laws = Vec::new();
-    for Part { task, trained, width_ratio } in parts(points) {
-        let is_of = |one: &&Needed| {
-            task.is_none_or(|task| one.cell.task == task)
-                && one.cell.trained == trained
-                && width_ratio.is_none_or(|ratio| same(one.cell.width_ratio, ratio))
-        };
-        let of: Vec<&Needed> = points.iter().filter(is_of).collect();
-        let Some(first) = of.first() else { continue };
-        // Students of one width tell nothing of the other ratio.
-        let widths = of.iter().any(|one| !same(one.cell.width_ratio, first.cell.width_ratio));
-        let row = |one: &&Needed| fit::Needed {
-            ratios: if widths {
-                vec![one.cell.depth_ratio, one.cell.width_ratio]
-            } else {
-                vec![one.cell.depth_ratio]
-            },
-            low: one.needed.low,
-            high: one.needed.high,
-            cluster: format!("{}/{}/{}", one.cell.task, one.cell.teacher, one.cell.seed),
-        };
-        let rows: Vec<fit::Needed> = of.iter().map(row).collect();
-        let found = fit::law::fit(&rows, RESAMPLING)?;
-        let task = task.unwrap_or(ALL_TASKS).to_owned();
-        laws.push(TaskLaw { task, trained, width_ratio, found });
-    }
-    Ok(laws)
 }
 
 fn control(curve: &Curve) -> Option<Control> {
@@ -223,7 +159,7 @@ fn control(curve: &Curve) -> Option<Control> {
         Role::AtN | Role::RandomN => return None,
         Role::Untied => "untied".to_owned(),
         Role::Scratch => "no teacher".to_owned(),
-        Role::Lora => "corrected each repetition".to_owned(),
+        Role::Lora => format!("corrected each repetition, {}", cell.student),
     };
     Some(Control {
         name,
@@ -256,20 +192,29 @@ fn shortcuts(recipe: &LawRecipe) -> Result<Vec<Shortcuts>> {
 }
 
 impl Law {
+    /// Every target, with what each cell needed for it.
+    fn targets(&self) -> impl Iterator<Item = (&str, &[TaskLaw], &[Needed])> {
+        let others = self.other_targets.iter();
+        let others = others.map(|one| (one.target.as_str(), &one.laws[..], &one.points[..]));
+        std::iter::once((self.target.as_str(), &self.laws[..], &self.points[..])).chain(others)
+    }
+
     fn csv(&self) -> String {
         let mut text = String::from(
-            "task,teacher,student,depth_ratio,width_ratio,seed,trained,low,high,cluster\n",
+            "task,teacher,student,depth_ratio,width_ratio,seed,trained,low,high,cluster,target\n",
         );
-        for point in &self.points {
-            let cell = &point.cell;
+        let rows = self.targets().flat_map(|(target, _, points)| {
+            points.iter().map(move |point| (target, &point.cell, point.needed))
+        });
+        for (target, cell, Bracket { low, high }) in rows {
             let Cell { task, teacher, student, depth_ratio, width_ratio, seed, .. } = cell;
-            let high = point.needed.high.map(|high| high.to_string()).unwrap_or_default();
-            let (low, trained) = (point.needed.low, written(&cell.trained));
+            let high = high.map(|high| high.to_string()).unwrap_or_default();
+            let trained = written(&cell.trained);
             // Writing to a text never fails.
             let _ = writeln!(
                 text,
                 "{task},{teacher},{student},{depth_ratio},{width_ratio},{seed},{trained},{low},\
-                 {high},{task}/{teacher}/{seed}"
+                 {high},{task}/{teacher}/{seed},{target}"
             );
         }
         text
@@ -282,66 +227,55 @@ impl Findings for Law {
         crate::run::write_atomically(&folder.join("points.csv"), self.csv().as_bytes())
     }
 
-    /// A row for each cell: what it needed, by seed.
+    /// A row for each cell: what it needed for every target, by seed.
     fn table(&self) -> Vec<Vec<String>> {
-        let head =
-            ["task", "teacher", "student", "trained", "depth ratio", "width ratio", "needed"];
-        let mut rows: Vec<(Vec<String>, Vec<String>)> = Vec::new();
-        for point in &self.points {
-            let Cell { task, teacher, student, depth_ratio, width_ratio, trained, .. } =
-                &point.cell;
-            let cell = vec![
-                task.clone(),
-                teacher.clone(),
-                student.clone(),
-                written(trained),
-                depth_ratio.to_string(),
-                width_ratio.to_string(),
-            ];
-            let needed = match point.needed.high {
-                Some(high) => format!("{high}"),
-                None => format!("> {}", point.needed.low),
-            };
-            match rows.iter_mut().find(|(known, _)| *known == cell) {
-                Some((_, all)) => all.push(needed),
-                None => rows.push((cell, vec![needed])),
+        let head = ["task", "teacher", "student", "trained", "depth ratio", "width ratio"];
+        let head = head.map(str::to_owned).into_iter();
+        let head: Vec<String> =
+            head.chain(self.targets().map(|(target, ..)| target.to_owned())).collect();
+        let mut rows: Vec<Vec<String>> = Vec::new();
+        for (target, (.., points)) in self.targets().enumerate() {
+            for Needed { cell, needed } in points {
+                let key = [
+                    cell.task.clone(),
+                    cell.teacher.clone(),
+                    cell.student.clone(),
+                    written(&cell.trained),
+                    short(cell.depth_ratio),
+                    short(cell.width_ratio),
+                ];
+                let place = rows.iter().position(|row| row[..key.len()] == key);
+                let place = place.unwrap_or_else(|| {
+                    let empty = vec![String::new(); head.len() - key.len()];
+                    rows.push(key.iter().cloned().chain(empty).collect());
+                    rows.len() - 1
+                });
+                let needed = match needed.high {
+                    Some(high) => format!("{high}"),
+                    None => format!("> {}", needed.low),
+                };
+                let all = &mut rows[place][key.len() + target];
+                *all = if all.is_empty() { needed } else { format!("{all}, {needed}") };
             }
         }
-        let head = head.map(str::to_owned).to_vec();
-        let rows = rows.into_iter().map(|(mut cell, needed)| {
-            cell.push(needed.join(", "));
-            cell
-        });
         std::iter::once(head).chain(rows).collect()
     }
 
+    /// Every law of the first target, the first law of the others.
     fn sentences(&self) -> Vec<String> {
-        let mut said = vec![format!(
-            "{} of {} points; target: {}",
-            self.points_done, self.points_total, self.target
-        )];
-        for law in &self.laws {
-            let found = &law.found;
-            let form = found.form.map_or("no form".to_owned(), |form| written(&form));
-            let width = law.width_ratio.map(|ratio| format!(", width / {ratio}"));
-            let mut text = format!(
-                "{}, {}{}: N ~ (depth ratio)^{}",
-                law.task,
-                written(&law.trained),
-                width.unwrap_or_default(),
-                estimate(&found.exponent)
-            );
-            if let Some(width) = &found.second_exponent {
-                text = format!("{text} (width ratio)^{}", estimate(width));
-            }
-            let (censored, rows) = (found.right_censored, found.rows);
-            let text = format!(
-                "{text}; best form: {form}; {censored} of {rows} cells needed more than was tried"
-            );
-            said.extend([Some(text), found.note.clone()].into_iter().flatten());
+        let (done, total) = (self.points_done, self.points_total);
+        let mut said = vec![format!("{done} of {total} points")];
+        for (place, (target, laws, _)) in self.targets().enumerate() {
+            let most = if place == 0 { laws.len() } else { 1 };
+            said.extend(laws.iter().take(most).map(|law| format!("{target}: {}", law.sentence())));
         }
         said
     }
+}
+
+/// A ratio, to two decimals at most.
+fn short(ratio: f64) -> String {
+    ((100.0 * ratio).round() / 100.0).to_string()
 }
 
 /// A number and its interval, or why there is none.

@@ -60,27 +60,38 @@ fn asked(
     measure(model, None, &tests, &[repetitions], task.width(), draws, &work.stopped())
 }
 
-/// Starts anew with more and more examples until enough answers are right.
+/// Starts anew with other numbers of examples until the fewest that are enough lie between two
+/// neighbours: what is enough stays enough with more of them.
 pub(super) fn enough(job: &SamplesJob, work: &Work) -> Result<Enough> {
-    let task = job.learner.task.build()?;
-    let (mut found, train) = (Enough::default(), job.learner.train.train());
-    for &examples in &job.examples {
-        let (objective, _) = start(&job.learner, &task)?;
-        let (seed, rows) = (job.learner.seed, job.learner.train.batch_rows);
-        let batches = TaskBatches::new(&task, TaskSplit::Train, seed, rows)
-            .of_lengths(job.shortest, task.chain_length())?
-            .of_examples(examples);
-        let part = format!("of-{examples}");
-        work.fit(&objective, &batches, &train, seed, Some(&part))?;
-        let model = objective.model();
-        let accuracy = asked(&job.learner, model, &task, task.chain_length(), work)?.accuracy[0];
-        tidy(&work.folder.join(&part))?;
-        found.tried.push((examples, accuracy));
+    let mut tried: Vec<(u64, f64)> = Vec::new();
+    let (mut few, mut many) = (0, job.examples.len());
+    while few < many {
+        let place = usize::midpoint(few, many);
+        let examples = job.examples[place];
+        let accuracy = accuracy_of(job, examples, work)?;
+        tried.push((examples, accuracy));
         if accuracy >= job.accuracy {
-            found.high = Some(examples);
-            break;
+            many = place;
+        } else {
+            few = place + 1;
         }
-        found.low = examples;
     }
-    Ok(found)
+    tried.sort_unstable_by_key(|&(examples, _)| examples);
+    let low = few.checked_sub(1).map_or(0, |place| job.examples[place]);
+    Ok(Enough { low, high: job.examples.get(many).copied(), tried })
+}
+
+/// On others, of what learned from so many.
+fn accuracy_of(job: &SamplesJob, examples: u64, work: &Work) -> Result<f64> {
+    let task = job.learner.task.build()?;
+    let (objective, _) = start(&job.learner, &task)?;
+    let (seed, rows) = (job.learner.seed, job.learner.train.batch_rows);
+    let batches = TaskBatches::new(&task, TaskSplit::Train, seed, rows)
+        .of_lengths(job.shortest, task.chain_length())?
+        .of_examples(examples);
+    let part = format!("of-{examples}");
+    work.fit(&objective, &batches, &job.learner.train.train(), seed, Some(&part))?;
+    let found = asked(&job.learner, objective.model(), &task, task.chain_length(), work)?;
+    tidy(&work.folder.join(&part))?;
+    Ok(found.accuracy[0])
 }

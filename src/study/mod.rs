@@ -20,6 +20,7 @@ pub mod scaling_config;
 mod scoring;
 mod student;
 pub mod sweep;
+mod task_laws;
 mod teacher;
 mod textual;
 mod work;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::config::Target;
 use super::job::{Job, Measured, Outcome, Role};
 use super::sweep::Done;
+use crate::model::Relaxation;
 
 /// Between which numbers of repetitions the least that reaches the target lies.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub struct Cell {
     pub task: String,
     /// The teacher, as layers x width.
     pub teacher: String,
-    /// The student, as core x width.
+    /// The student, as core x width, and the rank of what corrects each repetition.
     pub student: String,
     /// L / K.
     pub depth_ratio: f64,
@@ -85,10 +86,14 @@ impl Target {
 
 /// The cell of a student of a task or a text.
 fn cell(job: &Job) -> Option<Cell> {
+    let mut corrected = String::new();
     let (task, layers, width, core, own, seed, trained) = match job {
         Job::Student(job) => {
             let model = &job.teacher.model;
             let (layers, width, name) = (model.layers, model.width, job.teacher.task.label());
+            if let Relaxation::Lora { rank } = job.relaxation {
+                corrected = format!(" + rank {rank}");
+            }
             (name, layers, width, job.core_layers, job.width, job.seed, job.role)
         }
         Job::Text(job) => {
@@ -100,7 +105,7 @@ fn cell(job: &Job) -> Option<Cell> {
     Some(Cell {
         task,
         teacher: format!("{layers} x {width}"),
-        student: format!("{core} x {own}"),
+        student: format!("{core} x {own}{corrected}"),
         depth_ratio: layers as f64 / core as f64,
         width_ratio: width as f64 / own as f64,
         seed,
@@ -124,14 +129,12 @@ fn curve(cell: Cell, found: &Measured, target: Target) -> Curve {
 /// One curve for each cell of the grid and each control, points of the same cell joined.
 #[must_use]
 pub fn curves(done: &[Done], target: Target) -> Vec<Curve> {
-    let mut joined: BTreeMap<(String, String, String, u64, Role, usize), Curve> = BTreeMap::new();
+    let mut joined: BTreeMap<(String, String, String, u64, Role), Curve> = BTreeMap::new();
     for one in done {
         let Outcome::Measured(found) = &one.outcome else { continue };
         let Some(cell) = cell(&one.job) else { continue };
         let curve = curve(cell.clone(), found, target);
-        // Controls stay apart by their size: corrections of several ranks are several cells.
-        let apart = if cell.trained == Role::AtN { 0 } else { curve.block_parameters };
-        let key = (cell.task, cell.teacher, cell.student, cell.seed, cell.trained, apart);
+        let key = (cell.task, cell.teacher, cell.student, cell.seed, cell.trained);
         match joined.get_mut(&key) {
             None => {
                 joined.insert(key, curve);

@@ -36,7 +36,7 @@ warmup_steps = 1
 untied = true
 scratch = true
 lora_ranks = [2]
-[target]
+[[targets]]
 kind = "kl"
 most = 9.0
 [eval]
