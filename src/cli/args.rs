@@ -126,7 +126,7 @@ pub(super) enum Command {
     /// Fit a law to points of your own
     #[command(
         after_help = "Example:\n  factorize fit law points.csv --json\n\nOne law at a time: of \
-        the points.csv of a study keep the rows of one way of training."
+        the points.csv of a study keep the rows of one target and one way of training."
     )]
     Fit(FitArgs),
     /// Make one page, and figures, of what a study or a run wrote down

@@ -35,6 +35,7 @@ use clap::Parser;
 
 use self::args::{Arguments, Command, Common};
 use self::progress::{Progress, Volume};
+use self::recipe_args::RecipeArgs;
 use crate::error::{Error, Result};
 use crate::run::device;
 use crate::train::Interrupt;

@@ -60,25 +60,36 @@ fn asked(
     measure(model, None, &tests, &[repetitions], task.width(), draws, &work.stopped())
 }
 
-/// Starts anew with other numbers of examples until the fewest that are enough lie between two
-/// neighbours: what is enough stays enough with more of them.
+/// Starts anew with other numbers of examples until it is known which of them is the fewest that
+/// are enough.
 pub(super) fn enough(job: &SamplesJob, work: &Work) -> Result<Enough> {
     let mut tried: Vec<(u64, f64)> = Vec::new();
-    let (mut few, mut many) = (0, job.examples.len());
-    while few < many {
-        let place = usize::midpoint(few, many);
-        let examples = job.examples[place];
+    let (low, high) = fewest(&job.examples, |examples| {
         let accuracy = accuracy_of(job, examples, work)?;
         tried.push((examples, accuracy));
-        if accuracy >= job.accuracy {
+        Ok(accuracy >= job.accuracy)
+    })?;
+    tried.sort_unstable_by_key(|&(examples, _)| examples);
+    Ok(Enough { low, high, tried })
+}
+
+/// The most of the rising `values` that are not enough, 0 if all are, and the fewest that are, found
+/// by halving: what is enough is taken to be enough with more.
+fn fewest(
+    values: &[u64],
+    mut is_enough: impl FnMut(u64) -> Result<bool>,
+) -> Result<(u64, Option<u64>)> {
+    let (mut few, mut many) = (0, values.len());
+    while few < many {
+        let place = usize::midpoint(few, many);
+        if is_enough(values[place])? {
             many = place;
         } else {
             few = place + 1;
         }
     }
-    tried.sort_unstable_by_key(|&(examples, _)| examples);
-    let low = few.checked_sub(1).map_or(0, |place| job.examples[place]);
-    Ok(Enough { low, high: job.examples.get(many).copied(), tried })
+    let low = few.checked_sub(1).map_or(0, |place| values[place]);
+    Ok((low, values.get(many).copied()))
 }
 
 /// On others, of what learned from so many.
@@ -94,4 +105,25 @@ fn accuracy_of(job: &SamplesJob, examples: u64, work: &Work) -> Result<f64> {
     let found = asked(&job.learner, objective.model(), &task, task.chain_length(), work)?;
     tidy(&work.folder.join(&part))?;
     Ok(found.accuracy[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halving_finds_what_trying_all_finds() {
+        let values = [3, 5, 8, 13, 21, 34];
+        for least in [1, 3, 4, 5, 13, 34, 35] {
+            let mut asked = Vec::new();
+            let found = fewest(&values, |value| {
+                asked.push(value);
+                Ok(value >= least)
+            });
+            let low = values.iter().copied().filter(|&value| value < least).max().unwrap_or(0);
+            let high = values.iter().copied().find(|&value| value >= least);
+            assert_eq!(found.unwrap(), (low, high), "{least}");
+            assert!(asked.len() <= 3, "{asked:?}");
+        }
+    }
 }

@@ -39,6 +39,9 @@ lora_ranks = [2]
 [[targets]]
 kind = "kl"
 most = 9.0
+[[targets]]
+kind = "kl"
+most = 0.0
 [eval]
 examples = 32
 bootstrap_samples = 20
@@ -116,6 +119,15 @@ fn a_law_is_measured_once_resumed_and_reported() {
         assert!(point["depth_ratio"] == 2.0 || point["depth_ratio"] == 1.0);
         assert!(point["width_ratio"] == 2.0 || point["width_ratio"] == 1.0);
     }
+    // And one that nothing reaches.
+    let others = law["other_targets"].as_array().unwrap();
+    assert_eq!((others.len(), &others[0]["target"]), (1, &"KL of 0".into()));
+    let points = law["points"].as_array().unwrap().iter();
+    for (point, other) in points.zip(others[0]["points"].as_array().unwrap()) {
+        assert_eq!(other["student"], point["student"]);
+        assert_eq!(other["needed"]["low"], 2.0);
+        assert!(other["needed"]["high"].is_null());
+    }
     assert_eq!(law["points_done"], law["points_total"]);
     assert_eq!(law["controls"].as_array().unwrap().len(), 2 * 3);
     // Where every number tried is enough, no law can be told apart, and it is said why.
@@ -136,8 +148,10 @@ fn a_law_is_measured_once_resumed_and_reported() {
     let changed: Vec<bool> = before.iter().zip(&after).map(|(a, b)| a != b).collect();
     assert_eq!(changed.iter().filter(|&&one| one).count(), 1);
     let csv = std::fs::read_to_string(folder.path().join("x/points.csv")).unwrap();
-    assert_eq!(csv.lines().count(), 17);
-    let fitted = run(&folder, &["fit", "law", "x/points.csv", "--json"]).json();
+    assert_eq!(csv.lines().count(), 1 + 2 * 16);
+    let one: Vec<&str> = csv.lines().filter(|line| !line.contains("KL of 0")).collect();
+    std::fs::write(folder.path().join("one.csv"), one.join("\n")).unwrap();
+    let fitted = run(&folder, &["fit", "law", "one.csv", "--json"]).json();
     assert_eq!(fitted["rows"], 16);
     let page = run(&folder, &["report", "x"]).good().stdout;
     let page = std::fs::read_to_string(folder.path().join(page.trim())).unwrap();
@@ -226,6 +240,9 @@ fn scaling_laws_are_fitted_and_written_down() {
     world
         .run(&["scaling", "scaling.toml", "--set", "samples.examples=[9, 8]"])
         .refused(&["samples.examples must rise"]);
+    world
+        .run(&["law", "law.toml", "--set", "targets=[{ kind = \"agreement\", least = 2.0 }]"])
+        .refused(&["can never be reached", "targets"]);
 }
 
 #[test]
