@@ -99,9 +99,9 @@ pub struct Factorization {
     pub teacher_layers: usize,
     /// Numbers applied at N repetitions.
     pub effective_parameters: Parameters,
-    /// Its layers' parameters over its teacher's.
+    /// Its layers' parameters over those of `teacher_layers` unshared ones of its width.
     pub size_ratio: f64,
-    /// All its parameters over its teacher's.
+    /// The same with embeddings.
     pub size_ratio_with_embeddings: f64,
 }
 

@@ -22,8 +22,7 @@ pub(super) fn compose(folder: &Path) -> Option<Section> {
         items.push(Item::Note("No law is fitted yet.".into()));
     }
     items.extend(law_figures::needed(&law));
-    items.extend([law_tables::law(&law), law_tables::forms(&law)]);
-    items.extend(law_tables::needed(&law));
+    items.extend([law_tables::law(&law), law_tables::forms(&law), law_tables::needed(&law)]);
     items.push(Item::Heading("Quality by repetitions".into()));
     if law.curves.is_empty() {
         items.push(Item::Note("No student was measured by repetitions yet.".into()));

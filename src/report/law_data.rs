@@ -114,6 +114,11 @@ impl Cell {
         (self.task.clone(), self.trained.clone())
     }
 
+    /// Whether it is no control, of which another figure tells.
+    pub(super) fn is_of_the_grid(&self) -> bool {
+        !["untied", "scratch", "lora"].contains(&self.trained.0.as_str())
+    }
+
     /// The panel in words.
     pub(super) fn panel_name(&self) -> String {
         let trained = match self.trained.0.as_str() {

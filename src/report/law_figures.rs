@@ -135,7 +135,8 @@ pub(super) fn quality(law: &Law) -> Vec<Item> {
     let caption = "Each line is the mean over the seeds of one student; whiskers span from the \
         lowest to the highest seed.";
     let mut items = Vec::new();
-    for (at, (_, curves)) in grouped(&law.curves, |curve| curve.cell.panel()).iter().enumerate() {
+    let of_the_grid = law.curves.iter().filter(|curve| curve.cell.is_of_the_grid());
+    for (at, (_, curves)) in grouped(of_the_grid, |curve| curve.cell.panel()).iter().enumerate() {
         let accuracy = quality_figure(at + 1, curves, "Accuracy", |curve| &curve.accuracy);
         let references = levels(law, curves);
         items.push(Item::figure(Figure { references, ..accuracy }, caption));

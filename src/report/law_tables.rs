@@ -50,39 +50,45 @@ pub(super) fn forms(law: &Law) -> Item {
     Item::table("Forms of the law, by AICc (less is better)", &head, rows.collect())
 }
 
-/// What each student needed for each target, its seeds side by side.
-pub(super) fn needed(law: &Law) -> Vec<Item> {
-    let others = law.other_targets.iter().map(|one| (&one.target, &one.points));
-    let all = std::iter::once((&law.target, &law.points)).chain(others);
-    all.map(|(target, points)| needed_for(&target.0, points)).collect()
-}
-
-fn needed_for(target: &str, points: &[Needed]) -> Item {
+/// What each student needed for every target, its seeds side by side.
+pub(super) fn needed(law: &Law) -> Item {
     let key = |point: &Needed| {
         let cell = &point.cell;
         let ratios = (ordered(cell.depth_ratio), ordered(cell.width_ratio));
         (cell.panel(), ratios, cell.teacher.clone(), cell.student.clone())
     };
-    let rows =
-        grouped(points, key).into_iter().map(|(((task, trained), _, teacher, student), points)| {
-            let ratio =
-                |of: fn(&Needed) -> Option<f64>| cell(points.first().and_then(|point| of(point)));
-            let seeds = points.iter().map(|point| needed_cell(point.needed.low, point.needed.high));
-            vec![
-                task.0,
-                trained.0,
-                teacher.0,
-                student.0,
-                ratio(|point| point.cell.depth_ratio),
-                ratio(|point| point.cell.width_ratio),
-                seeds.collect::<Vec<_>>().join("; "),
-            ]
-        });
-    let head =
-        ["task", "trained", "teacher", "student", "depth ratio", "width ratio", "needed, by seed"];
-    let caption =
-        format!("Repetitions needed for {target}. (2, 4]: 2 were too few and 4 were enough");
-    Item::table(&caption, &head, rows.collect())
+    let others: Vec<_> =
+        law.other_targets.iter().map(|other| grouped(&other.points, key)).collect();
+    let seeds = |points: &[&Needed]| {
+        let each = points.iter().map(|point| needed_cell(point.needed.low, point.needed.high));
+        each.collect::<Vec<_>>().join("; ")
+    };
+    let rows = grouped(&law.points, key).into_iter().map(|(key, points)| {
+        let ((task, trained), _, teacher, student) = &key;
+        let ratio =
+            |of: fn(&Needed) -> Option<f64>| cell(points.first().and_then(|point| of(point)));
+        let mut row = vec![
+            task.0.clone(),
+            trained.0.clone(),
+            teacher.0.clone(),
+            student.0.clone(),
+            ratio(|point| point.cell.depth_ratio),
+            ratio(|point| point.cell.width_ratio),
+            seeds(&points),
+        ];
+        row.extend(others.iter().map(|other| {
+            let same = other.iter().find(|(other, _)| *other == key);
+            same.map(|(_, points)| seeds(points)).unwrap_or_default()
+        }));
+        row
+    });
+    let targets = law.other_targets.iter().map(|other| other.target.0.as_str());
+    let head = ["task", "trained", "teacher", "student", "depth ratio", "width ratio"];
+    let head: Vec<&str> =
+        head.into_iter().chain(std::iter::once(law.target.0.as_str())).chain(targets).collect();
+    let caption = "Repetitions needed for each target, by seed. (2, 4]: 2 were too few and 4 were \
+        enough";
+    Item::table(caption, &head, rows.collect())
 }
 
 /// What models do that repeat nothing.

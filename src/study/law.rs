@@ -227,38 +227,34 @@ impl Findings for Law {
         crate::run::write_atomically(&folder.join("points.csv"), self.csv().as_bytes())
     }
 
-    /// A row for each cell: what it needed for every target, by seed.
+    /// A row for each cell: what it needed for the first target, by seed.
     fn table(&self) -> Vec<Vec<String>> {
-        let head = ["task", "teacher", "student", "trained", "depth ratio", "width ratio"];
-        let head = head.map(str::to_owned).into_iter();
-        let head: Vec<String> =
-            head.chain(self.targets().map(|(target, ..)| target.to_owned())).collect();
-        let mut rows: Vec<Vec<String>> = Vec::new();
-        for (target, (.., points)) in self.targets().enumerate() {
-            for Needed { cell, needed } in points {
-                let key = [
-                    cell.task.clone(),
-                    cell.teacher.clone(),
-                    cell.student.clone(),
-                    written(&cell.trained),
-                    short(cell.depth_ratio),
-                    short(cell.width_ratio),
-                ];
-                let place = rows.iter().position(|row| row[..key.len()] == key);
-                let place = place.unwrap_or_else(|| {
-                    let empty = vec![String::new(); head.len() - key.len()];
-                    rows.push(key.iter().cloned().chain(empty).collect());
-                    rows.len() - 1
-                });
-                let needed = match needed.high {
-                    Some(high) => format!("{high}"),
-                    None => format!("> {}", needed.low),
-                };
-                let all = &mut rows[place][key.len() + target];
-                *all = if all.is_empty() { needed } else { format!("{all}, {needed}") };
+        let head =
+            ["task", "teacher", "student", "trained", "depth ratio", "width ratio", "needed"];
+        let mut rows: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+        for Needed { cell, needed } in &self.points {
+            let key = vec![
+                cell.task.clone(),
+                cell.teacher.clone(),
+                cell.student.clone(),
+                written(&cell.trained),
+                short(cell.depth_ratio),
+                short(cell.width_ratio),
+            ];
+            let needed = match needed.high {
+                Some(high) => format!("{high}"),
+                None => format!("> {}", needed.low),
+            };
+            match rows.iter_mut().find(|(known, _)| *known == key) {
+                Some((_, all)) => all.push(needed),
+                None => rows.push((key, vec![needed])),
             }
         }
-        std::iter::once(head).chain(rows).collect()
+        let rows = rows.into_iter().map(|(mut row, needed)| {
+            row.push(needed.join(", "));
+            row
+        });
+        std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect()
     }
 
     /// Every law of the first target, the first law of the others.
