@@ -40,7 +40,7 @@ impl TaskLaw {
             text = format!("{text} (width ratio)^{}", estimate(width));
         }
         let (censored, rows) = (found.right_censored, found.rows);
-        let note = found.note.iter().map(|note| format!("; {note}")).collect::<String>();
+        let note = found.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
         format!(
             "{text}; best form: {form}; {censored} of {rows} cells needed more than was tried{note}"
         )
