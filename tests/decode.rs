@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use factorexe::decode::{CacheSharing, Decoder, Depth, Read};
 use factorexe::halting::{Gate, HaltingPolicy, PolicyName};
 use factorexe::model::{
-    CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, Transformer,
+    Between, CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, Transformer,
 };
 use factorexe::nn::stored::StoredAs;
 use factorexe::nn::{Tape, Value};
@@ -17,6 +17,13 @@ const TOLERANCE: f32 = 2e-5;
 fn student() -> LoopedTransformer {
     let config = LoopedConfig { repetitions: 3, ..tiny_looped(Relaxation::Lora { rank: 2 }) };
     LoopedTransformer::new(&config, &random_params(&config.tensors()).tensors()).unwrap()
+}
+
+/// The same, and one whose state is normed between repetitions.
+fn students() -> [LoopedTransformer; 2] {
+    let config = LoopedConfig { between: Between::Norm, ..student().config().clone() };
+    let tensors = random_params(&config.tensors()).tensors();
+    [student(), LoopedTransformer::new(&config, &tensors).unwrap()]
 }
 
 fn text(seed: u32, length: usize) -> Vec<u32> {
@@ -42,14 +49,15 @@ fn reference(model: &dyn CausalLm, ids: &[u32], repetitions: usize) -> Vec<f32> 
 
 #[test]
 fn at_a_fixed_depth_it_says_what_the_trained_model_says() {
-    let student = student();
-    let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
     let ids = text(1, 23);
-    for repetitions in [1, 2, 3, 7] {
-        let mut cache = decoder.new_cache(1, CacheSharing::Last);
-        let read = decoder.read(&[(0, &ids)], &mut cache, Depth::fixed(repetitions)).unwrap();
-        assert_near(&read.normed, &reference(&student, &ids, repetitions));
-        assert!(read.repetitions.iter().all(|&r| r == repetitions));
+    for student in students() {
+        let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
+        for repetitions in [1, 2, 3, 7] {
+            let mut cache = decoder.new_cache(1, CacheSharing::Last);
+            let read = decoder.read(&[(0, &ids)], &mut cache, Depth::fixed(repetitions)).unwrap();
+            assert_near(&read.normed, &reference(&student, &ids, repetitions));
+            assert!(read.repetitions.iter().all(|&r| r == repetitions));
+        }
     }
     let config = tiny_config(4);
     let deep = Transformer::new(&config, &random_params(&config.tensors()).tensors()).unwrap();
@@ -124,9 +132,14 @@ const SHARING: [CacheSharing; 5] = [
 
 #[test]
 fn token_by_token_is_what_all_at_once_is_at_every_policy_and_sharing() {
-    let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
+    for student in students() {
+        token_by_token(&Decoder::new(&student, StoredAs::F32).unwrap());
+    }
+}
+
+fn token_by_token(decoder: &Decoder) {
     let ids = text(2, 19);
-    for policy in &policies(&decoder) {
+    for policy in &policies(decoder) {
         for sharing in SHARING {
             let mut cache = decoder.new_cache(1, sharing);
             let all = decoder.read(&[(0, &ids)], &mut cache, depth(policy)).unwrap();
@@ -153,8 +166,11 @@ fn token_by_token_is_what_all_at_once_is_at_every_policy_and_sharing() {
 
 #[test]
 fn who_catches_up_is_read_as_if_it_had_gone_on() {
-    let student = student();
-    let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
+    students().iter().for_each(catch_up);
+}
+
+fn catch_up(student: &LoopedTransformer) {
+    let decoder = Decoder::new(student, StoredAs::F32).unwrap();
     let ids = text(2, 19);
     for policy in policies(&decoder).iter().filter(|policy| policy.0 != PolicyName::Act) {
         let mut cache = decoder.new_cache(1, CacheSharing::CatchUp);
@@ -162,7 +178,7 @@ fn who_catches_up_is_read_as_if_it_had_gone_on() {
         // The core of a token is what it would be if every token went that deep; what differs in
         // the coda are the states that others stopped with. The first token sees none of them.
         let stopped = read.repetitions[0];
-        assert_near(&read.normed[..16], &reference(&student, &ids[..1], stopped));
+        assert_near(&read.normed[..16], &reference(student, &ids[..1], stopped));
     }
     let plain = LoopedConfig { coda_layers: 0, ..student.config().clone() };
     let params = random_params(&plain.tensors()).tensors();

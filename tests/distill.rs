@@ -33,7 +33,7 @@ pub(crate) fn batch(seed: u32) -> Batch {
     }
 }
 
-fn calibration() -> Vec<Tensor> {
+pub(crate) fn calibration() -> Vec<Tensor> {
     (0..4).map(|seed| batch(seed + 50).input_tensor(&Device::Cpu).unwrap()).collect()
 }
 
@@ -305,6 +305,7 @@ fn the_cheapest_pairing_that_never_goes_back_is_found() {
         coda_layers: 1,
         relaxation: Relaxation::None,
         injection: Injection::None,
+        between: Between::None,
     };
     // Columns are the states after 0 to 4 layers of the middle. The cheapest free choice of the
     // second row lies before the first row's: going back is not allowed, the last is pinned.

@@ -10,7 +10,7 @@ use factorexe::hub::{
     Card, Checkpoint, Source, StoredType, export_stack, export_student, export_unrolled,
 };
 use factorexe::model::{
-    CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, Transformer,
+    Between, CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, Transformer,
 };
 use factorexe::nn::Tape;
 use factorexe::observe::Quiet;
@@ -41,6 +41,7 @@ fn student(family: &str, relaxation: Relaxation) -> (LoopedConfig, Tensors) {
         coda_layers: 1,
         relaxation,
         injection: Injection::None,
+        between: Between::None,
         base,
     };
     let tensors = random_params(&config.tensors()).tensors();

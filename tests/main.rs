@@ -5,6 +5,7 @@
 #![allow(missing_docs, unreachable_pub)]
 
 mod architecture;
+mod between;
 mod cli;
 mod data;
 mod decode;

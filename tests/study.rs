@@ -75,6 +75,7 @@ fn learner(supervision: Supervision) -> LanguageModeling<LoopedTransformer> {
         coda_layers: 0,
         relaxation: Relaxation::None,
         injection: Injection::None,
+        between: Between::None,
     };
     let start = initial_looped_tensors(&config, 5).unwrap();
     LanguageModeling::looped(&config, &start).unwrap().supervised(supervision, 3)
@@ -142,6 +143,7 @@ fn what_every_repetition_has_of_its_own_starts_as_no_difference() {
         coda_layers: 0,
         relaxation,
         injection: Injection::None,
+        between: Between::None,
     };
     let batch = TaskBatches::new(&built, TaskSplit::Train, 3, 4).batch(0).unwrap();
     let loss = |relaxation| {
@@ -206,6 +208,12 @@ fn the_grid_has_every_cell_once_and_none_that_is_too_deep() {
     assert_eq!(sweep.duplicates(), 0);
     assert_eq!(sweep.points().len(), 2 * (1 + 8));
     assert!(matches!(sweep.points()[0].job, Job::Teacher(_)));
+    // What a point is called says nothing of a norm that is not there.
+    let called = |job: &Job| serde_json::to_string(job).unwrap();
+    assert!(law_jobs(&recipe, None).iter().all(|job| !called(job).contains("between")));
+    recipe.students.between = Between::Norm;
+    let normed = |job: &Job| matches!(job, Job::Student(job) if job.between == Between::Norm);
+    assert!(law_jobs(&recipe, None).iter().all(normed));
     recipe.seeds.clear();
     assert!(recipe.validate().unwrap_err().to_string().contains("seeds"));
     assert_eq!(law_jobs(&recipe, Some(TextTeacher { layers: 3, width: 8 })), []);

@@ -5,7 +5,9 @@ pub mod checkpoints;
 pub mod stand_in;
 
 use candle_core::{Device, Tensor};
-use factorexe::model::{Injection, LoopedConfig, Relaxation, RopeScaling, TransformerConfig};
+use factorexe::model::{
+    Between, Injection, LoopedConfig, Relaxation, RopeScaling, TransformerConfig,
+};
 use factorexe::nn::Params;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -65,6 +67,7 @@ pub fn tiny_looped(relaxation: Relaxation) -> LoopedConfig {
         coda_layers: 1,
         relaxation,
         injection: Injection::None,
+        between: Between::None,
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::eval::cost::flops_per_token;
-use crate::model::{Injection, LoopedConfig, Relaxation, RopeScaling, TransformerConfig};
+use crate::model::{Between, Injection, LoopedConfig, Relaxation, RopeScaling, TransformerConfig};
 use crate::nn::recompute::KEPT;
 
 /// The largest tensor a step may ask for (numbers): 32 GiB.
@@ -97,6 +97,7 @@ impl StepShape {
             coda_layers: 0,
             relaxation: Relaxation::None,
             injection: Injection::None,
+            between: Between::None,
         };
         config.validate()?;
         Ok(config)

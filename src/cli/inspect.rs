@@ -49,6 +49,7 @@ fn rows(model: &Description, origin: &str) -> Vec<Vec<String>> {
             ("from", format!("{} layers", student.teacher_layers)),
             ("relaxation", relaxation),
             ("injection", student.injection.name().to_owned()),
+            ("between repetitions", student.between.name().to_owned()),
             ("of unshared blocks", format!("{:.3}", student.size_ratio)),
             ("with embeddings", format!("{:.3}", student.size_ratio_with_embeddings)),
         ]);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::exits::ExitsConfig;
 use super::weighting::Weighting;
 use crate::error::{Error, Result};
-use crate::model::{Alignment, Injection, Relaxation};
+use crate::model::{Alignment, Between, Injection, Relaxation};
 use crate::nn::state_error::StateScale;
 
 /// A number of layers, or the word `auto`.
@@ -77,6 +77,8 @@ pub struct StudentConfig {
     pub relaxation: Relaxation,
     /// What of the prelude's output every repetition hears.
     pub injection: Injection,
+    /// What is done to the state between two repetitions.
+    pub between: Between,
     /// What the core starts as.
     pub init: Init,
     /// What the low-rank parts start as.
@@ -97,6 +99,7 @@ impl Default for StudentConfig {
             coda_layers: Layers::Found(Auto::Auto),
             relaxation: Relaxation::None,
             injection: Injection::None,
+            between: Between::None,
             init: Init::default(),
             lora_init: LoraInit::default(),
             calibration_tokens: 4096,

@@ -9,6 +9,7 @@ use rand_distr::{Distribution, Normal};
 use rayon::prelude::*;
 
 use super::algebra::{self, Thin, times, times_inverse};
+use super::between::typical_size;
 use super::config::{Init, LoraInit, StudentConfig};
 use super::products::Products;
 use crate::error::{Error, Result, Stopped, go_on};
@@ -31,7 +32,8 @@ struct Source<'a> {
 }
 
 /// The tensors of [`LoopedConfig::tensors`] for a student of `teacher`, whose own are `tensors`;
-/// least squares and its low-rank parts look at the `calibration` tokens, each (B, T).
+/// least squares, its low-rank parts and a norm between repetitions look at the `calibration`
+/// tokens, each (B, T).
 ///
 /// # Errors
 /// The factorization does not fit the teacher, a decomposition fails, or the user stopped it.
@@ -84,6 +86,10 @@ pub fn student_tensors(
     observer.end();
     made.extend(cores?.into_iter().flatten());
     made.extend(config.injection.start(config.base.width)?);
+    if !config.between.is_none() {
+        let size = typical_size(teacher, config.middle(), calibration, stopped)?;
+        made.extend(config.between.start(config.base.width, size)?);
+    }
     Ok(made)
 }
 

@@ -1,6 +1,7 @@
 //! How does a student learn from its teacher?
 
 mod algebra;
+mod between;
 pub mod cache;
 pub mod config;
 mod depth;

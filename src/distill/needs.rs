@@ -49,7 +49,7 @@ fn ends(depth: &Depth) -> impl Iterator<Item = usize> + use<> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Injection, Relaxation, RopeScaling, TransformerConfig};
+    use crate::model::{Between, Injection, Relaxation, RopeScaling, TransformerConfig};
 
     #[test]
     fn a_fixed_depth_needs_its_own_states_and_any_other_the_whole_middle() {
@@ -97,6 +97,7 @@ mod tests {
             coda_layers: 1,
             relaxation: Relaxation::None,
             injection: Injection::None,
+            between: Between::None,
         }
     }
 }

@@ -104,6 +104,7 @@ pub fn find(
         coda_layers,
         relaxation: student.relaxation,
         injection: student.injection,
+        between: student.between,
     };
     config.validate()?;
     Ok(config)

@@ -53,7 +53,7 @@ fn student<'a>(
     keys["architectures"] = json!([ARCHITECTURE]);
     keys["num_hidden_layers"] = json!(config.applications(config.repetitions));
     keys[KEY] = json!(config);
-    let usage = if config.injection.is_none() {
+    let usage = if config.is_chain() {
         "Run it with FactorExe, at any number of repetitions, or unroll it for other programs:\n\n\
          ```sh\nfactorize generate --model . --prompt \"...\"\n\
          factorize export . --unrolled --out plain\n```"
@@ -100,7 +100,8 @@ pub fn export_stack(
 /// absent), as stock loaders of its teacher's family read it: no custom code, the same logits.
 ///
 /// # Errors
-/// As [`export_stack`]; or the student has an injection, which no stack computes.
+/// As [`export_stack`]; or the student has an injection or a norm between its repetitions, which no
+/// stack computes.
 pub fn export_unrolled(
     folder: &Path,
     config: &LoopedConfig,
@@ -260,7 +261,7 @@ mod tests {
 
     use super::*;
     use crate::hub::Source;
-    use crate::model::{CausalLm, Injection, LoopedTransformer, Relaxation};
+    use crate::model::{Between, CausalLm, Injection, LoopedTransformer, Relaxation};
     use crate::nn::Tape;
     use crate::observe::Quiet;
 
@@ -283,6 +284,7 @@ mod tests {
             coda_layers: 0,
             relaxation: Relaxation::None,
             injection: Injection::None,
+            between: Between::None,
             base: teacher.config,
         };
         let numbers = |(name, shape): (String, Vec<usize>)| {

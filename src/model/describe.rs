@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::between::Between;
 use super::config::TransformerConfig;
 use super::injection::Injection;
 use super::looped::{LoopedConfig, Relaxation};
@@ -95,6 +96,9 @@ pub struct Factorization {
     /// What of the prelude's output every repetition hears.
     #[serde(default)]
     pub injection: Injection,
+    /// What is done to the state between two repetitions.
+    #[serde(default)]
+    pub between: Between,
     /// L of the stack it was made from.
     pub teacher_layers: usize,
     /// Numbers applied at N repetitions.
@@ -134,6 +138,7 @@ impl Factorization {
             repetitions: config.repetitions,
             relaxation: config.relaxation,
             injection: config.injection,
+            between: config.between,
             teacher_layers: config.base.layers,
             effective_parameters: Parameters::effective(config, config.repetitions),
             size_ratio: own.blocks as f64 / teacher.blocks as f64,

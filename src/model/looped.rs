@@ -4,6 +4,7 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::between::{Between, Norm};
 use super::causal_lm::{Anatomy, CausalLm, Frame, KvCache, blocks};
 use super::config::TransformerConfig;
 use super::injection::{Injection, Injector};
@@ -46,6 +47,9 @@ pub struct LoopedConfig {
     /// What of the prelude's output every repetition hears.
     #[serde(default, skip_serializing_if = "Injection::is_none")]
     pub injection: Injection,
+    /// What is done to the state between two repetitions.
+    #[serde(default, skip_serializing_if = "Between::is_none")]
+    pub between: Between,
 }
 
 impl LoopedConfig {
@@ -85,6 +89,12 @@ impl LoopedConfig {
         self.prelude_layers..self.base.layers - self.coda_layers
     }
 
+    /// Whether every application of a layer hears the one before it and nothing else.
+    #[must_use]
+    pub fn is_chain(&self) -> bool {
+        self.injection.is_none() && self.between.is_none()
+    }
+
     /// Applications of a layer at `repetitions`.
     #[must_use]
     pub fn applications(&self, repetitions: usize) -> usize {
@@ -115,6 +125,7 @@ impl LoopedConfig {
             }
         }
         tensors.extend(self.injection.tensors(self.base.width));
+        tensors.extend(self.between.tensors(self.base.width));
         tensors
     }
 
@@ -155,6 +166,7 @@ pub struct LoopedTransformer {
     prelude: Vec<Block>,
     core: Vec<Vec<Block>>,
     coda: Vec<Block>,
+    norm: Norm,
     injector: Injector,
 }
 
@@ -179,6 +191,7 @@ impl LoopedTransformer {
                 .map(|repetition| blocks(base, weights, core(), Some(repetition)))
                 .collect::<Result<_>>()?,
             coda: blocks(base, weights, coda, None)?,
+            norm: Norm::new(config.between, base, weights)?,
             injector: Injector::new(config.injection, base, weights)?,
             config: config.clone(),
         })
@@ -202,8 +215,8 @@ impl LoopedTransformer {
     }
 
     /// What `repetition`, counted from 0, starts from: the state after the one before it, (B, T, D),
-    /// and what its injection takes of the prelude's last state, (B, T, D). The first repetition
-    /// starts from the prelude's own.
+    /// normed if it is, and what its injection takes of the prelude's last state, (B, T, D). The
+    /// first repetition starts from the prelude's own, as it is.
     ///
     /// # Errors
     /// The shapes differ.
@@ -217,7 +230,7 @@ impl LoopedTransformer {
         if repetition == 0 {
             return Ok(state.clone());
         }
-        self.injector.inject(tape, state, prelude_state)
+        self.injector.inject(tape, &self.norm.apply(tape, state)?, prelude_state)
     }
 
     /// The states after each layer of the core at `repetition`, counted from 0, from what
@@ -243,9 +256,9 @@ impl LoopedTransformer {
         chain(tape, &self.coda, state, table)
     }
 
-    /// Whether a repetition hears the prelude.
+    /// Whether a repetition starts from anything but the state after the one before it.
     pub(crate) fn injects(&self) -> bool {
-        !self.config.injection.is_none()
+        !self.config.is_chain()
     }
 
     /// The layers of the core with the relaxation of `repetition`.

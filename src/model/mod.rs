@@ -1,6 +1,7 @@
 //! What is factored into what?
 
 pub mod alignment;
+pub mod between;
 pub mod causal_lm;
 pub mod config;
 pub mod describe;
@@ -10,6 +11,7 @@ pub mod transformer;
 pub mod unroll;
 
 pub use alignment::{Alignment, Depth};
+pub use between::Between;
 pub use causal_lm::{Anatomy, CausalLm, Frame, KvCache};
 pub use config::{RopeScaling, TransformerConfig};
 pub use describe::{Description, Factorization, Parameters};

@@ -65,7 +65,8 @@ impl LoopedConfig {
 /// their matrices, W + B A, and the vectors of each repetition in their places.
 ///
 /// # Errors
-/// A tensor is missing or has another shape, or the student has an injection.
+/// A tensor is missing or has another shape, or the student has an injection or a norm between its
+/// repetitions.
 pub fn unroll(
     config: &LoopedConfig,
     tensors: &BTreeMap<String, Tensor>,
@@ -78,6 +79,15 @@ pub fn unroll(
             config.injection.name()
         ))
         .hint("export it without --unrolled, or distil one with student.injection = \"none\""));
+    }
+    if !config.between.is_none() {
+        return Err(Error::input(format!(
+            "this student cannot be unrolled: its state is normed between repetitions \
+             (between = \"{}\"), and layers of a plain stack add to a state that nothing else \
+             changes",
+            config.between.name()
+        ))
+        .hint("export it without --unrolled, or distil one with student.between = \"none\""));
     }
     let find = |name: &str| {
         let found = tensors.get(name).cloned();

@@ -7,7 +7,7 @@ use crate::data::tasks::TaskConfig;
 use crate::distill::{DepthLaw, Init};
 use crate::error::{Error, Result};
 use crate::lm::{ModelConfig, Supervision};
-use crate::model::{Injection, Relaxation};
+use crate::model::{Between, Injection, Relaxation};
 use crate::train::{OptimizerConfig, Schedule, TrainConfig};
 
 /// How many repetitions does a small block need to do what a deep stack does? A grid over tasks or
@@ -159,6 +159,8 @@ pub struct StudentsConfig {
     pub relaxation: Relaxation,
     /// What of the first state every repetition hears.
     pub injection: Injection,
+    /// What is done to the state between two repetitions.
+    pub between: Between,
     /// How long and how fast they learn.
     pub train: StepsConfig,
 }
@@ -178,6 +180,7 @@ impl Default for StudentsConfig {
             init: Init::EveryNth,
             relaxation: Relaxation::None,
             injection: Injection::None,
+            between: Between::None,
             train: StepsConfig::default(),
         }
     }

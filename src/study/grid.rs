@@ -106,6 +106,7 @@ fn student(
         read_at: vec![repetitions],
         relaxation: students.relaxation,
         injection: students.injection,
+        between: students.between,
         start: students.start,
         init: students.init,
         hidden_weight: students.hidden_weight,

@@ -7,7 +7,7 @@ use crate::data::tasks::TaskConfig;
 use crate::distill::{DepthLaw, Init};
 use crate::error::{Error, Result};
 use crate::lm::{ModelConfig, Supervision};
-use crate::model::{Injection, Relaxation};
+use crate::model::{Between, Injection, Relaxation};
 
 /// A piece of work that needs nothing but itself, and the points it names, to be done. What it is
 /// called is a hash of what it says.
@@ -82,6 +82,10 @@ pub struct StudentJob {
     pub relaxation: Relaxation,
     /// What every repetition hears of the first state.
     pub injection: Injection,
+    /// What is done to the state between two repetitions; what it is called does not change when
+    /// that is nothing.
+    #[serde(default, skip_serializing_if = "Between::is_none")]
+    pub between: Between,
     /// Where the whole student starts.
     pub start: Start,
     /// What the core starts as, when it starts from its teacher.

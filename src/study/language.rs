@@ -9,7 +9,7 @@ use crate::data::{Corpus, DataConfig, Split, SplitConfig, Tokenizer};
 use crate::error::Result;
 use crate::eval::EvalConfig;
 use crate::lm::{LanguageModeling, initial_looped_tensors};
-use crate::model::{Injection, LoopedConfig, Relaxation};
+use crate::model::{Between, Injection, LoopedConfig, Relaxation};
 use crate::run::evaluate;
 
 pub(super) fn learn(job: &LanguageJob, work: &Work) -> Result<Surprise> {
@@ -33,6 +33,7 @@ pub(super) fn learn(job: &LanguageJob, work: &Work) -> Result<Surprise> {
         coda_layers: job.outer_layers,
         relaxation: Relaxation::None,
         injection: Injection::None,
+        between: Between::None,
     };
     let start = initial_looped_tensors(&config, job.seed)?;
     let objective = LanguageModeling::looped(&config, &start)?;

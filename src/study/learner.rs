@@ -7,7 +7,7 @@ use crate::data::SpecialTokens;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::error::Result;
 use crate::lm::{LanguageModeling, initial_looped_tensors};
-use crate::model::{LoopedConfig, LoopedTransformer, Parameters, Relaxation};
+use crate::model::{Between, LoopedConfig, LoopedTransformer, Parameters, Relaxation};
 
 pub(super) fn learn(job: &LearnerJob, work: &Work) -> Result<Measured> {
     let task = job.task.build()?;
@@ -39,6 +39,7 @@ fn start(
         coda_layers: 0,
         relaxation: Relaxation::None,
         injection: job.injection,
+        between: Between::None,
         base,
     };
     let objective = LanguageModeling::looped(&config, &initial_looped_tensors(&config, job.seed)?)?;

@@ -105,6 +105,7 @@ fn student_config(job: &StudentJob, teacher_width: usize) -> StudentConfig {
         coda_layers: Layers::Count(0),
         relaxation: job.relaxation,
         injection: job.injection,
+        between: job.between,
         init: job.init,
         frozen: Vec::new(),
         ..StudentConfig::default()

@@ -1,0 +1,259 @@
+//! Does the next repetition hear a normed state, wherever a student is run, and is that learned?
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use factorexe::distill::*;
+use factorexe::hub::{Card, Source, StoredType, export_student, export_unrolled};
+use factorexe::model::*;
+use factorexe::nn::{Params, Tape, Value};
+use factorexe::observe::Quiet;
+use factorexe::train::{Loss, Moment, Objective};
+
+use crate::depth::{assert_differences, batch, config, exits, moment};
+use crate::distill::{F32_STACK, calibration, start, student_config, teacher, trainable};
+use crate::support::{difference, random, random_params, tiny_looped};
+
+/// Rounding of sums of f32 in two orders.
+const F32_SUMS: f32 = 2e-5;
+const NAME: &str = "between.norm.weight";
+
+fn looped(between: Between, injection: Injection) -> LoopedConfig {
+    LoopedConfig { between, injection, ..tiny_looped(Relaxation::Lora { rank: 2 }) }
+}
+
+fn ids() -> Tensor {
+    batch().input_tensor(&Device::Cpu).unwrap()
+}
+
+fn numbers(x: &Tensor) -> Vec<f32> {
+    x.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn what_is_heard_is_the_normed_state_and_then_the_prelude() {
+    let row = |values: &[f32]| {
+        Value::constant(Tensor::from_slice(values, (1, 1, values.len()), &Device::Cpu).unwrap())
+    };
+    let state: Vec<f32> = (1..=16).map(|x| x as f32).collect();
+    for injection in [Injection::None, Injection::Additive] {
+        let config = looped(Between::Norm, injection);
+        let mut all = random_params(&config.tensors()).tensors();
+        let b = Tensor::full(0.25_f32, 16, &Device::Cpu).unwrap();
+        all.insert("inject.b".into(), b);
+        all.insert(NAME.into(), (Tensor::ones_like(&all["inject.b"]).unwrap() * 3.0).unwrap());
+        let model = LoopedTransformer::new(&config, &all).unwrap();
+        let heard = |repetition: usize| {
+            let first = row(&[1.0; 16]);
+            let heard = model.inject(&Tape::off(), &row(&state), &first, repetition).unwrap();
+            numbers(heard.tensor())
+        };
+        assert_eq!(heard(0), state);
+        // The mean square of 1 to 16 is 17 * 33 / 6; eps is 1e-5 beside it.
+        let size = (17.0 * 33.0 / 6.0_f32).sqrt();
+        let added = if injection == Injection::None { 0.0 } else { 0.25 };
+        for repetition in [1, 2, 9] {
+            for (heard, h) in heard(repetition).into_iter().zip(&state) {
+                assert!((heard - (3.0 * h / size + added)).abs() < 1e-5, "{heard} {h}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_repetition_and_what_is_read_after_it_are_those_of_a_student_without() {
+    let (with, without) = (Between::Norm, Between::None);
+    let tensors = random_params(&looped(with, Injection::None).tensors()).tensors();
+    let states = |between: Between, repetitions: usize| {
+        let model = LoopedTransformer::new(&looped(between, Injection::None), &tensors).unwrap();
+        model.states(&Tape::off(), &ids(), repetitions).unwrap()
+    };
+    let (one, alone) = (states(with, 1), states(without, 1));
+    assert_eq!(one.len(), alone.len());
+    for (one, alone) in one.iter().zip(&alone) {
+        assert_eq!(difference(one.tensor(), alone.tensor()), 0.0);
+    }
+    let (two, alone) = (states(with, 2), states(without, 2));
+    assert_eq!(difference(two[3].tensor(), alone[3].tensor()), 0.0);
+    assert!(difference(two[4].tensor(), alone[4].tensor()) > 1e-3);
+    // However long it goes on, the core is given states of one size.
+    let many = states(with, 40);
+    let model = LoopedTransformer::new(&looped(with, Injection::None), &tensors).unwrap();
+    let last = &many[many.len() - 2];
+    let heard = model.inject(&Tape::off(), last, last, 40).unwrap();
+    let largest = numbers(&tensors[NAME]).into_iter().fold(0.0_f32, |high, w| high.max(w.abs()));
+    assert!(numbers(heard.tensor()).iter().all(|x| x.abs() <= 4.0 * largest));
+}
+
+#[test]
+fn decoding_with_a_cache_gives_the_states_of_the_full_forward() {
+    for injection in [Injection::None, Injection::Gate] {
+        let config = looped(Between::Norm, injection);
+        let model = LoopedTransformer::new(&config, &random_params(&config.tensors())).unwrap();
+        let full = model.states(&Tape::off(), &ids(), 3).unwrap();
+        let full = full.last().unwrap().tensor();
+        let mut cache = model.new_cache(3);
+        for (start, len) in [(0, 7), (7, 1), (8, 12)] {
+            let part = ids().narrow(1, start, len).unwrap();
+            let state = model.forward_cached(&part, &mut cache, 3).unwrap();
+            let expected = full.narrow(1, start, len).unwrap();
+            assert!(difference(&state, &expected) < F32_SUMS, "{injection:?}");
+        }
+    }
+}
+
+#[test]
+fn it_starts_as_the_size_of_the_teachers_states() {
+    let teacher = teacher(6);
+    let student = StudentConfig { between: Between::Norm, ..student_config(1, 1, 2, 1) };
+    let (config, tensors) = start(&teacher, &student);
+    let (mut sum, mut count) = (0.0, 0.0);
+    for ids in calibration() {
+        let states = teacher.0.states(&Tape::off(), &ids, 1).unwrap();
+        for state in &states[config.middle().start + 1..=config.middle().end] {
+            for row in numbers(state.tensor()).chunks(16) {
+                let squares: f64 = row.iter().map(|x| f64::from(x * x)).sum();
+                sum += (squares / 16.0).sqrt().ln();
+                count += 1.0;
+            }
+        }
+    }
+    let expected = (sum / count).exp() as f32;
+    for found in numbers(&tensors[NAME]) {
+        assert!((found / expected - 1.0).abs() < 1e-5, "{found} {expected}");
+    }
+    let tell = || {
+        let (deep, tensors) = &teacher;
+        let student = StudentConfig { init: Init::First, ..student.clone() };
+        student_tensors(deep, tensors, &config, &student, &[], 7, &Quiet, &|| false)
+    };
+    let error = tell().unwrap_err().to_string();
+    assert!(error.contains("no calibration text") && error.contains("student.between"), "{error}");
+}
+
+/// An objective over a student whose norm has learned something.
+fn objective(
+    config: DistillConfig,
+    injection: Injection,
+    repetitions: usize,
+) -> (Distillation<'static>, Params) {
+    let teacher = teacher(6);
+    let between = Between::Norm;
+    let student = StudentConfig { injection, between, ..student_config(1, 1, repetitions, 1) };
+    let (looped, mut tensors): (_, BTreeMap<String, Tensor>) = start(&teacher, &student);
+    let learned = (&tensors[NAME] + (random(40, &[16]) * 0.5).unwrap()).unwrap();
+    tensors.insert(NAME.into(), learned);
+    let params = trainable(&tensors, &[]);
+    let made = LoopedTransformer::new(&looped, &params).unwrap();
+    (Distillation::new(teacher.0, made, params.clone(), config).unwrap(), params)
+}
+
+fn one_step(config: DistillConfig, injection: Injection, repetitions: usize) -> Loss {
+    objective(config, injection, repetitions).0.loss(&batch(), &mut moment()).unwrap()
+}
+
+#[test]
+fn every_parameter_has_the_gradient_of_finite_differences() {
+    for injection in [Injection::None, Injection::Diagonal] {
+        for recompute in [Recompute::Never, Recompute::Always] {
+            println!("{injection:?} {recompute:?}");
+            let (objective, params) = objective(config(exits(0.5, 1), recompute), injection, 3);
+            assert!(params.trainable().any(|(name, _)| name == NAME));
+            assert_differences(&objective, &batch(), &params);
+        }
+    }
+}
+
+#[test]
+fn repetitions_computed_anew_give_the_gradients_of_those_that_were_kept() {
+    // 20 repetitions make a chain of chains.
+    for repetitions in [3, 20] {
+        let step =
+            |recompute| one_step(config(exits(0.0, 1), recompute), Injection::None, repetitions);
+        let (kept, anew) = (step(Recompute::Never), step(Recompute::Always));
+        assert!((kept.total - anew.total).abs() < 1e-5 * kept.total);
+        assert_eq!(kept.gradients.len(), anew.gradients.len());
+        for (name, kept) in &kept.gradients {
+            let error = difference(kept, &anew.gradients[name]);
+            assert!(error < F32_STACK, "{name} is off by {error}");
+        }
+    }
+}
+
+#[test]
+fn the_norm_learns_while_the_teacher_forces_as_well_and_in_a_narrow_student() {
+    let size = |loss: &Loss| {
+        let gradient = &loss.gradients[NAME];
+        gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()
+    };
+    let phases = PhaseConfig { teacher_forced: 1.0, mixed_until: 1.0, ..PhaseConfig::default() };
+    let forced = DistillConfig { phases, ..DistillConfig::default() };
+    let (objective, _) = objective(forced, Injection::None, 3);
+    let found = size(&objective.loss(&batch(), &mut Moment::new(9, 0, 10, 0)).unwrap());
+    assert!(found.is_finite() && found > 0.0, "{found}");
+
+    let (deep, tensors) = teacher(6);
+    let width = Some(deep.base().width / 2);
+    let student = StudentConfig { between: Between::Norm, width, ..student_config(1, 1, 3, 1) };
+    let seen = calibration();
+    let looped = split::find(&deep, &student, &seen, &|| false).unwrap();
+    let (device, of) = (Device::Cpu, (&deep, &tensors));
+    let params =
+        student_params(of, &looped, &student, &seen, 0, &device, &Quiet, &|| false).unwrap();
+    assert_eq!(params.get(NAME).unwrap().var().dims(), [8]);
+    let made = LoopedTransformer::new(&looped, &params).unwrap();
+    let config = config(exits(0.5, 1), Recompute::Never);
+    let objective = Distillation::new(deep, made, params, config).unwrap();
+    let found = size(&objective.loss(&batch(), &mut moment()).unwrap());
+    assert!(found.is_finite() && found > 0.0, "{found}");
+}
+
+#[test]
+fn it_is_written_and_read_again_to_the_bit_and_not_unrolled() {
+    let place = tempfile::tempdir().unwrap();
+    let (folder, plain) = (place.path().join("student"), place.path().join("plain"));
+    let fixture = crate::support::checkpoints::fixture("qwen3");
+    let base = Source::Folder(fixture).load(&Quiet, &|| false).unwrap().config;
+    let core_layers = base.layers - 1;
+    let config = LoopedConfig {
+        base,
+        prelude_layers: 0,
+        core_layers,
+        ..looped(Between::Norm, Injection::None)
+    };
+    let tensors = random_params(&config.tensors()).tensors();
+    let (card, stored) = (Card::default(), StoredType::F32);
+    export_student(&folder, &config, &tensors, None, &card, stored).unwrap();
+    let back = Source::Folder(folder.clone()).load(&Quiet, &|| false).unwrap();
+    assert_eq!(back.looped.as_ref(), Some(&config));
+    let ids = Tensor::new(&[[1_u32, 5, 9, 2]], &Device::Cpu).unwrap();
+    let said = |tensors: &BTreeMap<String, Tensor>| {
+        let model = LoopedTransformer::new(&config, tensors).unwrap();
+        numbers(model.states(&Tape::off(), &ids, 3).unwrap().last().unwrap().tensor())
+    };
+    assert_eq!(said(&tensors), said(&back.tensors));
+    assert!(!std::fs::read_to_string(folder.join("README.md")).unwrap().contains("--unrolled"));
+    let refused = export_unrolled(&plain, &config, &tensors, None, None, &card, stored);
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("between = \"norm\"") && refused.contains("hint"), "{refused}");
+    assert!(!plain.exists());
+    let description = Description::of(&config.base, Some(&config)).student.unwrap();
+    assert_eq!(description.between, Between::Norm);
+}
+
+#[test]
+fn a_student_without_is_written_as_before_and_an_unknown_way_is_refused() {
+    let plain = looped(Between::None, Injection::None);
+    let mut json = serde_json::to_value(&plain).unwrap();
+    assert!(json.get("between").is_none());
+    let back: LoopedConfig = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(back, plain);
+    json["between"] = "norm".into();
+    let back: LoopedConfig = serde_json::from_value(json.clone()).unwrap();
+    assert_eq!(back, looped(Between::Norm, Injection::None));
+    json["between"] = "layers".into();
+    assert!(serde_json::from_value::<LoopedConfig>(json.clone()).is_err());
+    json["between"] = "norm".into();
+    json["betwixt"] = "norm".into();
+    assert!(serde_json::from_value::<LoopedConfig>(json).is_err());
+}
