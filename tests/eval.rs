@@ -3,7 +3,7 @@
 use candle_core::{D, Device, Tensor};
 use factorexe::data::{Document, Documents, EvaluationWindow, Spread};
 use factorexe::error::Kind;
-use factorexe::eval::{EvalConfig, Evaluation, evaluate, repetition_norm};
+use factorexe::eval::{EvalConfig, Evaluation, StudentScore, evaluate, repetition_norm};
 use factorexe::hub::Source;
 use factorexe::model::{
     CausalLm, Description, Injection, LoopedConfig, LoopedTransformer, Parameters, Relaxation,
@@ -122,6 +122,30 @@ fn assert_means(looped: &LoopedTransformer) {
         close(score.step_ratio.unwrap(), ratio);
         assert!((score.perplexity.ln() - score.nll_nats).abs() < 1e-12);
         assert!(score.cosine.unwrap() < 0.99 && score.cosine_scaled.unwrap() < 0.99);
+    }
+}
+
+#[test]
+fn jacobians_are_taken_at_the_first_tokens_of_the_longest_window() {
+    let looped = student(&tiny_looped(Relaxation::None));
+    let windows = windows();
+    let evaluation = run(Some(&looped), &windows, &EvalConfig::default());
+    let longest = windows.iter().max_by_key(|window| window.tokens.len()).unwrap();
+    let ids = Tensor::new(&longest.tokens[..11], &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+    for score in &evaluation.student {
+        let norm = |rounds, seed| {
+            repetition_norm(&looped, &ids, score.repetitions - 1, rounds, seed).unwrap()
+        };
+        let found = score.jacobian_norm.unwrap();
+        assert_eq!(found.to_bits(), norm(8, 0).to_bits());
+        // From below; a thousandth is lost to differences in f32.
+        let longer = norm(60, 5);
+        assert!(found > 0.7 * longer && found < 1.01 * longer, "{found} {longer}");
+        // Those of before say nothing of it.
+        let mut before = serde_json::to_value(score).unwrap();
+        assert!(before.as_object_mut().unwrap().remove("jacobian_norm").is_some());
+        let before: StudentScore = serde_json::from_value(before).unwrap();
+        assert_eq!(before, StudentScore { jacobian_norm: None, ..score.clone() });
     }
 }
 

@@ -10,7 +10,7 @@ use super::config::EvalConfig;
 use super::cost::{ModelCost, flops_per_token, peak_rss_mib};
 use super::report::{Evaluation, SizeRatio, StudentScore, TeacherScore};
 use super::student::{Cosines, exits};
-use super::telemetry::Motion;
+use super::telemetry::{Motion, repetition_norms};
 use super::windows::{batches, inputs, targets};
 use crate::data::EvaluationWindow;
 use crate::error::{Error, Result};
@@ -19,6 +19,13 @@ use crate::nn::Tape;
 use crate::nn::compare_each::compare_each;
 use crate::nn::head::{HeadTerms, TeacherHead};
 use crate::observe::Observer;
+
+/// Tokens at which Jacobians are taken, and rounds of power iteration: the work of a repetition over
+/// a few hundred tokens for each.
+const JACOBIAN_TOKENS: usize = 16;
+const JACOBIAN_ROUNDS: usize = 8;
+/// What the power iteration starts from.
+const JACOBIAN_SEED: u64 = 0;
 
 /// Compares `teacher` and `student` on `windows`; `stopped` is asked between repetitions.
 ///
@@ -156,7 +163,11 @@ impl<'a> Tally<'a> {
         let teacher_cost = cost(self.teacher)?;
         let student_cost = self.student.map(|student| cost(student)).transpose()?;
         let tokens = documents.iter().map(|document| document.tokens).sum::<f64>();
-        let score = |index| self.score(index, &means, &intervals, longest[0].tokens.len() - 1);
+        let jacobians = self.jacobians(longest[0])?;
+        let score = |index| StudentScore {
+            jacobian_norm: jacobians.get(index).copied(),
+            ..self.score(index, &means, &intervals, longest[0].tokens.len() - 1)
+        };
         Ok(Evaluation {
             teacher: TeacherScore {
                 perplexity: means[0].exp(),
@@ -174,6 +185,16 @@ impl<'a> Tally<'a> {
             student_cost,
             peak_rss_mib: peak_rss_mib(),
         })
+    }
+
+    /// How much a small change of the state can grow in each repetition, on a few tokens of
+    /// `window`.
+    fn jacobians(&self, window: &EvaluationWindow) -> Result<Vec<f64>> {
+        let Some(student) = self.student else { return Ok(Vec::new()) };
+        let ids = inputs(&[window], student.frame().device())?;
+        let ids = ids.narrow(1, 0, ids.dim(1)?.min(JACOBIAN_TOKENS))?;
+        let (rounds, seed) = (JACOBIAN_ROUNDS, JACOBIAN_SEED);
+        repetition_norms(student, &ids, self.repetitions, rounds, seed, self.stopped)
     }
 
     /// The student at the repetitions of this index.
@@ -197,6 +218,7 @@ impl<'a> Tally<'a> {
             cosine_scaled: self.cosines[index].map(|sum| sum.scaled / tokens),
             state_rms: Some(self.motions[index].rms / tokens),
             step_ratio: Some(self.motions[index].step_ratio / tokens),
+            jacobian_norm: None,
             perplexity_interval: intervals[at + NLL].map(|nll| nll.map(f64::exp)),
             kl_interval: intervals[at + KL],
             agreement_interval: intervals[at + AGREEMENT],

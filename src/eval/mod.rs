@@ -22,4 +22,4 @@ pub use evaluate::evaluate;
 pub use policies::{OracleScore, PolicyReport, PolicyScore, evaluate_policies};
 pub use reading::{Reading, read};
 pub use report::{Evaluation, SizeRatio, StudentScore, TeacherScore};
-pub use telemetry::{Motion, jacobian_norm, repetition_norm};
+pub use telemetry::{Motion, jacobian_norm, repetition_norm, repetition_norms};

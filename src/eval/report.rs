@@ -77,6 +77,9 @@ pub struct StudentScore {
     pub state_rms: Option<f64>,
     /// How far this repetition moved the state, over the state's own length, mean over tokens.
     pub step_ratio: Option<f64>,
+    /// The largest singular value of the Jacobian of this repetition at the state before it, from
+    /// below, on the first 16 tokens of the longest window: below 1, it forgets how it began.
+    pub jacobian_norm: Option<f64>,
     /// 95 %, over documents.
     pub perplexity_interval: Option<Interval>,
     /// 95 %, over documents.

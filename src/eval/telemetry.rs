@@ -96,6 +96,23 @@ pub fn repetition_norm(
     rounds: usize,
     seed: u64,
 ) -> Result<f64> {
+    let found = repetition_norms(student, ids, &[repetition + 1], rounds, seed, &|| false)?;
+    found.first().copied().ok_or_else(|| Error::internal("a repetition was not reached"))
+}
+
+/// The same of every one of `repetitions`, which are counted from 1 and rise, in one walk; `stopped`
+/// is asked before each.
+///
+/// # Errors
+/// As [`repetition_norm`], or the user stopped it.
+pub fn repetition_norms(
+    student: &LoopedTransformer,
+    ids: &Tensor,
+    repetitions: &[usize],
+    rounds: usize,
+    seed: u64,
+    stopped: &dyn Fn() -> bool,
+) -> Result<Vec<f64>> {
     let table = student.frame().rope(0, ids.dim(1)?);
     let end = |mut states: Vec<Value>| {
         states.pop().ok_or_else(|| Error::internal("a part of the student has no layers"))
@@ -105,9 +122,18 @@ pub fn repetition_norm(
         let state = student.inject(tape, state, &first, repetition)?;
         end(student.repeat(tape, &state, repetition, &table)?)
     };
-    let state = (0..repetition)
-        .try_fold(first.clone(), |state, repetition| repeat(&Tape::off(), &state, repetition))?;
-    jacobian_norm(|tape, state| repeat(tape, state, repetition), state.tensor(), rounds, seed)
+    let (mut state, mut norms) = (first.clone(), Vec::with_capacity(repetitions.len()));
+    for repetition in 0..repetitions.last().copied().unwrap_or(0) {
+        if stopped() {
+            return Err(Error::interrupted("stopped while evaluating"));
+        }
+        if repetitions.contains(&(repetition + 1)) {
+            let map = |tape: &Tape, state: &Value| repeat(tape, state, repetition);
+            norms.push(jacobian_norm(map, state.tensor(), rounds, seed)?);
+        }
+        state = repeat(&Tape::off(), &state, repetition)?;
+    }
+    Ok(norms)
 }
 
 #[cfg(test)]

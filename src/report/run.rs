@@ -6,7 +6,7 @@ use super::header::{Fitted, cell, interval};
 use super::page::{Item, Section};
 use super::read::{Found, json, text};
 use super::run_data::{Cost, Ends, Evaluation};
-use super::run_figures::{costs, quality, scores};
+use super::run_figures::{costs, motion, quality, scores};
 use super::{halting, training};
 
 /// The part of the page about a run, if the folder is one.
@@ -46,6 +46,7 @@ fn evaluated(found: &Evaluation) -> Vec<Item> {
         items.extend(quality(found));
     }
     items.push(scores(found));
+    items.extend(motion(found));
     items.extend(costs(found));
     let samples = found.samples.iter().map(|sample| {
         let told = format!(

@@ -58,6 +58,40 @@ fn quality_figure(found: &Evaluation, name: &str, of: Quality, level: Option<Ref
     }
 }
 
+/// How far repetitions move the state, and how much a small change of it can grow in one.
+pub(super) fn motion(found: &Evaluation) -> Option<Item> {
+    let told = |score: &Score| score.step_ratio.or(score.jacobian_norm).is_some();
+    if !found.student.iter().any(told) {
+        return None;
+    }
+    let series = |name: &str, of: fn(&Score) -> Option<f64>| Series {
+        name: name.to_owned(),
+        style: Style::LineMarkers,
+        points: found
+            .student
+            .iter()
+            .map(|score| Point::new(score.repetitions, of(score)))
+            .collect(),
+    };
+    let trained = found.trained_repetitions.map(Shape::Upright);
+    let trained = trained.map(|shape| Reference { name: "N".to_owned(), shape });
+    let figure = Figure {
+        name: "run-motion".into(),
+        title: "How repetitions move the state".into(),
+        x: Axis::new("repetitions", Scale::Linear),
+        y: Axis::new("ratio", Scale::Linear),
+        series: vec![
+            series("step over state", |score| score.step_ratio),
+            series("norm of the Jacobian", |score| score.jacobian_norm),
+            series("size of the state", |score| score.state_rms),
+        ],
+        references: trained.into_iter().collect(),
+    };
+    let caption = "A step that falls towards 0 comes to rest; a Jacobian whose norm is below 1 \
+        forgets how it began; a size that grows past N does not end.";
+    Some(Item::figure(figure, caption))
+}
+
 /// Teacher beside student, by repetitions.
 pub(super) fn scores(found: &Evaluation) -> Item {
     let ranged = |estimate: Option<f64>, ends: Ends| match estimate {

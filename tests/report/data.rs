@@ -98,6 +98,7 @@ pub fn evaluation() -> Value {
     let score = |repetitions: u32, perplexity: f64| {
         json!({"repetitions": repetitions, "perplexity": perplexity, "kl_nats": 0.5,
             "agreement": 0.75, "cosine": null, "flops_per_token": 2e6,
+            "state_rms": 1.5, "step_ratio": 5.0 / perplexity, "jacobian_norm": 0.5,
             "perplexity_interval": {"low": perplexity - 1.0, "high": perplexity + 1.0}})
     };
     let cost = |blocks: u32| {

@@ -181,6 +181,7 @@ fn a_run_shows_quality_costs_training_and_halting() {
     };
     assert_eq!((list("loss"), list("kl"), list("agreement")), ("4 2", "3 1", "0.25 0.5"));
     assert_eq!(list("student"), "20 10");
+    assert_eq!((list("step over state"), list("norm of the Jacobian")), ("0.25 0.5", "0.5 0.5"));
     let stops: Vec<_> = marks(&document, "gap")
         .into_iter()
         .filter(|mark| mark.has_tag_name("g"))
