@@ -53,7 +53,6 @@ pub(super) struct Score {
     pub(super) agreement: Option<f64>,
     pub(super) agreement_interval: Ends,
     pub(super) cosine: Option<f64>,
-    pub(super) state_rms: Option<f64>,
     pub(super) step_ratio: Option<f64>,
     pub(super) jacobian_norm: Option<f64>,
     pub(super) flops_per_token: Option<f64>,

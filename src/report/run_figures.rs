@@ -83,12 +83,11 @@ pub(super) fn motion(found: &Evaluation) -> Option<Item> {
         series: vec![
             series("step over state", |score| score.step_ratio),
             series("norm of the Jacobian", |score| score.jacobian_norm),
-            series("size of the state", |score| score.state_rms),
         ],
         references: trained.into_iter().collect(),
     };
-    let caption = "A step that falls towards 0 comes to rest; a Jacobian whose norm is below 1 \
-        forgets how it began; a size that grows past N does not end.";
+    let caption = "A step that falls towards 0 comes to rest; a repetition whose Jacobian has a norm \
+        below 1 forgets how it began.";
     Some(Item::figure(figure, caption))
 }
 
