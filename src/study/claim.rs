@@ -10,7 +10,7 @@ use crate::run::{Existing, write_atomically};
 use crate::train::RunLock;
 
 /// Multiply-adds a core does in a second of training small blocks, roughly; see `bench step`.
-const SPEED: f64 = 1.5e10;
+const SPEED: f64 = 2.5e10;
 
 impl Sweep {
     /// What is still to be done, and about how long it takes on `processes` cores.
