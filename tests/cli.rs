@@ -7,6 +7,7 @@ mod full_disk;
 mod halting;
 mod help;
 mod job;
+mod joint;
 #[cfg(unix)]
 mod killed;
 mod runs;

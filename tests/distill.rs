@@ -306,6 +306,7 @@ fn the_cheapest_pairing_that_never_goes_back_is_found() {
         relaxation: Relaxation::None,
         injection: Injection::None,
         between: Between::None,
+        gate: None,
     };
     // Columns are the states after 0 to 4 layers of the middle. The cheapest free choice of the
     // second row lies before the first row's: going back is not allowed, the last is pinned.

@@ -42,6 +42,7 @@ fn student(family: &str, relaxation: Relaxation) -> (LoopedConfig, Tensors) {
         relaxation,
         injection: Injection::None,
         between: Between::None,
+        gate: None,
         base,
     };
     let tensors = random_params(&config.tensors()).tensors();

@@ -20,6 +20,7 @@ mod gradients;
 mod hub;
 mod hub_remote;
 mod injection;
+mod joint;
 mod narrow;
 mod recipes;
 mod report;

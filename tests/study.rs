@@ -76,6 +76,7 @@ fn learner(supervision: Supervision) -> LanguageModeling<LoopedTransformer> {
         relaxation: Relaxation::None,
         injection: Injection::None,
         between: Between::None,
+        gate: None,
     };
     let start = initial_looped_tensors(&config, 5).unwrap();
     LanguageModeling::looped(&config, &start).unwrap().supervised(supervision, 3)
@@ -144,6 +145,7 @@ fn what_every_repetition_has_of_its_own_starts_as_no_difference() {
         relaxation,
         injection: Injection::None,
         between: Between::None,
+        gate: None,
     };
     let batch = TaskBatches::new(&built, TaskSplit::Train, 3, 4).batch(0).unwrap();
     let loss = |relaxation| {

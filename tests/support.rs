@@ -68,6 +68,7 @@ pub fn tiny_looped(relaxation: Relaxation) -> LoopedConfig {
         relaxation,
         injection: Injection::None,
         between: Between::None,
+        gate: None,
     }
 }
 

@@ -98,6 +98,7 @@ impl StepShape {
             relaxation: Relaxation::None,
             injection: Injection::None,
             between: Between::None,
+            gate: None,
         };
         config.validate()?;
         Ok(config)

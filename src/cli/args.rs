@@ -226,6 +226,9 @@ pub(super) struct CalibrateArgs {
     /// Of the order in which gates see tokens
     #[arg(long, default_value_t = 0)]
     pub(super) seed: u64,
+    /// Fit a gate in place of the one that learned together with the student
+    #[arg(long)]
+    pub(super) refit: bool,
     /// The file to write [default: halting.json beside the student]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) out: Option<PathBuf>,

@@ -7,8 +7,8 @@ use super::{Session, output};
 use crate::data::windows::Spread;
 use crate::data::{Documents, read_documents};
 use crate::error::Result;
-use crate::eval::{self, CalibrateConfig};
-use crate::halting::Halting;
+use crate::eval::{self, CalibrateConfig, OwnGate};
+use crate::halting::{Halting, Learned};
 use crate::run::{Loaded, halting_file, write_halting};
 
 pub(super) fn calibrate(args: &CalibrateArgs, session: &Session) -> Result<()> {
@@ -16,6 +16,7 @@ pub(super) fn calibrate(args: &CalibrateArgs, session: &Session) -> Result<()> {
         risk: args.risk,
         repetitions: args.repetitions,
         seed: args.seed,
+        own_gate: if args.refit { OwnGate::Refitted } else { OwnGate::Kept },
         ..CalibrateConfig::default()
     };
     let (progress, interrupt) = (&session.progress, &session.interrupt);
@@ -41,6 +42,12 @@ pub(super) fn calibrate(args: &CalibrateArgs, session: &Session) -> Result<()> {
         return output::json(&found);
     }
     output::table(&table(&found))?;
+    for kept in found.policies.iter().filter(|each| each.learned == Learned::Together) {
+        output::line(&format!(
+            "the gate of {} learned together with the student and is kept: --refit fits another",
+            kept.curve.policy
+        ))?;
+    }
     output::line(&format!("best: {}; written to {}", found.best, path.display()))
 }
 

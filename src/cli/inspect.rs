@@ -50,6 +50,10 @@ fn rows(model: &Description, origin: &str) -> Vec<Vec<String>> {
             ("relaxation", relaxation),
             ("injection", student.injection.name().to_owned()),
             ("between repetitions", student.between.name().to_owned()),
+            (
+                "halting gate of its own",
+                student.gate.map_or_else(|| "none".to_owned(), |gate| gate.policy().to_string()),
+            ),
             ("of unshared blocks", format!("{:.3}", student.size_ratio)),
             ("with embeddings", format!("{:.3}", student.size_ratio_with_embeddings)),
         ]);

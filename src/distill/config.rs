@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::exits::ExitsConfig;
+use super::halting::HaltingConfig;
 use super::weighting::Weighting;
 use crate::error::{Error, Result};
 use crate::model::{Alignment, Between, Injection, Relaxation};
@@ -184,6 +185,9 @@ pub struct LossConfig {
     pub settle: Weighting,
     /// Readouts before the last repetition.
     pub exits: ExitsConfig,
+    /// A gate that learns together with the student.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halting: Option<HaltingConfig>,
 }
 
 impl Default for LossConfig {
@@ -195,6 +199,7 @@ impl Default for LossConfig {
             hidden: HiddenConfig::default(),
             settle: Weighting::Constant(0.0),
             exits: ExitsConfig::default(),
+            halting: None,
         }
     }
 }
@@ -295,7 +300,8 @@ impl DistillConfig {
             ("loss.settle", self.loss.settle),
             ("loss.exits.weight", self.loss.exits.weight),
         ];
-        for (key, weight) in weights {
+        let halting = self.loss.halting.map(|halting| ("loss.halting.weight", halting.weight));
+        for (key, weight) in weights.into_iter().chain(halting) {
             if !weight.is_valid() {
                 return Err(Error::input(format!(
                     "{key} is {weight:?}: expected weights of 0 or more, over fractions of the run \
@@ -307,6 +313,15 @@ impl DistillConfig {
             return Err(Error::input("loss.temperature must be above 0"));
         }
         self.loss.exits.validate()?;
+        if let Some(halting) = &self.loss.halting {
+            halting.validate()?;
+            if !self.loss.exits.weight.is_zero() {
+                return Err(Error::input(
+                    "loss.halting reads out every repetition, and loss.exits some of them again",
+                )
+                .hint("write loss.exits.weight = 0"));
+            }
+        }
         let (exits, recompute) = (self.loss.exits, self.depth.recompute);
         if exits.every == Every::Layer && recompute == Recompute::Always {
             return Err(Error::input(

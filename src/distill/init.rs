@@ -13,7 +13,7 @@ use super::between::typical_size;
 use super::config::{Init, LoraInit, StudentConfig};
 use super::products::Products;
 use crate::error::{Error, Result, Stopped, go_on};
-use crate::model::{LoopedConfig, Relaxation, Transformer};
+use crate::model::{LoopedConfig, Relaxation, Transformer, gate};
 use crate::nn::gemm::Matrix;
 use crate::nn::host::Host;
 use crate::observe::Observer;
@@ -86,6 +86,7 @@ pub fn student_tensors(
     observer.end();
     made.extend(cores?.into_iter().flatten());
     made.extend(config.injection.start(config.base.width)?);
+    made.extend(gate::start(config)?);
     if !config.between.is_none() {
         let size = typical_size(teacher, config.middle(), calibration, stopped)?;
         made.extend(config.between.start(config.base.width, size)?);

@@ -3,9 +3,12 @@
 mod algebra;
 mod between;
 pub mod cache;
+mod closed;
 pub mod config;
 mod depth;
 pub mod exits;
+mod halted;
+pub mod halting;
 pub mod init;
 mod matching;
 mod memory;
@@ -25,6 +28,7 @@ pub use config::{
     LoraInit, LossConfig, PhaseConfig, Recompute, StudentConfig,
 };
 pub use exits::{ExitPrior, ExitsConfig, Imitated};
+pub use halting::{HaltingConfig, Learns};
 pub use init::student_tensors;
 pub use memory::graph_bytes;
 pub use narrow::{MAP, Narrow, narrow, narrow_config};

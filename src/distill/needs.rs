@@ -98,6 +98,7 @@ mod tests {
             relaxation: Relaxation::None,
             injection: Injection::None,
             between: Between::None,
+            gate: None,
         }
     }
 }

@@ -9,8 +9,8 @@ use rand_chacha::ChaCha8Rng;
 use super::cache::TeacherCache;
 use super::config::{Compared, DistillConfig, Every, Recompute};
 use super::depth;
-use super::exits::Exit;
-use super::matching::{Later, Loop, Matching, Start, Step};
+use super::halting::HaltingConfig;
+use super::matching::{Loop, Matching, Start, Step};
 use super::narrow::{MAP, MAP_NAME};
 use super::needs::Needs;
 use super::outputs::Outputs;
@@ -19,7 +19,6 @@ use crate::data::{Asked, Batch};
 use crate::error::{Error, Result};
 use crate::model::alignment::{Depth, equal_steps, monotone};
 use crate::model::{Alignment, CausalLm, LoopedTransformer, Transformer};
-use crate::nn::recompute::{Link, recompute_chain};
 use crate::nn::state_error::{StateComparison, compare_states};
 use crate::nn::{Linear, Params, Tape, Value};
 use crate::train::{Loss, Moment, Objective};
@@ -29,7 +28,7 @@ use crate::train::{Loss, Moment, Objective};
 pub struct Distillation<'a> {
     teaching: Teaching<'a>,
     needs: Needs,
-    student: LoopedTransformer,
+    pub(super) student: LoopedTransformer,
     params: Params,
     /// From the width of the student to that of its teacher, where they differ.
     map: Option<Linear>,
@@ -61,6 +60,10 @@ impl<'a> Distillation<'a> {
         let map = mapped.then(|| Linear::new(&params, MAP_NAME, None)).transpose()?;
         if map.is_some() {
             refuse_its_states(&config)?;
+        }
+        let gate = config.loss.halting.map(|halting| halting.policy);
+        if gate.is_some() && gate != student.config().gate {
+            return Err(Error::internal("the student was made without the gate that is to learn"));
         }
         let needs = Needs::new(student.config(), &config);
         Ok(Self { teaching: Teaching::live(teacher), needs, student, params, map, config })
@@ -194,110 +197,16 @@ impl<'a> Distillation<'a> {
             progress,
         };
         let mut step = Step::new(tape);
-        let state = if self.config.depth.recompute == Recompute::Always {
+        let ends = if self.config.depth.recompute == Recompute::Always {
             self.recomputed(&mut step, &looped, first, depths, (&outputs, &exits))?
         } else {
             self.kept(&mut step, &looped, first, depths, (&outputs, &exits))?
         };
-        outputs.last(&mut step, &state)?;
+        match (outputs.halting(), ends.last()) {
+            (Some(halting), _) => outputs.halted(&mut step, &ends, halting)?,
+            (None, last) => outputs.last(&mut step, last.unwrap_or(first))?,
+        }
         Ok(step)
-    }
-
-    /// Every repetition with its graph on the tape; the state after the last.
-    fn kept(
-        &self,
-        step: &mut Step,
-        looped: &Loop,
-        first: &Value,
-        depths: Vec<Depth>,
-        (outputs, exits): (&Outputs, &[Exit]),
-    ) -> Result<Value> {
-        let progress = outputs.progress;
-        let mut repetitions: Vec<Vec<Value>> = Vec::with_capacity(looped.starts.len());
-        for repetition in 0..looped.starts.len() {
-            let state = repetitions.last().and_then(|states| states.last()).unwrap_or(first);
-            repetitions.push(looped.repeat(&step.tape, repetition, state, first)?);
-        }
-        let mut costs = Vec::new();
-        if self.finds_pairs(progress) {
-            for states in &repetitions {
-                costs.extend(self.costs(states, &looped.teacher)?);
-            }
-        }
-        let last = repetitions.last().and_then(|states| states.last()).unwrap_or(first).clone();
-        let matching =
-            self.closed_matching(outputs.batch, repetitions.len(), depths, &costs, &last, progress);
-        for (repetition, states) in repetitions.iter().enumerate() {
-            let tape = &step.tape;
-            step.matched += matching.repetition(tape, repetition, states, &looped.teacher)?;
-        }
-        step.matching = Some(matching);
-        if outputs.loss.exits.every == Every::Layer && outputs.reads_early() {
-            let states: Vec<&Value> = repetitions.iter().flatten().collect();
-            let part = 1.0 / (states.len() - 1).max(1) as f64;
-            for (application, state) in states[..states.len() - 1].iter().enumerate() {
-                outputs.exit(step, state, application, part)?;
-            }
-            return Ok(last);
-        }
-        for exit in exits {
-            let states = &repetitions[exit.after - 1];
-            let application = exit.after * states.len() - 1;
-            outputs.exit(step, &states[states.len() - 1], application, exit.share)?;
-        }
-        Ok(last)
-    }
-
-    /// Every repetition by its first state alone: what it is compared with is known when it is
-    /// computed anew.
-    fn recomputed(
-        &self,
-        step: &mut Step,
-        looped: &Rc<Loop>,
-        first: &Value,
-        depths: Vec<Depth>,
-        (outputs, exits): (&Outputs, &[Exit]),
-    ) -> Result<Value> {
-        let progress = outputs.progress;
-        let repetitions = looped.starts.len();
-        let mut costs = Vec::new();
-        if self.finds_pairs(progress) {
-            // Pairs are found from all states: one more pass that keeps none.
-            let first = first.detached();
-            let mut state = first.clone();
-            for repetition in 0..repetitions {
-                let states = looped.repeat(&Tape::off(), repetition, &state, &first)?;
-                costs.extend(self.costs(&states, &looped.teacher)?);
-                state = states[states.len() - 1].clone();
-            }
-        }
-        let later = Rc::new(Later::default());
-        let link: Link = {
-            let (looped, later) = (looped.clone(), later.clone());
-            Rc::new(move |tape, repetition, state, beside| {
-                let states = looped.repeat(tape, repetition, state, &beside[0])?;
-                if let Some(matching) = later.matching.get().filter(|_| tape.is_recording()) {
-                    let found = matching.repetition(tape, repetition, &states, &looped.teacher)?;
-                    *later.matched.borrow_mut() += found;
-                }
-                Ok(states[states.len() - 1].clone())
-            })
-        };
-        let beside = std::slice::from_ref(first);
-        let (mut state, mut done) = (first.clone(), 0);
-        for exit in exits {
-            state = recompute_chain(&step.tape, &state, beside, done..exit.after, &link)?;
-            let application = exit.after * self.student.config().core_layers - 1;
-            outputs.exit(step, &state, application, exit.share)?;
-            done = exit.after;
-        }
-        let last = recompute_chain(&step.tape, &state, beside, done..repetitions, &link)?;
-        let matching =
-            self.closed_matching(outputs.batch, repetitions, depths, &costs, &last, progress);
-        // It is set once.
-        let _ = later.matching.set(matching);
-        step.later = Some(later);
-        Ok(last)
     }
 
     fn matching(
@@ -319,7 +228,7 @@ impl<'a> Distillation<'a> {
         Matching { map, places, how, weight, stride, layers, repetitions, depths, settle: None }
     }
 
-    fn closed_matching(
+    pub(super) fn closed_matching(
         &self,
         batch: &Batch,
         repetitions: usize,
@@ -338,13 +247,13 @@ impl<'a> Distillation<'a> {
     }
 
     /// Whether pairs of states are found anew on every batch.
-    fn finds_pairs(&self, progress: f64) -> bool {
+    pub(super) fn finds_pairs(&self, progress: f64) -> bool {
         let hidden = &self.config.loss.hidden;
         hidden.alignment == Alignment::Monotone && hidden.weight.at(progress) > 0.0
     }
 
     /// How far each state is from each of the teacher's middle.
-    fn costs(&self, states: &[Value], teacher: &Lesson) -> Result<Vec<Vec<f64>>> {
+    pub(super) fn costs(&self, states: &[Value], teacher: &Lesson) -> Result<Vec<Vec<f64>>> {
         let (middle, how) = (self.student.config().middle(), self.comparison());
         let off = Tape::off();
         let to = |state: &Value, layer: usize| {
@@ -393,7 +302,9 @@ impl Objective for Distillation<'_> {
             self.closed(batch, &ids, repetitions, progress, forced, &mut moment.rng)?
         };
         step.terms.insert("repetitions".into(), repetitions as f64);
-        // What only later repetitions have gets no gradient from fewer.
-        step.finish(partial || repetitions < made_for)
+        // What only later repetitions have gets no gradient from fewer, nor a gate before its time.
+        let waits = |halting: HaltingConfig| halting.weight.at(progress) <= 0.0;
+        let waits = self.config.loss.halting.is_some_and(waits);
+        step.finish(partial || waits || repetitions < made_for)
     }
 }

@@ -2,13 +2,14 @@
 
 use super::config::LossConfig;
 use super::exits::Imitated;
+use super::halting::HaltingConfig;
 use super::matching::Step;
 use super::teaching::Lesson;
 use crate::data::{Asked, Batch};
 use crate::error::Result;
 use crate::model::alignment::Depth;
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::nn::head::{HeadTerms, HeadWeights, TeacherOutput, compare, mean};
+use crate::nn::head::{HeadTerms, HeadWeights, TeacherOutput, compare_weighed, mean};
 use crate::nn::pick::pick;
 use crate::nn::{RopeTable, Tape, Value};
 
@@ -34,19 +35,28 @@ impl Outputs<'_> {
         self.loss.exits.weight.at(self.progress) > 0.0
     }
 
+    /// The gate that learns in this step, if one does.
+    pub(super) fn halting(&self) -> Option<&HaltingConfig> {
+        self.loss.halting.as_ref().filter(|halting| halting.weight.at(self.progress) > 0.0)
+    }
+
     /// Reads out the state after the last repetition.
     pub(super) fn last(&self, step: &mut Step, state: &Value) -> Result<()> {
         let ce = self.loss.cross_entropy.at(self.progress);
-        let (found, loss) = self.read(&step.tape, state, self.teacher.output()?, ce, 1.0)?;
+        let found = self.read(&step.tape, state, self.teacher.output()?, ce, (1.0, None))?;
+        step.total += self.loss_of(&found, ce);
+        Self::note_last(step, &found);
+        Ok(())
+    }
+
+    pub(super) fn note_last(step: &mut Step, found: &HeadTerms) {
         let agreeing = found.agree.iter().filter(|&&agree| agree).count();
         let terms = [
             ("cross_entropy", mean(&found.cross_entropy)),
             ("kl", mean(&found.kl)),
             ("agreement", agreeing as f64 / found.agree.len().max(1) as f64),
         ];
-        step.total += loss;
         step.terms.extend(terms.map(|(name, value)| (name.to_owned(), value)));
-        Ok(())
     }
 
     /// Reads out the state after an earlier `application` of a layer of the core, counted from 0, for
@@ -59,31 +69,32 @@ impl Outputs<'_> {
         part: f64,
     ) -> Result<()> {
         let share = self.loss.exits.weight.at(self.progress) * part;
-        let (found, loss) = match self.loss.exits.imitate {
+        let (found, ce) = match self.loss.exits.imitate {
             Imitated::Answer => {
                 let ce = self.loss.cross_entropy.at(self.progress);
-                self.read(&step.tape, state, self.teacher.output()?, ce, share)?
+                let said = self.teacher.output()?;
+                (self.read(&step.tape, state, said, ce, (share, None))?, ce)
             }
             Imitated::Layer => {
                 let said = (self.said_at)(self.depths[application])?;
-                self.read(&step.tape, state, &said, 0.0, share)?
+                (self.read(&step.tape, state, &said, 0.0, (share, None))?, 0.0)
             }
         };
-        step.total += share * loss;
+        step.total += share * self.loss_of(&found, ce);
         *step.terms.entry("exit_kl".to_owned()).or_default() += part * mean(&found.kl);
         Ok(())
     }
 
-    /// Records the gradient of `share` times the loss of this output beside what was `said`, and
-    /// gives the loss.
-    fn read(
+    /// Records the gradient of `share` times the loss of this output beside what was `said`, each
+    /// token with a weight of its own if it has one.
+    pub(super) fn read(
         &self,
         tape: &Tape,
         state: &Value,
         said: &TeacherOutput,
         ce: f64,
-        share: f64,
-    ) -> Result<(HeadTerms, f64)> {
+        (share, of_tokens): (f64, Option<&[f32]>),
+    ) -> Result<HeadTerms> {
         let (loss, frame) = (self.loss, self.student.frame());
         let last = self.student.coda(tape, state, self.table)?.pop();
         let last = last.as_ref().unwrap_or(state);
@@ -93,15 +104,31 @@ impl Outputs<'_> {
             kl: (share * kl) as f32,
             temperature: loss.temperature as f32,
         };
-        let found = if let Some(Asked { places, targets }) = Asked::of(&self.batch.targets) {
+        if let Some(Asked { places, targets }) = Asked::of(&self.batch.targets) {
             let hidden = frame.normed(tape, &pick(tape, last, &places)?)?;
-            compare(tape, &hidden, frame.head(), Some(&said.at(&places)?), &targets, weights)?
+            let (said, targets) = (said.at(&places)?, (&targets[..], of_tokens));
+            compare_weighed(tape, &hidden, frame.head(), Some(&said), targets, weights)
         } else {
             let hidden = frame.normed(tape, last)?;
-            compare(tape, &hidden, frame.head(), Some(said), &self.batch.targets, weights)?
-        };
-        let kl = kl * loss.temperature.powi(2);
-        let sum = ce * mean(&found.cross_entropy) + kl * mean(&found.kl);
-        Ok((found, sum))
+            let targets = (&self.batch.targets[..], of_tokens);
+            compare_weighed(tape, &hidden, frame.head(), Some(said), targets, weights)
+        }
+    }
+
+    /// The mean over tokens of what they lose.
+    pub(super) fn loss_of(&self, found: &HeadTerms, ce: f64) -> f64 {
+        ce * mean(&found.cross_entropy) + self.kl_weight() * mean(&found.kl)
+    }
+
+    /// What each token loses.
+    pub(super) fn losses_of(&self, found: &HeadTerms, ce: f64) -> Vec<f32> {
+        let (ce, kl) = (ce as f32, self.kl_weight() as f32);
+        let both = found.cross_entropy.iter().zip(&found.kl);
+        both.map(|(of_text, of_teacher)| ce * of_text + kl * of_teacher).collect()
+    }
+
+    /// Of KL(teacher || student). Hinton et al. 2015.
+    fn kl_weight(&self) -> f64 {
+        self.loss.kl.at(self.progress) * self.loss.temperature.powi(2)
     }
 }

@@ -105,6 +105,7 @@ pub fn find(
         relaxation: student.relaxation,
         injection: student.injection,
         between: student.between,
+        gate: None,
     };
     config.validate()?;
     Ok(config)

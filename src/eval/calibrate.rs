@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::traces::trace;
 use crate::data::EvaluationWindow;
 use crate::error::{Error, Result};
-use crate::halting::{Calibration, Halting, PolicyName, Risk, fit};
+use crate::halting::{Calibration, Gate, Halting, Learned, PolicyName, Risk, Traces, fit};
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::observe::Observer;
 
@@ -21,15 +21,30 @@ pub struct CalibrateConfig {
     pub batch_rows: usize,
     /// Of the order in which gates see tokens.
     pub seed: u64,
+    /// What becomes of a gate that learned together with the student.
+    pub own_gate: OwnGate,
+}
+
+/// What becomes of a gate that learned together with the student.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OwnGate {
+    /// It is kept: only its threshold is chosen.
+    #[default]
+    Kept,
+    /// Another is fitted in its place.
+    Refitted,
 }
 
 impl Default for CalibrateConfig {
     fn default() -> Self {
-        Self { risk: Risk::Kl(0.01), repetitions: None, batch_rows: 8, seed: 0 }
+        let own_gate = OwnGate::Kept;
+        Self { risk: Risk::Kl(0.01), repetitions: None, batch_rows: 8, seed: 0, own_gate }
     }
 }
 
-/// Fits every gate on the first half of `windows`, and chooses every threshold on the second:
+/// Fits every gate on the first half of `windows`, but for one that learned together with the
+/// student, and chooses every threshold on the second:
 /// the one that keeps the risk with the fewest repetitions. `fingerprint` is the student's.
 ///
 /// # Errors
@@ -62,12 +77,16 @@ pub fn calibrate(
     let first = traces.tokens() / 2;
     let (learned, chosen) = traces.split(first);
     observer.begin("fit", PolicyName::ALL.len() as u64, "policies");
+    let own = match config.own_gate {
+        OwnGate::Kept => student.halting_gate()?.map(|(policy, gate)| (policy.policy(), gate)),
+        OwnGate::Refitted => None,
+    };
     let found = PolicyName::ALL.into_par_iter().map(|policy| {
-        let gate = fit::fit(policy, &learned, config.seed)?;
+        let (gate, from) = gate_of(policy, own.as_ref(), &learned, config.seed)?;
         let curve = chosen.sweep(policy, gate.as_ref())?;
         let point = curve.within(config.risk);
         let threshold = point.ok_or_else(|| Error::internal("a curve without points"))?.threshold;
-        Ok(Calibration { threshold, gate, curve })
+        Ok(Calibration { threshold, gate, learned: from, curve })
     });
     let policies: Result<Vec<Calibration>> = found.collect();
     observer.end();
@@ -85,6 +104,19 @@ pub fn calibrate(
         tokens: [learned.tokens(), chosen.tokens()],
         policies,
     })
+}
+
+/// The gate of a policy: the student's own, or one fitted on `traces`.
+fn gate_of(
+    policy: PolicyName,
+    own: Option<&(PolicyName, Gate)>,
+    traces: &Traces,
+    seed: u64,
+) -> Result<(Option<Gate>, Learned)> {
+    match own.filter(|(of, _)| *of == policy) {
+        Some((_, gate)) => Ok((Some(gate.clone()), Learned::Together)),
+        None => Ok((fit::fit(policy, traces, seed)?, Learned::Afterwards)),
+    }
 }
 
 /// Layers that a token goes through in the core, and, for policies that look at what the student

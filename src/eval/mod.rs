@@ -15,7 +15,7 @@ pub mod traces;
 mod windows;
 
 pub use bootstrap::Interval;
-pub use calibrate::{CalibrateConfig, calibrate};
+pub use calibrate::{CalibrateConfig, OwnGate, calibrate};
 pub use config::EvalConfig;
 pub use cost::ModelCost;
 pub use evaluate::evaluate;

@@ -191,15 +191,37 @@ pub fn oracle_area(settled: &[usize], repetitions: usize) -> f64 {
     area(&line, repetitions)
 }
 
+/// When a gate learned what it says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Learned {
+    /// When the student was done, which it left as it was.
+    #[default]
+    Afterwards,
+    /// Together with the student.
+    Together,
+}
+
+impl Learned {
+    /// Whether it was fitted to a frozen student.
+    #[must_use]
+    pub fn is_afterwards(&self) -> bool {
+        *self == Self::Afterwards
+    }
+}
+
 /// A policy with what was found for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
     /// The threshold that keeps the risk.
     pub threshold: f64,
-    /// The fitted gate, if it has one.
+    /// Its gate, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
+    /// Where the gate comes from.
+    #[serde(default, skip_serializing_if = "Learned::is_afterwards")]
+    pub learned: Learned,
     /// What other thresholds gave.
     pub curve: Curve,
 }

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Added to the mean square of a state before it is scaled.
+pub const STATE_EPS: f32 = 1e-6;
+
 /// A linear head on the normed state after a repetition: w . h / rms(h) + v ln(change) + b_r.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,7 +29,7 @@ impl Gate {
     #[must_use]
     pub fn logit(&self, state: &[f32], change: f32, repetition: usize) -> f32 {
         let squares: f32 = state.iter().map(|x| x * x).sum();
-        let scale = 1.0 / (squares / state.len().max(1) as f32 + 1e-6).sqrt();
+        let scale = 1.0 / (squares / state.len().max(1) as f32 + STATE_EPS).sqrt();
         let along: f32 = state.iter().zip(&self.weight).map(|(x, w)| x * w).sum();
         along * scale + self.change * log_change(change) + self.bias_at(repetition)
     }

@@ -12,6 +12,7 @@ pub mod fit;
 pub mod fixed;
 pub mod gap;
 pub mod gate;
+pub mod joint;
 pub mod kl;
 pub mod policy;
 pub mod ponder;
@@ -20,8 +21,9 @@ pub mod select;
 pub mod stable;
 pub mod traces;
 
-pub use calibration::{Budget, Calibration, Curve, CurvePoint, Halting, Risk};
+pub use calibration::{Budget, Calibration, Curve, CurvePoint, Halting, Learned, Risk};
 pub use gate::Gate;
+pub use joint::JointPolicy;
 pub use policy::{HaltingPolicy, Mix, Output, Reads, Signal, StopDistribution};
 pub use select::PolicyName;
 pub use traces::Traces;

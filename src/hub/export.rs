@@ -285,6 +285,7 @@ mod tests {
             relaxation: Relaxation::None,
             injection: Injection::None,
             between: Between::None,
+            gate: None,
             base: teacher.config,
         };
         let numbers = |(name, shape): (String, Vec<usize>)| {

@@ -6,6 +6,7 @@ use super::between::Between;
 use super::config::TransformerConfig;
 use super::injection::Injection;
 use super::looped::{LoopedConfig, Relaxation};
+use crate::halting::JointPolicy;
 
 /// How many numbers a model holds. What is in neither part is the last norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +100,9 @@ pub struct Factorization {
     /// What is done to the state between two repetitions.
     #[serde(default)]
     pub between: Between,
+    /// The policy whose gate learned together with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<JointPolicy>,
     /// L of the stack it was made from.
     pub teacher_layers: usize,
     /// Numbers applied at N repetitions.
@@ -139,6 +143,7 @@ impl Factorization {
             relaxation: config.relaxation,
             injection: config.injection,
             between: config.between,
+            gate: config.gate,
             teacher_layers: config.base.layers,
             effective_parameters: Parameters::effective(config, config.repetitions),
             size_ratio: own.blocks as f64 / teacher.blocks as f64,

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::between::{Between, Norm};
 use super::causal_lm::{Anatomy, CausalLm, Frame, KvCache, blocks};
 use super::config::TransformerConfig;
+use super::gate::{self, Head};
 use super::injection::{Injection, Injector};
 use crate::error::{Error, Result};
+use crate::halting::{Gate, JointPolicy};
 use crate::nn::{Block, RopeTable, Tape, Value, Weights};
 
 /// What may differ between repetitions of the core.
@@ -50,6 +52,9 @@ pub struct LoopedConfig {
     /// What is done to the state between two repetitions.
     #[serde(default, skip_serializing_if = "Between::is_none")]
     pub between: Between,
+    /// The policy whose gate learned together with the student.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<JointPolicy>,
 }
 
 impl LoopedConfig {
@@ -64,6 +69,10 @@ impl LoopedConfig {
                 "a core of {} layers x {} repetitions does nothing: expected 1 or more of both",
                 self.core_layers, self.repetitions
             )));
+        }
+        if self.gate.is_some() && self.repetitions < 2 {
+            return Err(Error::input("with 1 repetition a gate has nothing to choose")
+                .hint("raise student.repetitions, or leave out loss.halting"));
         }
         if self.repetitions > 1 << 16 {
             return Err(Error::input(format!("{} repetitions are too many", self.repetitions)));
@@ -126,6 +135,7 @@ impl LoopedConfig {
         }
         tensors.extend(self.injection.tensors(self.base.width));
         tensors.extend(self.between.tensors(self.base.width));
+        tensors.extend(gate::tensors(self));
         tensors
     }
 
@@ -168,6 +178,7 @@ pub struct LoopedTransformer {
     coda: Vec<Block>,
     norm: Norm,
     injector: Injector,
+    gate: Option<Head>,
 }
 
 impl LoopedTransformer {
@@ -193,6 +204,7 @@ impl LoopedTransformer {
             coda: blocks(base, weights, coda, None)?,
             norm: Norm::new(config.between, base, weights)?,
             injector: Injector::new(config.injection, base, weights)?,
+            gate: Head::new(config, weights)?,
             config: config.clone(),
         })
     }
@@ -254,6 +266,28 @@ impl LoopedTransformer {
     /// The shapes do not fit.
     pub fn coda(&self, tape: &Tape, state: &Value, table: &RopeTable) -> Result<Vec<Value>> {
         chain(tape, &self.coda, state, table)
+    }
+
+    /// What its own gate says of states after `repetition`, counted from 0, (.., D), before the
+    /// sigmoid: (.., 1). None without a gate that learned with it.
+    ///
+    /// # Errors
+    /// The width is another.
+    pub fn halting_logits(
+        &self,
+        tape: &Tape,
+        state: &Value,
+        repetition: usize,
+    ) -> Result<Option<Value>> {
+        self.gate.as_ref().map(|gate| gate.logits(tape, state, repetition)).transpose()
+    }
+
+    /// The gate that learned with it, as its policy reads it.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn halting_gate(&self) -> Result<Option<(JointPolicy, Gate)>> {
+        self.gate.as_ref().map(Head::numbers).transpose()
     }
 
     /// Whether a repetition starts from anything but the state after the one before it.

@@ -5,6 +5,7 @@ pub mod between;
 pub mod causal_lm;
 pub mod config;
 pub mod describe;
+pub mod gate;
 pub mod injection;
 pub mod looped;
 pub mod transformer;

@@ -26,13 +26,13 @@ fn logits(hidden: &Tensor, head: &Tensor) -> Result<Tensor> {
     Ok(hidden.matmul(&head.t()?)?.to_dtype(DType::F32)?)
 }
 
-/// As [`super::head::compare`].
+/// As [`super::head::compare_weighed`].
 pub(super) fn compare(
     tape: &Tape,
     hidden: &Value,
     head: &Weight,
     teacher: Option<&TeacherOutput>,
-    targets: &[u32],
+    (targets, of_tokens): (&[u32], Option<&[f32]>),
     weights: HeadWeights,
 ) -> Result<HeadTerms> {
     let (width, weight) = (head.tensor().dim(1)?, head.tensor());
@@ -69,6 +69,11 @@ pub(super) fn compare(
             terms.kl.extend(found.kl.to_vec1::<f32>()?);
             terms.agree.extend(found.agree.to_vec1::<u8>()?.into_iter().map(|same| same == 1));
             d_logits = (d_logits + (found.gradient * kl)?)?;
+        }
+        if let Some(of_tokens) = of_tokens {
+            let shape = (rows.len(), 1);
+            let of_tokens = Tensor::from_slice(&of_tokens[rows.clone()], shape, flat.device())?;
+            d_logits = d_logits.broadcast_mul(&of_tokens)?;
         }
         let d_logits = d_logits.to_dtype(x.dtype())?;
         d_hidden.push(d_logits.matmul(weight)?);

@@ -114,18 +114,39 @@ pub fn compare(
     targets: &[u32],
     weights: HeadWeights,
 ) -> Result<HeadTerms> {
+    compare_weighed(tape, hidden, head, teacher, (targets, None), weights)
+}
+
+/// The same where each token has a weight of its own, B T of them, in the gradient: that of the mean
+/// over tokens of their weight times what they lose. What was found is not weighed.
+///
+/// # Errors
+/// As [`compare`], or there are not as many weights as targets.
+pub fn compare_weighed(
+    tape: &Tape,
+    hidden: &Value,
+    head: &Weight,
+    teacher: Option<&TeacherOutput>,
+    (targets, of_tokens): (&[u32], Option<&[f32]>),
+    weights: HeadWeights,
+) -> Result<HeadTerms> {
+    if of_tokens.is_some_and(|of_tokens| of_tokens.len() != targets.len()) {
+        return Err(Error::internal("some tokens that are read out have no weight"));
+    }
     let (vocabulary, width) = head.tensor().dims2()?;
     check_tokens(targets, vocabulary)?;
     if let Some(TeacherOutput::Top(top)) = teacher {
         top.check(targets.len(), vocabulary, weights.temperature)?;
     }
     if !tape.fuses(hidden.tensor()) {
+        let targets = (targets, of_tokens);
         return composed_loss::compare(tape, hidden, head, teacher, targets, weights);
     }
     let needs = tape.needs(&[hidden], &[head]);
     let count = |needed: bool, count: usize| if needed { count } else { 0 };
     let mut job = Job {
         targets,
+        of_tokens,
         weights,
         vocabulary,
         d_hidden: vec![0.0; count(needs, targets.len() * width)],
@@ -196,6 +217,7 @@ pub(super) fn logits_of(
 
 struct Job<'a> {
     targets: &'a [u32],
+    of_tokens: Option<&'a [f32]>,
     weights: HeadWeights,
     vocabulary: usize,
     d_hidden: Vec<f32>,
@@ -203,10 +225,10 @@ struct Job<'a> {
     terms: HeadTerms,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
     /// Turns each row of logits into its gradient and notes what was found.
     fn compare_rows(&mut self, rows: std::ops::Range<usize>, logits: &mut [f32], teacher: &[f32]) {
-        let scale = 1.0 / self.targets.len() as f32;
+        let scale = self.scale(rows.start);
         let (weights, vocabulary) = (self.weights, self.vocabulary);
         let found: Vec<Row> = logits
             .par_chunks_exact_mut(vocabulary)
@@ -216,7 +238,7 @@ impl Job<'_> {
                 let teacher = teacher.get(index * vocabulary..(index + 1) * vocabulary);
                 host::vectorised(
                     #[inline(always)]
-                    || compare_row(logits, teacher, target as usize, weights, scale),
+                    || compare_row(logits, teacher, target as usize, weights, scale(index)),
                 )
             })
             .collect();
@@ -230,8 +252,8 @@ impl Job<'_> {
         logits: &mut [f32],
         top: &TopTokens,
     ) {
-        let scale = 1.0 / self.targets.len() as f32;
         let (weights, start) = (self.weights, rows.start);
+        let scale = self.scale(start);
         let found: Vec<Row> = logits
             .par_chunks_exact_mut(self.vocabulary)
             .zip(&self.targets[rows])
@@ -240,11 +262,17 @@ impl Job<'_> {
                 let top = top.row(start + index);
                 host::vectorised(
                     #[inline(always)]
-                    || compare_with_top(logits, top, target as usize, weights, scale),
+                    || compare_with_top(logits, top, target as usize, weights, scale(index)),
                 )
             })
             .collect();
         self.note(&found, true);
+    }
+
+    /// What the gradient of each row is multiplied by, from row `start` on.
+    fn scale(&self, start: usize) -> impl Fn(usize) -> f32 + use<'a> {
+        let (share, of_tokens) = (1.0 / self.targets.len() as f32, self.of_tokens);
+        move |index| of_tokens.map_or(share, |of_tokens| share * of_tokens[start + index])
     }
 
     fn note(&mut self, found: &[Row], with_teacher: bool) {

@@ -1,5 +1,6 @@
 //! What is a model made of?
 
+pub mod along;
 mod arithmetic;
 pub mod attention;
 mod backward;

@@ -14,6 +14,8 @@ const MOST: usize = 200;
 const ALIKE: [&str; 2] = ["agreement", "cosine"];
 /// Terms that say what was done.
 const SETTINGS: [&str; 1] = ["repetitions"];
+/// The term that says when a gate that learns stops tokens.
+const STOPS: &str = "halting_repetitions";
 
 /// Values by step, by what they are.
 type Curves<'a> = BTreeMap<&'a str, Vec<(f64, f64)>>;
@@ -36,11 +38,13 @@ pub(super) fn compose(folder: &Path) -> Option<Vec<Item>> {
         least to their largest value.";
     let terms = |wanted: &dyn Fn(&str) -> bool| curves(&steps, wanted, |step| &step.terms);
     let alike = |name: &str| ALIKE.contains(&name);
-    let mut losses = terms(&|name| !alike(name) && !SETTINGS.contains(&name));
+    let lost = |name: &str| !alike(name) && !SETTINGS.contains(&name) && name != STOPS;
+    let mut losses = terms(&lost);
     losses.insert("loss", points(&steps, |step| step.loss));
     items.push(Item::figure(figure("Loss and its terms", "nats or as defined", &losses), caption));
     let optional = [
         ("Likeness to the teacher", "share or cosine", terms(&alike)),
+        ("When the gate stops tokens", "repetitions", terms(&|name| name == STOPS)),
         ("Validation", "value", curves(&steps, &|_| true, |step| &step.validation)),
     ];
     for (title, unit, curves) in optional {

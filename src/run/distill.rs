@@ -124,7 +124,8 @@ impl Stage<'_> {
             .any(|layers| matches!(layers, Layers::Found(_)));
         let seen: Vec<Tensor> =
             if finds || !folder.has_checkpoint { calibration()? } else { Vec::new() };
-        let config = split::find(deep, &wanted, &seen, &|| self.options.interrupt.is_set())?;
+        let mut config = split::find(deep, &wanted, &seen, &|| self.options.interrupt.is_set())?;
+        config.gate = recipe.distillation().loss.halting.map(|halting| halting.policy);
         config.validate().map_err(|error| error.at("[student] of the recipe"))?;
         self.options.observer.note(&format!(
             "student: prelude {}, core {} x {}, coda {}, of {} layers",

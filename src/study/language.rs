@@ -34,6 +34,7 @@ pub(super) fn learn(job: &LanguageJob, work: &Work) -> Result<Surprise> {
         relaxation: Relaxation::None,
         injection: Injection::None,
         between: Between::None,
+        gate: None,
     };
     let start = initial_looped_tensors(&config, job.seed)?;
     let objective = LanguageModeling::looped(&config, &start)?;

@@ -40,6 +40,7 @@ fn start(
         relaxation: Relaxation::None,
         injection: job.injection,
         between: Between::None,
+        gate: None,
         base,
     };
     let objective = LanguageModeling::looped(&config, &initial_looped_tensors(&config, job.seed)?)?;

@@ -13,7 +13,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("pretrain", "out set seed resume force smoke"),
     ("distill", "teacher live out set seed resume force smoke"),
     ("evaluate", "teacher student text field window max-tokens repetitions policies halting kv"),
-    ("calibrate", "teacher student text field window max-tokens risk repetitions seed out"),
+    ("calibrate", "teacher student text field window max-tokens risk repetitions seed refit out"),
     (
         "generate",
         "model prompt prompts max-tokens temperature top-k top-p min-p repetition-penalty seed stop \

@@ -1,0 +1,117 @@
+//! What is a step expected to lose, over where its gate stops each token?
+
+use candle_core::Tensor;
+
+use super::halting::{HaltingConfig, Learns};
+use super::matching::Step;
+use super::outputs::Outputs;
+use crate::data::Asked;
+use crate::error::{Error, Result};
+use crate::halting::gate::survival;
+use crate::halting::joint::expected;
+use crate::model::LoopedTransformer;
+use crate::nn::pick::pick;
+use crate::nn::{Tape, Value};
+
+/// What the gate says of the tokens that are asked.
+struct Gates {
+    /// After each repetition, (tokens, 1) or (B, T, 1).
+    values: Vec<Value>,
+    /// The same by token, (tokens, N).
+    logits: Vec<Vec<f32>>,
+}
+
+impl Outputs<'_> {
+    /// Reads out the states `ends` after each repetition, by how likely a token is to stop there:
+    /// the loss that is expected, what the gate's policy costs, and the last repetition's own loss.
+    pub(super) fn halted(
+        &self,
+        step: &mut Step,
+        ends: &[Value],
+        halting: &HaltingConfig,
+    ) -> Result<()> {
+        let gates = self.gates(&step.tape, ends, halting)?;
+        let stops: Vec<Vec<f32>> = gates.logits.iter().map(|logits| survival(logits)).collect();
+        let (off, said) = (Tape::off(), self.teacher.output()?);
+        let ce = self.loss.cross_entropy.at(self.progress);
+        let (weight, last) = (halting.weight.at(self.progress) as f32, ends.len() - 1);
+        let mut losses: Vec<Vec<f32>> = Vec::with_capacity(ends.len());
+        for (n, end) in ends.iter().enumerate() {
+            let own = if n == last { 1.0 } else { 0.0 };
+            let (tape, weight) = match halting.learns {
+                Learns::Both => (&step.tape, weight),
+                Learns::Gate if n == last => (&step.tape, 0.0),
+                Learns::Gate => (&off, 0.0),
+            };
+            let of_tokens: Vec<f32> = stops.iter().map(|p| own + weight * p[n]).collect();
+            let found = self.read(tape, end, said, ce, (1.0, Some(&of_tokens)))?;
+            losses.push(self.losses_of(&found, ce));
+            if n == last {
+                step.total += self.loss_of(&found, ce);
+                Self::note_last(step, &found);
+            }
+        }
+        self.learn_to_stop(step, &gates, &losses, halting)
+    }
+
+    /// Adds the loss that is expected and what the policy costs, with their gradient for the gate.
+    /// `losses` are those of every token at each repetition.
+    fn learn_to_stop(
+        &self,
+        step: &mut Step,
+        gates: &Gates,
+        losses: &[Vec<f32>],
+        halting: &HaltingConfig,
+    ) -> Result<()> {
+        let (repetitions, tokens) = (losses.len(), gates.logits.len());
+        let (weight, beta) = (halting.weight.at(self.progress), halting.beta());
+        let prior = halting.prior(repetitions);
+        let mut back = vec![vec![0.0; tokens]; repetitions];
+        let (mut gradient, share) = (vec![0.0; repetitions], weight as f32 / tokens as f32);
+        let (mut loss, mut cost, mut stopped) = (0.0, 0.0, 0.0);
+        for (token, logits) in gates.logits.iter().enumerate() {
+            let lost: Vec<f32> = losses.iter().map(|all| all[token]).collect();
+            let found = expected(logits, &lost, &prior, beta as f32, &mut gradient);
+            loss += f64::from(found.loss) / tokens as f64;
+            cost += f64::from(found.cost) / tokens as f64;
+            stopped += f64::from(found.repetitions) / tokens as f64;
+            for (back, gradient) in back.iter_mut().zip(&gradient) {
+                back[token] = share * gradient;
+            }
+        }
+        for (gate, back) in gates.values.iter().zip(back) {
+            let like = gate.tensor();
+            step.tape.push_loss(gate, Tensor::from_vec(back, like.shape(), like.device())?);
+        }
+        step.total += weight * (loss + beta * cost);
+        let terms = [("halting", loss), ("halting_cost", cost), ("halting_repetitions", stopped)];
+        step.terms.extend(terms.map(|(name, value)| (name.to_owned(), value)));
+        Ok(())
+    }
+
+    fn gates(&self, tape: &Tape, ends: &[Value], halting: &HaltingConfig) -> Result<Gates> {
+        let asked = Asked::of(&self.batch.targets).map(|asked| asked.places);
+        let gate = |(n, end): (usize, &Value)| {
+            let heard = match halting.learns {
+                Learns::Both => end.clone(),
+                Learns::Gate => end.detached(),
+            };
+            let heard = match &asked {
+                Some(places) => pick(tape, &heard, places)?,
+                None => heard,
+            };
+            said_of(self.student, tape, &heard, n)
+        };
+        let values: Vec<Value> = ends.iter().enumerate().map(gate).collect::<Result<_>>()?;
+        let numbers = |value: &Value| Ok(value.tensor().flatten_all()?.to_vec1::<f32>()?);
+        let by_repetition: Vec<Vec<f32>> = values.iter().map(numbers).collect::<Result<_>>()?;
+        let tokens = by_repetition.first().map_or(0, Vec::len);
+        let of_token = |token: usize| by_repetition.iter().map(|all| all[token]).collect();
+        Ok(Gates { values, logits: (0..tokens).map(of_token).collect() })
+    }
+}
+
+fn said_of(student: &LoopedTransformer, tape: &Tape, state: &Value, n: usize) -> Result<Value> {
+    let said = student.halting_logits(tape, state, n)?;
+    said.ok_or_else(|| Error::internal("this student has no gate"))
+}

@@ -1,0 +1,140 @@
+//! What does a gate that learns together with its student make smaller?
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::gate::{sigmoid, survival};
+use super::select::PolicyName;
+
+/// The policies whose gate can learn together with the student.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum JointPolicy {
+    /// `PonderNet`: sum p_n L_n + beta KL(p || geometric prior). Banino et al. 2021.
+    Ponder,
+    /// The first stage of Ouro: sum p_n L_n - beta H(p), a uniform prior but for a constant.
+    /// Zhu et al. 2025.
+    ExitGate,
+}
+
+impl JointPolicy {
+    /// The policy that stops by the gate.
+    #[must_use]
+    pub fn policy(self) -> PolicyName {
+        match self {
+            Self::Ponder => PolicyName::Ponder,
+            Self::ExitGate => PolicyName::ExitGate,
+        }
+    }
+
+    /// b as it starts, for the gates after the repetitions 1 to N - 1: a token stops after each of
+    /// the N equally often, sigmoid(b_n) = 1 / (N - n + 1).
+    #[must_use]
+    pub fn start(self, repetitions: usize) -> Vec<f32> {
+        (1..repetitions).map(|n| -((repetitions - n) as f32).ln()).collect()
+    }
+}
+
+/// What a token is expected to lose, over where it stops.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Expected {
+    /// sum p_n L_n.
+    pub loss: f32,
+    /// sum p_n ln(p_n / q_n): KL to the prior q, or the negative entropy where q is 1 everywhere.
+    pub cost: f32,
+    /// sum n p_n.
+    pub repetitions: f32,
+}
+
+/// Of a token whose gates say `logits`, (N), the last of which is not asked, and that loses `losses`
+/// when it stops after each repetition, (N); `prior` is q, (N). The gradient of
+/// loss + `beta` cost for every logit is written to `gradient`, (N).
+pub fn expected(
+    logits: &[f32],
+    losses: &[f32],
+    prior: &[f32],
+    beta: f32,
+    gradient: &mut [f32],
+) -> Expected {
+    gradient.fill(0.0);
+    // p_n = l_n * prod_{m<n}(1 - l_m); Banino et al. 2021
+    let p = survival(logits);
+    let last = logits.len() - 1;
+    // Lower than any probability that a sum of f32 notices: its logarithm stays finite.
+    let log_ratio = |n: usize| (p[n].max(1e-30) / prior[n]).ln();
+    let slope = |n: usize| losses[n] + beta * (log_ratio(n) + 1.0);
+    // What lies past a gate falls with it: -lambda_n sum over m > n of p_m dL/dp_m.
+    let mut later = p[last] * slope(last);
+    for n in (0..last).rev() {
+        let stops = sigmoid(logits[n]);
+        gradient[n] = p[n] * (1.0 - stops) * slope(n) - stops * later;
+        later += p[n] * slope(n);
+    }
+    Expected {
+        loss: p.iter().zip(losses).map(|(p, loss)| p * loss).sum(),
+        cost: (0..=last).map(|n| p[n] * log_ratio(n)).sum(),
+        repetitions: p.iter().zip(1..).map(|(p, n)| p * n as f32).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ponder::geometric;
+    use super::*;
+
+    #[test]
+    fn the_gradient_is_that_of_finite_differences() {
+        let (logits, losses) = ([-1.0, 0.4, -1.6, 0.2], [2.0, 0.7, 0.9, 0.2]);
+        for (prior, beta) in [(geometric(0.3, 4), 0.5), (vec![1.0; 4], 0.3), (vec![1.0; 4], 0.0)] {
+            let (mut gradient, mut unused) = ([9.0; 4], [0.0; 4]);
+            expected(&logits, &losses, &prior, beta, &mut gradient);
+            assert_eq!(gradient[3], 0.0, "nobody asks the last gate");
+            for n in 0..4 {
+                let mut moved = |by: f32| {
+                    let mut logits = logits;
+                    logits[n] += by;
+                    let found = expected(&logits, &losses, &prior, beta, &mut unused);
+                    found.loss + beta * found.cost
+                };
+                let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+                assert!((slope - gradient[n]).abs() < 2e-3, "{n}: {slope} {gradient:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_expected_is_the_sum_over_where_a_token_stops() {
+        // Stops with 1/4, 3/8, 3/8.
+        let logits = [(1.0_f32 / 3.0).ln(), 0.0, 7.0];
+        let found = expected(&logits, &[4.0, 2.0, 1.0], &[1.0; 3], 0.1, &mut [0.0; 3]);
+        assert!((found.loss - (1.0 + 0.75 + 0.375)).abs() < 1e-6, "{found:?}");
+        assert!((found.repetitions - (0.25 + 0.75 + 1.125)).abs() < 1e-6, "{found:?}");
+        let entropy = -(0.25 * 0.25_f32.ln() + 0.75 * 0.375_f32.ln());
+        assert!((found.cost + entropy).abs() < 1e-6, "{found:?}");
+        // Beside the prior itself it costs nothing.
+        let prior = [0.25, 0.375, 0.375];
+        assert!(expected(&logits, &[0.0; 3], &prior, 1.0, &mut [0.0; 3]).cost.abs() < 1e-6);
+    }
+
+    #[test]
+    fn it_starts_as_a_uniform_distribution() {
+        for repetitions in [2, 3, 7] {
+            let mut logits = JointPolicy::Ponder.start(repetitions);
+            assert_eq!(logits.len(), repetitions - 1);
+            logits.push(0.0);
+            for p in survival(&logits) {
+                assert!((p * repetitions as f32 - 1.0).abs() < 1e-5, "{p}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_gate_that_is_sure_leaves_every_number_finite() {
+        for logit in [-200.0, 200.0] {
+            let mut gradient = [0.0; 3];
+            let found = expected(&[logit; 3], &[3.0, 2.0, 1.0], &[1.0; 3], 0.1, &mut gradient);
+            assert!(found.loss.is_finite() && found.cost.is_finite(), "{found:?}");
+            assert!(gradient.iter().all(|x| x.is_finite()), "{gradient:?}");
+        }
+    }
+}
