@@ -340,3 +340,37 @@ fn a_gate_waits_while_the_teacher_forces() {
     let loss = objective.loss(&batch(), &mut Moment::new(9, 0, 10, 0)).unwrap();
     assert!(loss.partial && !loss.gradients.contains_key(GATE[0]));
 }
+
+#[test]
+fn tokens_with_weights_of_their_own_agree_with_the_composed_comparison_and_sum() {
+    use factorexe::nn::Weights;
+    use factorexe::nn::head::{HeadWeights, TeacherHead, TeacherOutput, compare_weighed};
+    let params = random_params(&[("head".to_owned(), vec![37, 12])]);
+    let head = params.weight("head").unwrap();
+    let state = (random(2, &[2, 9, 12]) * 3.0).unwrap();
+    let hidden = random(3, &[2, 9, 5]);
+    let said = TeacherOutput::Head(TeacherHead { hidden, weight: random(4, &[37, 5]) });
+    let targets: Vec<u32> = (0..18).map(|i| (i * 11) % 37).collect();
+    let weights = HeadWeights { cross_entropy: 0.7, kl: 1.3, temperature: 2.0 };
+    let run = |tape: Tape, of_tokens: Option<&[f32]>| {
+        let leaf = tape.leaf(state.clone());
+        let targets = (&targets[..], of_tokens);
+        compare_weighed(&tape, &leaf, &head, Some(&said), targets, weights).unwrap();
+        let (gradients, leaves) = tape.backward_to(&[], &[&leaf]).unwrap();
+        (gradients["head"].clone(), leaves[0].clone().unwrap())
+    };
+    let ones = run(Tape::recording(), None);
+    let first: Vec<f32> = (0..18).map(|i| 0.1 * i as f32).collect();
+    let second: Vec<f32> = first.iter().map(|share| 1.0 - share).collect();
+    let (fused, rest) =
+        (run(Tape::recording(), Some(&first)), run(Tape::recording(), Some(&second)));
+    let composed = run(Tape::recording().with_reference(), Some(&first));
+    assert!(difference(&fused.0, &composed.0) < F32_STACK);
+    assert!(difference(&fused.1, &composed.1) < F32_STACK);
+    assert!(difference(&(&fused.0 + &rest.0).unwrap(), &ones.0) < F32_STACK);
+    assert!(difference(&(&fused.1 + &rest.1).unwrap(), &ones.1) < F32_STACK);
+    let tape = Tape::recording();
+    let few = (&targets[..], Some(&first[..3]));
+    let refused = compare_weighed(&tape, &tape.leaf(state.clone()), &head, None, few, weights);
+    assert!(refused.is_err());
+}
