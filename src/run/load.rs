@@ -16,9 +16,9 @@ use crate::train::Interrupt;
 #[derive(Debug, Clone)]
 pub enum Model {
     /// Every layer its own weights.
-    Deep(Transformer),
+    Deep(Box<Transformer>),
     /// Prelude, core x N, coda.
-    Looped(LoopedTransformer),
+    Looped(Box<LoopedTransformer>),
 }
 
 impl Model {
@@ -26,8 +26,8 @@ impl Model {
     #[must_use]
     pub fn lm(&self) -> &dyn CausalLm {
         match self {
-            Self::Deep(model) => model,
-            Self::Looped(model) => model,
+            Self::Deep(model) => model.as_ref(),
+            Self::Looped(model) => model.as_ref(),
         }
     }
 }
@@ -57,8 +57,8 @@ impl Loaded {
         let checkpoint = source.load(observer, &|| interrupt.is_set())?;
         let tensors = on(&checkpoint.tensors, device)?;
         let model = match &checkpoint.looped {
-            Some(config) => Model::Looped(LoopedTransformer::new(config, &tensors)?),
-            None => Model::Deep(Transformer::new(&checkpoint.config, &tensors)?),
+            Some(config) => Model::Looped(Box::new(LoopedTransformer::new(config, &tensors)?)),
+            None => Model::Deep(Box::new(Transformer::new(&checkpoint.config, &tensors)?)),
         };
         Ok(Self { checkpoint, model })
     }
