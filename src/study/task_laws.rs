@@ -10,13 +10,11 @@ use crate::fit::{self, Comparison, Resampling};
 
 /// Of the intervals.
 const RESAMPLING: Resampling = Resampling { resamples: 1000, seed: 0 };
-/// What the law of all tasks together is called.
-const ALL_TASKS: &str = "all tasks";
 
 /// The laws of one task and one way of training.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskLaw {
-    /// The task.
+    /// The task, or all of a kind.
     pub task: String,
     /// Trained at the N it is measured at, or at drawn ones.
     pub trained: Role,
@@ -47,38 +45,79 @@ impl TaskLaw {
     }
 }
 
-/// Which points a law is fitted to: those of a task, or of all, and of one width, or of all.
-#[derive(Clone, PartialEq)]
+/// Which points a law is fitted to: those of tasks, and of one width, or of all.
+#[derive(Clone)]
 struct Part<'a> {
-    task: Option<&'a str>,
+    tasks: Tasks<'a>,
     trained: Role,
     width_ratio: Option<f64>,
 }
 
-/// Teachers of several tasks may differ in depth more than the cores of one do: all tasks come
+/// Tasks with one law.
+#[derive(Clone, Copy)]
+enum Tasks<'a> {
+    /// All of a kind.
+    Kind(&'a str),
+    /// One of several of its kind.
+    OneOf(&'a str),
+    /// The only one of its kind.
+    Only(&'a str),
+}
+
+impl Tasks<'_> {
+    fn has(self, task: &str) -> bool {
+        match self {
+            Self::Kind(of) => kind(task) == of,
+            Self::OneOf(of) | Self::Only(of) => task == of,
+        }
+    }
+}
+
+impl std::fmt::Display for Tasks<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Kind(of) => write!(f, "{of} tasks"),
+            Self::OneOf(of) | Self::Only(of) => f.write_str(of),
+        }
+    }
+}
+
+/// Words, pointers or circuits: how the name of a task begins.
+fn kind(task: &str) -> &str {
+    task.split(' ').next().unwrap_or(task)
+}
+
+/// Teachers of several tasks may differ in depth more than the cores of one do: all of a kind come
 /// first. Past the width wall no number of repetitions is enough, and no power of the width: each
 /// width has a law of its own, the teacher's first, before those of all widths.
 fn parts(points: &[Needed]) -> Vec<Part<'_>> {
-    let mut tasks: Vec<Option<&str>> = Vec::new();
+    let mut kinds: Vec<(&str, Vec<&str>)> = Vec::new();
     let mut widths: Vec<f64> = Vec::new();
-    for point in points {
-        let cell = &point.cell;
-        if !tasks.contains(&Some(cell.task.as_str())) {
-            tasks.push(Some(cell.task.as_str()));
+    for Needed { cell, .. } in points {
+        let (task, kind) = (cell.task.as_str(), kind(&cell.task));
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, tasks)) if tasks.contains(&task) => {}
+            Some((_, tasks)) => tasks.push(task),
+            None => kinds.push((kind, vec![task])),
         }
         if !widths.contains(&cell.width_ratio) {
             widths.push(cell.width_ratio);
         }
     }
     widths.sort_unstable_by(f64::total_cmp);
-    if tasks.len() > 1 {
-        tasks.insert(0, None);
-    }
     let mut parts = Vec::new();
-    for (place, task) in tasks.into_iter().enumerate() {
-        for trained in [Role::AtN, Role::RandomN] {
-            let each = widths.iter().copied().map(Some).filter(|_| place == 0 && widths.len() > 1);
-            parts.extend(each.chain([None]).map(|width_ratio| Part { task, trained, width_ratio }));
+    for (kind, tasks) in kinds {
+        let (first, others) = match tasks.as_slice() {
+            [only] => (Tasks::Only(only), &[][..]),
+            several => (Tasks::Kind(kind), several),
+        };
+        let others = others.iter().map(|task| (Tasks::OneOf(task), false));
+        for (tasks, by_width) in std::iter::once((first, widths.len() > 1)).chain(others) {
+            for trained in [Role::AtN, Role::RandomN] {
+                let each = widths.iter().copied().map(Some).filter(|_| by_width);
+                let part = |width_ratio| Part { tasks, trained, width_ratio };
+                parts.extend(each.chain([None]).map(part));
+            }
         }
     }
     parts
@@ -91,17 +130,17 @@ fn parts(points: &[Needed]) -> Vec<Part<'_>> {
 pub(super) fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
     let same = |a: f64, b: f64| (a - b).abs() < 1e-9;
     let mut laws = Vec::new();
-    for Part { task, trained, width_ratio } in parts(points) {
+    for Part { tasks, trained, width_ratio } in parts(points) {
         let is_of = |one: &&Needed| {
-            task.is_none_or(|task| one.cell.task == task)
+            tasks.has(&one.cell.task)
                 && one.cell.trained == trained
                 && width_ratio.is_none_or(|ratio| same(one.cell.width_ratio, ratio))
         };
         let of: Vec<&Needed> = points.iter().filter(is_of).collect();
         let Some(first) = of.first() else { continue };
-        // A task of one depth ratio tells nothing that all together do not.
+        // A task of one depth ratio tells nothing that all of its kind do not.
         let depths = of.iter().any(|one| !same(one.cell.depth_ratio, first.cell.depth_ratio));
-        if !depths && !laws.is_empty() {
+        if matches!(tasks, Tasks::OneOf(_)) && !depths {
             continue;
         }
         // Students of one width tell nothing of the other ratio.
@@ -118,8 +157,42 @@ pub(super) fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
         };
         let rows: Vec<fit::Needed> = of.iter().map(row).collect();
         let found = fit::law::fit(&rows, RESAMPLING)?;
-        let task = task.unwrap_or(ALL_TASKS).to_owned();
-        laws.push(TaskLaw { task, trained, width_ratio, found });
+        laws.push(TaskLaw { task: tasks.to_string(), trained, width_ratio, found });
     }
     Ok(laws)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::needed::{Bracket, Cell};
+    use super::*;
+
+    #[test]
+    fn each_kind_of_task_has_a_law_of_its_own() {
+        let point = |task: &str, depth_ratio: f64, low: f64| Needed {
+            cell: Cell {
+                task: task.to_owned(),
+                teacher: format!("{depth_ratio} x 64"),
+                student: "1 x 64".to_owned(),
+                depth_ratio,
+                width_ratio: 1.0,
+                seed: 0,
+                trained: Role::AtN,
+            },
+            needed: Bracket { low, high: Some(low + 1.0) },
+        };
+        let points = [
+            point("pointer 8 2", 2.0, 1.0),
+            point("pointer 8 4", 4.0, 3.0),
+            point("word s3 4", 4.0, 1.0),
+            point("pointer 8 8", 8.0, 7.0),
+        ];
+        let laws = laws(&points).unwrap();
+        let names: Vec<(&str, usize)> =
+            laws.iter().map(|law| (law.task.as_str(), law.found.rows)).collect();
+        // A pointer task alone has one depth ratio, and is not fitted again.
+        assert_eq!(names, [("pointer tasks", 3), ("word s3 4", 1)]);
+        let power = laws[0].found.exponent.estimate.unwrap();
+        assert!((power - 1.0).abs() < 0.3, "{power}");
+    }
 }
