@@ -86,17 +86,6 @@ pub(super) fn interval(found: Fitted) -> String {
     }
 }
 
-/// `(2, 4]`: more than 2 were needed, and 4 were enough; `more than 4` if nothing was enough.
-pub(super) fn needed(low: Option<f64>, high: Option<f64>) -> String {
-    match (low, high) {
-        (Some(low), Some(high)) if low.to_bits() == high.to_bits() => short(low),
-        (Some(low), Some(high)) => format!("({}, {}]", short(low), short(high)),
-        (Some(low), None) => format!("more than {}", short(low)),
-        (None, Some(high)) => format!("at most {}", short(high)),
-        (None, None) => "not known".to_owned(),
-    }
-}
-
 /// A number in a cell.
 pub(super) fn cell(value: Option<f64>) -> String {
     value.map_or_else(|| "–".to_owned(), short)

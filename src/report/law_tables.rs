@@ -1,7 +1,7 @@
 //! Which tables tell a depth law?
 
 use super::groups::{grouped, ordered, over_seeds};
-use super::header::{Fitted, cell, interval, needed as needed_cell};
+use super::header::{Fitted, cell, interval};
 use super::law_data::{Law, Needed};
 use super::page::Item;
 use super::plot::short;
@@ -46,7 +46,8 @@ pub(super) fn forms(law: &Law) -> Item {
             cell(form.held_out),
         ]
     });
-    let head = ["form", "parameters", "AICc", "above the least", "error on held-out points"];
+    let head =
+        ["form", "parameters", "AICc", "above the least", "log likelihood of held-out points"];
     Item::table("Forms of the law, by AICc (less is better)", &head, rows.collect())
 }
 
@@ -60,8 +61,12 @@ pub(super) fn needed(law: &Law) -> Item {
     let others: Vec<_> =
         law.other_targets.iter().map(|other| grouped(&other.points, key)).collect();
     let seeds = |points: &[&Needed]| {
-        let each = points.iter().map(|point| needed_cell(point.needed.low, point.needed.high));
-        each.collect::<Vec<_>>().join("; ")
+        let each = points.iter().map(|point| match (point.needed.low, point.needed.high) {
+            (_, Some(high)) => short(high),
+            (Some(low), None) => format!("> {}", short(low)),
+            (None, None) => "?".to_owned(),
+        });
+        each.collect::<Vec<_>>().join(", ")
     };
     let rows = grouped(&law.points, key).into_iter().map(|(key, points)| {
         let ((task, trained), _, teacher, student) = &key;
@@ -86,8 +91,8 @@ pub(super) fn needed(law: &Law) -> Item {
     let head = ["task", "trained", "teacher", "student", "depth ratio", "width ratio"];
     let head: Vec<&str> =
         head.into_iter().chain(std::iter::once(law.target.0.as_str())).chain(targets).collect();
-    let caption = "Repetitions needed for each target, by seed. (2, 4]: 2 were too few and 4 were \
-        enough";
+    let caption = "The fewest repetitions tried that were enough for each target, by seed. > 4: none \
+        were, 4 the most";
     Item::table(caption, &head, rows.collect())
 }
 

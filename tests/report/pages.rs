@@ -29,8 +29,7 @@ fn an_unfinished_law_shows_what_is_done() {
         "fitted, slope 1.25",
         "slope 1/0.46 = 2.174",
         "accuracy within 1 point of the teacher",
-        "more than 16",
-        "(2, 4]",
+        "> 16",
         "13",
         "0.2",
     ] {
