@@ -39,7 +39,7 @@ pub struct ScalingRecipe {
 pub enum Way {
     /// Every step is given.
     Chain,
-    /// Every second step is given.
+    /// Half of the steps are given, evenly spaced, as [`Supervision::Some`] counts them.
     Partly,
     /// Answers alone, to chains of every length up to T.
     Mixed,
