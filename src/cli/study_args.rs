@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum, ValueHint};
 
 use super::recipe_args::FolderArgs;
+use crate::data::tasks::View;
+use crate::error::Error;
 
 #[derive(Debug, Args)]
 pub(super) struct TaskArgs {
@@ -25,9 +27,10 @@ pub(super) struct TaskArgs {
     /// Steps of each chain [default: as many as the task has]
     #[arg(long, value_name = "STEPS")]
     pub(super) length: Option<usize>,
-    /// Show the tokens a model reads and is asked for in this view
-    #[arg(long, value_enum)]
-    pub(super) view: Option<ViewName>,
+    /// Show what a model reads and is asked for: direct, chain, chain-at=STEPS, filler=TOKENS, markov,
+    /// loop or final
+    #[arg(long, value_name = "VIEW", value_parser = view)]
+    pub(super) view: Option<View>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -37,13 +40,8 @@ pub(super) enum SplitName {
     Test,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum ViewName {
-    Direct,
-    Chain,
-    Markov,
-    Loop,
-    Final,
+fn view(text: &str) -> Result<View, Error> {
+    text.parse()
 }
 
 /// What a study can be told.

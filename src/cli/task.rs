@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::study_args::{SplitName, TaskArgs, ViewName};
+use super::study_args::{SplitName, TaskArgs};
 use super::{Session, output};
 use crate::data::tasks::{
-    Baselines, NamedExample, Task, TaskConfig, TaskSplit, View, baselines, check, encode,
+    Baselines, NamedExample, Task, TaskConfig, TaskSplit, baselines, check, encode,
 };
 use crate::error::{Error, Result};
 
@@ -39,8 +39,7 @@ pub(super) fn task(args: &TaskArgs, session: &Session) -> Result<()> {
         let example = task.example(split, args.seed, index, length)?;
         check(&task, &example)
             .map_err(|error| Error::internal(format!("example {index} is wrong: {error}")))?;
-        let view = args.view.map(view);
-        let sequences = view.map(|view| encode(&task, &example, view)).transpose()?;
+        let sequences = args.view.map(|view| encode(&task, &example, view)).transpose()?;
         let named = sequences.map(|all| all.iter().map(|one| named(&task, one)).collect());
         Ok(Shown { example: task.named(&example), sequences: named })
     };
@@ -71,16 +70,6 @@ fn shortcuts(found: &Baselines) -> Result<()> {
     let shares = [found.chance, found.majority, found.copy_input, found.last_token];
     let row = std::iter::once(String::new()).chain(shares.map(percent)).collect();
     output::table(&[head.map(str::to_owned).to_vec(), row])
-}
-
-fn view(name: ViewName) -> View {
-    match name {
-        ViewName::Direct => View::Direct,
-        ViewName::Chain => View::Chain,
-        ViewName::Markov => View::Markov,
-        ViewName::Loop => View::Loop,
-        ViewName::Final => View::Final,
-    }
 }
 
 fn named(task: &Task, sequence: &crate::data::tasks::Sequence) -> Named {

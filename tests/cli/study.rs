@@ -270,6 +270,19 @@ fn examples_of_tasks_are_printed() {
     }
     let text = run(&folder, &["task", "word", "--view", "loop"]).good().stdout;
     assert!(text.contains("majority") && text.contains("SEP"), "{text}");
+    let fillers =
+        run(&folder, &["task", "word", "--count", "1", "--view", "filler=3"]).good().stdout;
+    assert_eq!(fillers.matches("FILL").count(), 3, "{fillers}");
+    let told =
+        run(&folder, &["task", "word", "--count", "1", "--view", "chain-at=4"]).good().stdout;
+    assert_eq!(
+        told.lines()
+            .find(|line| line.starts_with("reads"))
+            .map(|line| { line.matches("STEP").count() }),
+        Some(3),
+        "{told}"
+    );
+    run(&folder, &["task", "word", "--view", "chain-at=0"]).refused(&["chain-at=<steps>"]);
     run(&folder, &["task", "pointr"]).refused(&["pointer"]);
     run(&folder, &["task", "pointer", "--set", "nodes=0"]).refused(&["nodes"]);
 }

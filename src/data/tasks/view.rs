@@ -1,5 +1,7 @@
 //! How is an example shown to a model, and what is asked of it?
 
+use std::str::FromStr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +9,7 @@ use super::example::Example;
 use super::special::{ANS, EOS, FILL, SEP, STEP};
 use super::task::Task;
 use crate::data::batch::IGNORED;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How much of the chain is shown, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +37,31 @@ pub enum View {
     Loop,
     /// `input SEP slots`: at the end the slots are read out as the answer.
     Final,
+}
+
+impl FromStr for View {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (name, count) = text
+            .split_once('=')
+            .map_or((text, None), |(name, count)| (name, count.parse::<u16>().ok()));
+        match (name, count) {
+            ("chain-at", Some(steps @ 1..)) => return Ok(Self::ChainAt { steps }),
+            ("filler", Some(tokens)) => return Ok(Self::Filler { tokens }),
+            _ => {}
+        }
+        match text {
+            "direct" => Ok(Self::Direct),
+            "chain" => Ok(Self::Chain),
+            "markov" => Ok(Self::Markov),
+            "loop" => Ok(Self::Loop),
+            "final" => Ok(Self::Final),
+            _ => Err(Error::input(format!("`{text}` is no view of an example")).hint(
+                "expected direct, chain, chain-at=<steps>, filler=<tokens>, markov, loop or final",
+            )),
+        }
+    }
 }
 
 /// What a model reads, and what is asked of it.
