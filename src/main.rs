@@ -9,7 +9,7 @@ fn main() -> std::process::ExitCode {
 }
 
 /// Freed memory stays with the program for a while: what one step frees the next one takes, and
-/// giving it back in between has the kernel clear every page again, a tenth of a step.
+/// giving it back in between has the kernel clear every page again.
 /// `MIMALLOC_PURGE_DELAY` in the environment wins.
 fn keep_pages() {
     #[expect(unsafe_code, reason = "the allocator has no safe form of its options")]
@@ -20,8 +20,9 @@ fn keep_pages() {
     }
 }
 
-/// Longer than a step mostly is; what a long step does not take again goes back after all.
-const KEPT_MS: std::ffi::c_long = 1000;
+/// Longer than a step of a large model takes: what is given back between two uses in a step is cleared
+/// again in the next, a sixth of a step of four seconds.
+const KEPT_MS: std::ffi::c_long = 30_000;
 
 /// `mi_option_purge_delay` of `mimalloc.h`: milliseconds until freed pages are given back.
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
