@@ -164,10 +164,8 @@ impl<'a> Tally<'a> {
         let student_cost = self.student.map(|student| cost(student)).transpose()?;
         let tokens = documents.iter().map(|document| document.tokens).sum::<f64>();
         let jacobians = self.jacobians(longest[0])?;
-        let score = |index| StudentScore {
-            jacobian_norm: jacobians.get(index).copied(),
-            ..self.score(index, &means, &intervals, longest[0].tokens.len() - 1)
-        };
+        let context = longest[0].tokens.len() - 1;
+        let score = |(index, &jacobian)| self.score(index, &means, &intervals, context, jacobian);
         Ok(Evaluation {
             teacher: TeacherScore {
                 perplexity: means[0].exp(),
@@ -175,7 +173,7 @@ impl<'a> Tally<'a> {
                 tokens: tokens as u64,
                 perplexity_interval: intervals[0].map(|nll| nll.map(f64::exp)),
             },
-            student: (0..self.repetitions.len()).map(score).collect(),
+            student: jacobians.iter().enumerate().map(score).collect(),
             halting: None,
             trained_repetitions: self.student.map(CausalLm::repetitions),
             documents: documents.len(),
@@ -204,6 +202,7 @@ impl<'a> Tally<'a> {
         means: &[f64],
         intervals: &[Option<Interval>],
         context: usize,
+        jacobian_norm: f64,
     ) -> StudentScore {
         let (at, repetitions) = (1 + index * QUANTITIES, self.repetitions[index]);
         let looped = self.student.map(LoopedTransformer::config);
@@ -218,7 +217,7 @@ impl<'a> Tally<'a> {
             cosine_scaled: self.cosines[index].map(|sum| sum.scaled / tokens),
             state_rms: Some(self.motions[index].rms / tokens),
             step_ratio: Some(self.motions[index].step_ratio / tokens),
-            jacobian_norm: None,
+            jacobian_norm: Some(jacobian_norm),
             perplexity_interval: intervals[at + NLL].map(|nll| nll.map(f64::exp)),
             kl_interval: intervals[at + KL],
             agreement_interval: intervals[at + AGREEMENT],

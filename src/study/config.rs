@@ -242,7 +242,9 @@ impl Target {
             Self::Agreement { least } => (0.0..=1.0).contains(&least),
         };
         if !possible {
-            return Err(Error::input(format!("an {self} can never be reached")).at("targets"));
+            return Err(Error::input(format!("`{self}` can never be reached"))
+                .at("targets")
+                .hint("expected within or most of 0 or more, least between 0 and 1"));
         }
         if on_text && matches!(self, Self::Accuracy { .. }) {
             return Err(Error::input("on text, answers are neither right nor wrong")

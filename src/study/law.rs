@@ -257,10 +257,19 @@ impl Findings for Law {
         std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect()
     }
 
-    /// Every law of the first target, the first law of the others.
+    /// How good the teachers are, for to come near one that did not learn says nothing; every law of
+    /// the first target, the first law of the others.
     fn sentences(&self) -> Vec<String> {
         let (done, total) = (self.points_done, self.points_total);
         let mut said = vec![format!("{done} of {total} points")];
+        let teachers = self.curves.iter().filter_map(|curve| curve.teacher_accuracy);
+        let ends = teachers.fold(None, |ends: Option<(f64, f64)>, accuracy| {
+            let (low, high) = ends.unwrap_or((accuracy, accuracy));
+            Some((low.min(accuracy), high.max(accuracy)))
+        });
+        said.extend(ends.map(|(low, high)| {
+            format!("teachers answer {:.1} to {:.1} % right", 100.0 * low, 100.0 * high)
+        }));
         for (place, (target, laws, _)) in self.targets().enumerate() {
             let most = if place == 0 { laws.len() } else { 1 };
             said.extend(laws.iter().take(most).map(|law| format!("{target}: {}", law.sentence())));

@@ -138,6 +138,7 @@ fn a_law_is_measured_once_resumed_and_reported() {
     run(&folder, &["law", "law.toml", "--out", "x"]).refused(&["--resume", "--force"]);
     let table = run(&folder, &["law", "law.toml", "--out", "x", "--resume"]).good().stdout;
     assert!(table.contains("pointer 5 2") && table.contains("random-n"), "{table}");
+    assert!(table.contains("teachers answer"), "{table}");
     assert_eq!(results(&folder), before, "points that are done stay done");
     // A half-written result is measured again, and alone.
     let victim = folder.path().join("x/points").join(&before[3].0);

@@ -4,7 +4,7 @@ use std::fs;
 
 use factorexe::error::Kind;
 use factorexe::report::write;
-use resvg::usvg::roxmltree::Document;
+use resvg::usvg::roxmltree::{Document, Node};
 use serde_json::{Value, json};
 
 use super::data::{
@@ -30,12 +30,23 @@ fn an_unfinished_law_shows_what_is_done() {
         "slope 1/0.46 = 2.174",
         "accuracy within 1 point of the teacher",
         "> 16",
+        "The fewest repetitions tried that were enough for each target",
         "13",
         "0.2",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let document = Document::parse(body(&page)).unwrap();
+    let is_needs = |node: &Node| {
+        let caption = node.children().find(|child| child.has_tag_name("caption"));
+        caption
+            .and_then(|caption| caption.text())
+            .is_some_and(|text| text.starts_with("The fewest"))
+    };
+    let needs = document.descendants().find(is_needs).unwrap();
+    let rows = needs.descendants().filter(|node| node.has_tag_name("tr")).skip(1);
+    let last: Vec<_> = rows.filter_map(|row| row.last_element_child()?.text()).collect();
+    assert_eq!(last, ["4", "8", "> 16"], "2 and 4 were too few");
     let ranges: Vec<_> = ["width ratio 1", "width ratio 2"]
         .iter()
         .flat_map(|series| marks(&document, series))
