@@ -22,25 +22,91 @@ pub(crate) fn exp(x: f32) -> f32 {
     (p * r * r + r + 1.0) * f32::from_bits(power)
 }
 
-/// The dot product, in eight running sums so that it vectorises; the order is fixed.
+/// Running sums, and numbers that are worked on together.
+const LANES: usize = 16;
+
+/// The sums of what `of` gives for each place of `inputs`, in sixteen running sums each, so that it
+/// vectorises; the order is fixed. Of inputs of different lengths the shortest counts.
+#[inline(always)]
+pub(crate) fn sums_of<const IN: usize, const OUT: usize>(
+    inputs: [&[f32]; IN],
+    of: impl Fn([f32; IN]) -> [f32; OUT],
+) -> [f32; OUT] {
+    let width = inputs.iter().map(|values| values.len()).min().unwrap_or(0);
+    let inputs = inputs.map(|values| &values[..width]);
+    let mut sums = [[0.0_f32; LANES]; OUT];
+    let whole = width / LANES * LANES;
+    for start in (0..whole).step_by(LANES) {
+        let values = inputs.map(|values| &values[start..][..LANES]);
+        for lane in 0..LANES {
+            let found = of(values.map(|values| values[lane]));
+            for (sums, found) in sums.iter_mut().zip(found) {
+                sums[lane] += found;
+            }
+        }
+    }
+    let mut tail = [0.0_f32; OUT];
+    for place in whole..width {
+        let found = of(inputs.map(|values| values[place]));
+        for (tail, found) in tail.iter_mut().zip(found) {
+            *tail += found;
+        }
+    }
+    std::array::from_fn(|out| sums[out].iter().sum::<f32>() + tail[out])
+}
+
+/// The dot product.
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
+    let [sum] = sums_of(
+        [a, b],
+        #[inline(always)]
+        |[x, y]| [x * y],
+    );
+    sum
+}
+
+/// The sum of `of` each number.
+#[inline(always)]
+pub(crate) fn sum_of(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+    let [sum] = sums_of(
+        [values],
+        #[inline(always)]
+        |[x]| [of(x)],
+    );
+    sum
+}
+
+/// Sets each of `values` to `of` it and its neighbour in `beside`, in sixteens so that it
+/// vectorises; gives the sum of what `of` gives with it, in the order of [`sums_of`].
+#[inline(always)]
+pub(crate) fn map_and_sum(
+    values: &mut [f32],
+    beside: &[f32],
+    of: impl Fn(f32, f32) -> (f32, f32),
+) -> f32 {
     let mut sums = [0.0_f32; LANES];
-    let (a_rows, b_rows) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let tail: f32 = a_rows.remainder().iter().zip(b_rows.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a_rows.zip(b_rows) {
+    let (chunks, rest) = values.as_chunks_mut::<LANES>();
+    let (beside, rest_beside) = beside[..chunks.len() * LANES + rest.len()].as_chunks::<LANES>();
+    for (values, beside) in chunks.iter_mut().zip(beside) {
         for lane in 0..LANES {
-            sums[lane] += x[lane] * y[lane];
+            let (value, found) = of(values[lane], beside[lane]);
+            values[lane] = value;
+            sums[lane] += found;
         }
+    }
+    let mut tail = 0.0;
+    for (value, beside) in rest.iter_mut().zip(rest_beside) {
+        let (new, found) = of(*value, *beside);
+        *value = new;
+        tail += found;
     }
     sums.iter().sum::<f32>() + tail
 }
 
-/// The largest number, minus infinity of none, in running maxima as [`dot`].
+/// The largest number, minus infinity of none, in running maxima as [`sums_of`] has sums.
 #[inline(always)]
 pub(crate) fn highest(values: &[f32]) -> f32 {
-    const LANES: usize = 16;
     let mut most = [f32::NEG_INFINITY; LANES];
     let chunks = values.chunks_exact(LANES);
     let tail = chunks.remainder().iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
@@ -50,21 +116,6 @@ pub(crate) fn highest(values: &[f32]) -> f32 {
         }
     }
     most.iter().fold(tail, |a, &b| a.max(b))
-}
-
-/// The sum of `of` each number, in running sums as [`dot`].
-#[inline(always)]
-pub(crate) fn sum_of(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
-    const LANES: usize = 16;
-    let mut sums = [0.0_f32; LANES];
-    let rows = values.chunks_exact(LANES);
-    let tail: f32 = rows.remainder().iter().map(|value| of(*value)).sum();
-    for row in rows {
-        for lane in 0..LANES {
-            sums[lane] += of(row[lane]);
-        }
-    }
-    sums.iter().sum::<f32>() + tail
 }
 
 /// Twice the upper tail of the normal distribution, erfc(z), and e^(-z^2), for z of 0 or more.
@@ -110,6 +161,18 @@ mod tests {
         }
         assert!(exp(f32::NAN).is_nan());
         assert!(exp(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn sums_run_over_whole_sixteens_and_what_is_left() {
+        for count in [0, 1, 15, 16, 17, 100] {
+            let values: Vec<f32> = (0..count).map(|i| i as f32).collect();
+            let (sum, squares) = values.iter().fold((0.0, 0.0), |(a, b), x| (a + x, b + x * x));
+            assert_eq!(sums_of([&values, &values], |[x, y]| [x, x * y]), [sum, squares]);
+            let mut mapped = values.clone();
+            assert_eq!(map_and_sum(&mut mapped, &values, |x, y| (x + y, x * y)), squares);
+            assert!(mapped.iter().zip(&values).all(|(new, old)| *new == 2.0 * old));
+        }
     }
 
     #[test]

@@ -124,19 +124,39 @@ impl Sizes {
 /// Turns the scores seen into weights that sum to one, the others into 0; gives the log-sum-exp.
 #[inline(always)]
 fn softmax(scores: &mut [f32], seen: Range<usize>) -> f32 {
-    scores[..seen.start].fill(0.0);
-    scores[seen.end..].fill(0.0);
-    let scores = &mut scores[seen];
-    let highest = host::highest(scores);
-    for score in scores.iter_mut() {
+    let wide = widened(&seen, scores.len());
+    hide(scores, &seen, &wide, f32::NEG_INFINITY);
+    let highest = host::highest(&scores[wide.clone()]);
+    for score in &mut scores[wide.clone()] {
         *score = host::exp(*score - highest);
     }
-    let sum = host::sum_of(scores, |score| score);
+    hide(scores, &seen, &wide, 0.0);
+    let scores = &mut scores[wide];
+    let sum = host::sum_of(
+        scores,
+        #[inline(always)]
+        |score| score,
+    );
     let share = 1.0 / sum;
     for score in scores.iter_mut() {
         *score *= share;
     }
     highest + sum.ln()
+}
+
+/// The least span around `seen` that loops take in sixteens.
+#[inline(always)]
+fn widened(seen: &Range<usize>, length: usize) -> Range<usize> {
+    seen.start / 16 * 16..seen.end.next_multiple_of(16).min(length)
+}
+
+/// Sets what is not `seen` to `value` within `wide`, and to 0 outside.
+#[inline(always)]
+fn hide(scores: &mut [f32], seen: &Range<usize>, wide: &Range<usize>, value: f32) {
+    scores[..wide.start].fill(0.0);
+    scores[wide.start..seen.start].fill(value);
+    scores[seen.end..wide.end].fill(value);
+    scores[wide.end..].fill(0.0);
 }
 
 /// What the way back needs.
@@ -242,14 +262,13 @@ fn softmax_back(
     log_sum: f32,
     mean: f32,
 ) {
-    for row in [&mut *scores, &mut *d_weights] {
-        row[..seen.start].fill(0.0);
-        row[seen.end..].fill(0.0);
-    }
-    for (score, d) in scores[seen.clone()].iter_mut().zip(&mut d_weights[seen]) {
+    let wide = widened(&seen, scores.len());
+    for (score, d) in scores[wide.clone()].iter_mut().zip(&mut d_weights[wide.clone()]) {
         *score = host::exp(*score - log_sum);
         *d = *score * (*d - mean);
     }
+    hide(scores, &seen, &wide, 0.0);
+    hide(d_weights, &seen, &wide, 0.0);
 }
 
 /// Causal softmax attention with grouped key heads: q (B, T, H, head width), k and v

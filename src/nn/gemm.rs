@@ -5,6 +5,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::loops;
+
 /// A matrix as a slice with strides, so that transposes and heads need no copy.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
@@ -73,18 +75,8 @@ pub(crate) enum Threads {
 /// Multiplications below which one thread does it all: a third of a millisecond.
 const WORTH_SPLITTING: usize = 1 << 24;
 
-/// Columns from which the output is cut into columns: then no task rearranges numbers that another
-/// one rearranges, too. Narrower ones are cut into rows.
-const WIDE: usize = 256;
-
-/// How many columns or rows of the output, `side` in all, one task computes: about 256, in an even
-/// number of tasks. It depends on nothing else, so every number is summed in the same order
-/// whatever the number of threads. gemm's own threads pack one operand on the thread that asks;
-/// here each task packs what it multiplies.
-fn task_size(side: usize) -> usize {
-    let tasks = (side / 256).next_multiple_of(2).max(2);
-    side.div_ceil(tasks).next_multiple_of(16)
-}
+/// Rows or columns of the output that one task computes at least.
+const PART: usize = 128;
 
 /// Where tasks write; each its own part of one output, whose rows start `stride` numbers apart.
 #[derive(Clone, Copy)]
@@ -173,25 +165,38 @@ impl HeadPart<'_> {
     }
 }
 
-/// Splits one side of the output into tasks of fixed size.
+/// Splits one side of the output among the threads, as evenly as 16 rows or columns allow.
+///
+/// Each task rearranges what it multiplies, so no more of them than threads. gemm cuts the inner
+/// side by its length alone: every number is summed in the same order whatever the parts.
 fn blocks(target: Target, into: Into, scale: f32, a: Matrix<'_>, b: Matrix<'_>, threads: Threads) {
     assert_eq!(a.columns, b.rows, "a product of matrices that do not fit");
     assert!(a.reach() <= a.values.len() && b.reach() <= b.values.len());
     let (rows, columns) = (a.rows, b.columns);
-    if threads == Threads::One || rows * columns * a.columns < WORTH_SPLITTING {
-        part(target, into, scale, a, b, (0..rows, 0..columns));
-    } else if columns < WIDE && rows > columns {
-        let size = task_size(rows);
-        let task = |at: usize| (at * size..((at + 1) * size).min(rows), 0..columns);
-        (0..rows.div_ceil(size))
-            .into_par_iter()
-            .for_each(|at| part(target, into, scale, a, b, task(at)));
+    let by_rows = splits_rows(a, b);
+    let side = if by_rows { rows } else { columns };
+    let parts = (side / PART).min(loops::threads());
+    if threads == Threads::One || rows * columns * a.columns < WORTH_SPLITTING || parts < 2 {
+        return part(target, into, scale, a, b, (0..rows, 0..columns));
+    }
+    let cut = |at: usize| (side * at / parts).next_multiple_of(16).min(side);
+    (0..parts).into_par_iter().for_each(|at| {
+        let mine = cut(at)..cut(at + 1);
+        let block = if by_rows { (mine, 0..columns) } else { (0..rows, mine) };
+        part(target, into, scale, a, b, block);
+    });
+}
+
+/// Whether tasks take rows of the output: then each rearranges the whole right matrix, else the
+/// whole left one. Reading down the columns of a matrix is the dearer way to rearrange it, and is
+/// not done twice; otherwise the longer side is cut.
+fn splits_rows(a: Matrix<'_>, b: Matrix<'_>) -> bool {
+    if a.row_stride == 1 && a.column_stride != 1 {
+        true
+    } else if b.row_stride == 1 && b.column_stride != 1 {
+        b.columns < 2 * PART && a.rows > b.columns
     } else {
-        let size = task_size(columns);
-        let task = |at: usize| (0..rows, at * size..((at + 1) * size).min(columns));
-        (0..columns.div_ceil(size))
-            .into_par_iter()
-            .for_each(|at| part(target, into, scale, a, b, task(at)));
+        a.rows >= b.columns
     }
 }
 
@@ -230,5 +235,46 @@ fn part(
             false,
             gemm::Parallelism::None,
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize) -> Vec<f32> {
+        (0..count).map(|i| (i as f32 * 0.37).sin()).collect()
+    }
+
+    #[test]
+    fn every_number_is_summed_in_the_same_order_whatever_the_threads() {
+        for (rows, inner, columns) in [(600, 577, 70), (70, 700, 600), (300, 200, 290)] {
+            let (x, y) = (numbers(rows * inner), numbers(inner * columns));
+            let lefts = [Matrix::new(&x, rows, inner), Matrix::new(&x, inner, rows).transposed()];
+            let rights =
+                [Matrix::new(&y, inner, columns), Matrix::new(&y, columns, inner).transposed()];
+            for (left, right) in lefts.into_iter().flat_map(|l| rights.map(|r| (l, r))) {
+                let with = |threads| {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                    pool.unwrap().install(|| new_product(left, right, Threads::All))
+                };
+                let one = with(1);
+                assert!(one == with(2) && one == with(3), "{rows} x {inner} x {columns}");
+                assert!(one == loops::alone(|| new_product(left, right, Threads::All)));
+                let at = |m: Matrix<'_>, row: usize, column: usize| {
+                    f64::from(m.values[row * m.row_stride + column * m.column_stride])
+                };
+                for (row, column) in [(0, 0), (rows - 1, columns - 1), (rows / 2, columns / 3)] {
+                    let exact: f64 =
+                        (0..inner).map(|i| at(left, row, i) * at(right, i, column)).sum();
+                    // The rounding of f32 at sums of up to `inner` numbers of at most 1.
+                    let off = (f64::from(one[row * columns + column]) - exact).abs();
+                    assert!(
+                        off < 1e-6 * inner as f64,
+                        "{rows} x {inner} x {columns} is off by {off}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -143,14 +143,14 @@ pub fn compare_weighed(
         return composed_loss::compare(tape, hidden, head, teacher, targets, weights);
     }
     let needs = tape.needs(&[hidden], &[head]);
-    let count = |needed: bool, count: usize| if needed { count } else { 0 };
     let mut job = Job {
         targets,
         of_tokens,
         weights,
         vocabulary,
-        d_hidden: vec![0.0; count(needs, targets.len() * width)],
-        d_head: vec![0.0; count(needs && head.trained_name().is_some(), vocabulary * width)],
+        d_hidden: vec![0.0; if needs { targets.len() * width } else { 0 }],
+        learns_head: needs && head.trained_name().is_some(),
+        d_head: None,
         terms: HeadTerms::default(),
     };
     let flat = hidden.tensor().reshape(((), width))?.contiguous()?;
@@ -176,8 +176,8 @@ pub fn compare_weighed(
     }
     if needs {
         tape.push_loss(hidden, host::tensor(job.d_hidden, hidden.tensor().shape())?);
-        if !job.d_head.is_empty() {
-            tape.push_weight_loss(head, host::tensor(job.d_head, head.tensor().shape())?);
+        if let Some(d_head) = job.d_head {
+            tape.push_weight_loss(head, host::tensor(d_head, head.tensor().shape())?);
         }
     }
     Ok(job.terms)
@@ -221,7 +221,8 @@ struct Job<'a> {
     weights: HeadWeights,
     vocabulary: usize,
     d_hidden: Vec<f32>,
-    d_head: Vec<f32>,
+    learns_head: bool,
+    d_head: Option<Vec<f32>>,
     terms: HeadTerms,
 }
 
@@ -299,9 +300,13 @@ impl<'a> Job<'a> {
         let d_hidden = &mut self.d_hidden[rows.start * width..rows.end * width];
         let head = Matrix::new(&head, vocabulary, width);
         product(d_hidden, Into::Replace, 1.0, d_logits, head, Threads::All);
-        if !self.d_head.is_empty() {
+        if self.learns_head {
             let x = Matrix::new(&hidden[rows.start * width..rows.end * width], rows.len(), width);
-            product(&mut self.d_head, Into::Add, 1.0, d_logits.transposed(), x, Threads::All);
+            let d_logits = d_logits.transposed();
+            match &mut self.d_head {
+                Some(sum) => product(sum, Into::Add, 1.0, d_logits, x, Threads::All),
+                first => *first = Some(new_product(d_logits, x, Threads::All)),
+            }
         }
         Ok(())
     }
@@ -312,16 +317,12 @@ impl<'a> Job<'a> {
 pub(super) fn log_sum_exp(values: &[f32], temperature: f32) -> (f32, f32) {
     let highest = host::highest(values);
     let inverse = 1.0 / temperature;
-    let mut sums = [0.0_f32; 16];
-    let chunks = values.chunks_exact(16);
-    let tail: f32 =
-        chunks.remainder().iter().map(|&value| host::exp((value - highest) * inverse)).sum();
-    for chunk in chunks {
-        for lane in 0..16 {
-            sums[lane] += host::exp((chunk[lane] - highest) * inverse);
-        }
-    }
-    (highest, highest * inverse + (sums.iter().sum::<f32>() + tail).ln())
+    let sum = host::sum_of(
+        values,
+        #[inline(always)]
+        |value| host::exp((value - highest) * inverse),
+    );
+    (highest, highest * inverse + sum.ln())
 }
 
 #[inline(always)]
@@ -353,16 +354,20 @@ pub(super) fn compare_row(
     let agree = first_at(logits, highest) == first_at(teacher, teacher_highest);
     // d/dz tau^2 KL(p_t || p_s) = tau (p_s - p_t)
     let kl_scale = weights.kl * scale * temperature;
-    let mut sums = [0.0_f32; 16];
-    for (index, (logit, teacher)) in logits.iter_mut().zip(teacher).enumerate() {
-        let (student_log, teacher_log) =
-            (*logit * inverse - log_sum_cold, teacher * inverse - teacher_log_sum);
-        let teacher_p = host::exp(teacher_log);
-        sums[index % 16] += teacher_p * (teacher_log - student_log);
-        *logit = ce * host::exp(*logit - log_sum) + kl_scale * (host::exp(student_log) - teacher_p);
-    }
+    let kl = host::map_and_sum(
+        logits,
+        teacher,
+        #[inline(always)]
+        |logit, teacher| {
+            let student_log = logit * inverse - log_sum_cold;
+            let teacher_log = teacher * inverse - teacher_log_sum;
+            let teacher_p = host::exp(teacher_log);
+            let towards = kl_scale * (host::exp(student_log) - teacher_p);
+            (ce * host::exp(logit - log_sum) + towards, teacher_p * (teacher_log - student_log))
+        },
+    );
     logits[target] -= ce;
-    Row { cross_entropy, kl: sums.iter().sum::<f32>().max(0.0), agree }
+    Row { cross_entropy, kl: kl.max(0.0), agree }
 }
 
 #[inline(always)]

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Shape, Storage, StorageRef, Tensor};
 
 use crate::error::{Error, Result};
 
-pub(crate) use super::arithmetic::{dot, erfc, exp, highest, sum_of};
+pub(crate) use super::arithmetic::{dot, erfc, exp, highest, map_and_sum, sum_of, sums_of};
 pub(crate) use super::loops::{
     add_to, copy, fill_ranges, fill_rows, fill_rows_and_sum, new_ranges, new_ranges_beside,
     new_row_pairs, new_rows, new_rows_and_sum, sum_over_rows, vectorised, zeros,

@@ -3,6 +3,7 @@
 //! What a loop runs must end up inside the function that has the vector instructions: closures that
 //! are given to it, and what they call for every number, are `inline(always)`.
 
+use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -19,11 +20,37 @@ pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
 
 /// How many rows one task takes, so that each thread has a few tasks or everything is one.
 fn rows_per_task(rows: usize, width: usize) -> usize {
-    if rows * width < WORTH_SPLITTING {
+    if rows * width < WORTH_SPLITTING || threads() == 1 {
         rows.max(1)
     } else {
-        rows.div_ceil(4 * rayon::current_num_threads()).max(1)
+        rows.div_ceil(4 * threads()).max(1)
     }
+}
+
+thread_local! {
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// How many threads a loop of this thread is split among.
+pub(crate) fn threads() -> usize {
+    if ALONE.get() { 1 } else { rayon::current_num_threads() }
+}
+
+/// Runs `work` on this thread, whose loops are not split: for when every thread has as much to do.
+pub(crate) fn alone<R>(work: impl FnOnce() -> R) -> R {
+    let before = ALONE.replace(true);
+    let found = work();
+    ALONE.set(before);
+    found
+}
+
+/// Numbers that are set to zero, then written, before the next ones are: a core's first cache
+/// holds them in between.
+const PIECE: usize = 1 << 12;
+
+/// Rows of `width` numbers that make a piece.
+fn rows_per_piece(width: usize) -> usize {
+    (PIECE / width.max(1)).max(1)
 }
 
 /// `count` new numbers, written row by row in parallel: `fill(row, numbers of that row)` finds
@@ -36,7 +63,7 @@ pub(crate) fn new_rows(
     let chunk = rows_per_task(count / width, width);
     new_chunks(
         count,
-        chunk * width,
+        (chunk * width, rows_per_piece(width) * width),
         #[inline(always)]
         |start, values| {
             for (row, values) in values.chunks_exact_mut(width).enumerate() {
@@ -52,7 +79,7 @@ pub(crate) fn new_ranges(count: usize, fill: impl Fn(Range<usize>, &mut [f32]) +
     let chunk = rows_per_task(count, 1);
     new_chunks(
         count,
-        chunk,
+        (chunk, PIECE),
         #[inline(always)]
         |start, values| fill(start..start + values.len(), values),
     )
@@ -68,10 +95,15 @@ pub(crate) fn new_ranges_beside(
     let chunk = rows_per_task(count, 1);
     let mut output = Vec::with_capacity(count);
     let run = |(task, (new, beside)): (usize, (&mut [MaybeUninit<f32>], &mut [f32]))| {
-        let (start, new) = (task * chunk, zeroed(new));
         vectorised(
             #[inline(always)]
-            || fill(start..start + new.len(), new, beside),
+            || {
+                let pieces = new.chunks_mut(PIECE).zip(beside.chunks_mut(PIECE));
+                for (piece, (new, beside)) in pieces.enumerate() {
+                    let start = task * chunk + piece * PIECE;
+                    fill(start..start + new.len(), zeroed(new), beside);
+                }
+            },
         );
     };
     if chunk >= count {
@@ -95,13 +127,12 @@ pub(crate) fn new_row_pairs(
         (Vec::with_capacity(rows * widths.0), Vec::with_capacity(rows * widths.1));
     let (a, b) = (spare(&mut first, rows * widths.0), spare(&mut second, rows * widths.1));
     let run = |(task, (a, b)): (usize, (Spare<'_>, Spare<'_>))| {
-        let (a, b) = (zeroed(a), zeroed(b));
         let both = a.chunks_exact_mut(widths.0).zip(b.chunks_exact_mut(widths.1));
         vectorised(
             #[inline(always)]
             || {
                 for (row, (a, b)) in both.enumerate() {
-                    fill(task * task_rows + row, a, b);
+                    fill(task * task_rows + row, zeroed(a), zeroed(b));
                 }
             },
         );
@@ -115,14 +146,21 @@ pub(crate) fn new_row_pairs(
     (written(first, rows * widths.0), written(second, rows * widths.1))
 }
 
-/// Memory is set to zero by the task that fills it, while it is in that core's cache.
-fn new_chunks(count: usize, chunk: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
+/// Memory is set to zero piece by piece by the task that fills it.
+fn new_chunks(
+    count: usize,
+    (chunk, piece): (usize, usize),
+    fill: impl Fn(usize, &mut [f32]) + Sync,
+) -> Vec<f32> {
     let mut output: Vec<f32> = Vec::with_capacity(count);
     let run = |(task, values): (usize, &mut [MaybeUninit<f32>])| {
-        let values = zeroed(values);
         vectorised(
             #[inline(always)]
-            || fill(task * chunk, values),
+            || {
+                for (index, values) in values.chunks_mut(piece).enumerate() {
+                    fill(task * chunk + index * piece, zeroed(values));
+                }
+            },
         );
     };
     let spare = spare(&mut output, count);
@@ -141,6 +179,7 @@ fn spare(values: &mut Vec<f32>, count: usize) -> &mut [MaybeUninit<f32>] {
     &mut values.spare_capacity_mut()[..count]
 }
 
+#[inline(always)]
 fn zeroed(values: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     values.fill(MaybeUninit::new(0.0));
     #[expect(unsafe_code, reason = "the standard library's safe form is not stable")]
@@ -286,8 +325,8 @@ pub(crate) fn new_rows_and_sum(
         sums,
         #[inline(always)]
         |start, rows, sums| {
-            for (row, values) in zeroed(rows).chunks_exact_mut(width).enumerate() {
-                fill(start + row, values, sums);
+            for (row, values) in rows.chunks_exact_mut(width).enumerate() {
+                fill(start + row, zeroed(values), sums);
             }
         },
     );

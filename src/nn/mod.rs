@@ -14,7 +14,7 @@ pub mod head;
 pub(crate) mod host;
 pub mod injection;
 pub mod linear;
-mod loops;
+pub(crate) mod loops;
 pub mod mlp;
 pub mod norm;
 mod ops;

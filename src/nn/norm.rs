@@ -98,7 +98,11 @@ impl Rows {
         }
         // dx = inverse (g - mean(g) - z inverse^2 mean(g z)), g = dy * scale, z = x - centre;
         // around zero without mean(g).
-        let (sum, along) = sums_of(dy, scale, x, mean);
+        let [sum, along] = host::sums_of(
+            [dy, scale, x],
+            #[inline(always)]
+            |[dy, scale, x]| [dy * scale, dy * scale * (x - mean)],
+        );
         let width = x.len() as f32;
         let along = along / width * inverse * inverse;
         let shift = match self.centre {
@@ -109,28 +113,6 @@ impl Rows {
             *dx += (dy * scale - shift - (x - mean) * along) * inverse;
         }
     }
-}
-
-/// sum g and sum g (x - mean), g = dy scale, in running sums as [`host::dot`].
-#[inline(always)]
-fn sums_of(dy: &[f32], scale: &[f32], x: &[f32], mean: f32) -> (f32, f32) {
-    const LANES: usize = 16;
-    let width = dy.len().min(scale.len()).min(x.len());
-    let (dy, scale, x) = (&dy[..width], &scale[..width], &x[..width]);
-    let (mut sums, mut along) = ([0.0_f32; LANES], [0.0_f32; LANES]);
-    let whole = width / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
-        let (dy, scale, x) =
-            (&dy[start..][..LANES], &scale[start..][..LANES], &x[start..][..LANES]);
-        for lane in 0..LANES {
-            let g = dy[lane] * scale[lane];
-            sums[lane] += g;
-            along[lane] += g * (x[lane] - mean);
-        }
-    }
-    let tail: f32 = (whole..width).map(|i| dy[i] * scale[i]).sum();
-    let tail_along: f32 = (whole..width).map(|i| dy[i] * scale[i] * (x[i] - mean)).sum();
-    (sums.iter().sum::<f32>() + tail, along.iter().sum::<f32>() + tail_along)
 }
 
 fn fused(

@@ -137,26 +137,21 @@ fn compare_row(
     how: &StateComparison,
     weight: f32,
 ) {
-    let width = h.len();
-    let (mut hh, mut ht, mut tt, mut dd) = ([0.0_f32; 16], [0.0; 16], [0.0; 16], [0.0; 16]);
-    for i in 0..width {
-        let lane = i % 16;
-        hh[lane] += scales[i] * h[i] * h[i];
-        ht[lane] += scales[i] * h[i] * t[i];
-        tt[lane] += scales[i] * t[i] * t[i];
-        dd[lane] += scales[i] * (h[i] - t[i]) * (h[i] - t[i]);
-    }
-    let sum = |lanes: [f32; 16]| lanes.iter().sum::<f32>();
-    let (hh, ht, tt) = (sum(hh).max(1e-20), sum(ht), sum(tt).max(1e-20));
+    let [hh, ht, tt, dd] = host::sums_of(
+        [h, t, scales],
+        #[inline(always)]
+        |[h, t, scale]| [scale * h * h, scale * h * t, scale * t * t, scale * (h - t) * (h - t)],
+    );
+    let (hh, tt) = (hh.max(1e-20), tt.max(1e-20));
     let norms = (hh * tt).sqrt();
     let cosine = ht / norms;
     // d|h-t|^2/tt = 2 s (h - t) / tt;  d(1 - cos) = -s (t / norms - h cos / hh)
     let squared = weight * how.squared * 2.0 / tt;
     let turn = weight * how.cosine;
-    for i in 0..width {
-        let towards = turn * (t[i] / norms - h[i] * cosine / hh);
-        gradient[i] = scales[i] * (squared * (h[i] - t[i]) - towards);
+    let (along_t, along_h) = (turn / norms, turn * cosine / hh);
+    for (gradient, ((h, t), scale)) in gradient.iter_mut().zip(h.iter().zip(t).zip(scales)) {
+        *gradient = scale * (squared * (h - t) - (t * along_t - h * along_h));
     }
-    found[0] = sum(dd) / tt;
+    found[0] = dd / tt;
     found[1] = cosine;
 }

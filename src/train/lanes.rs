@@ -10,6 +10,7 @@ use super::{Loss, Moment, Objective};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::nn::Params;
+use crate::nn::loops::{alone, threads};
 
 /// Tokens a lane has at least: products of fewer rows are mostly spent on rearranging the weights.
 const LANE_TOKENS: usize = 512;
@@ -37,7 +38,9 @@ pub fn in_lanes(objective: &dyn Objective, batch: &Batch, moment: &Moment) -> Re
     if lanes == 1 {
         return Ok(vec![loss(batch)?]);
     }
-    batch.parts(lanes).par_iter().with_max_len(1).map(loss).collect()
+    let busy = lanes.is_multiple_of(threads());
+    let lane = |part: &Batch| if busy { alone(|| loss(part)) } else { loss(part) };
+    batch.parts(lanes).par_iter().with_max_len(1).map(lane).collect()
 }
 
 #[cfg(test)]
