@@ -196,6 +196,34 @@ fn catch_up(student: &LoopedTransformer) {
 }
 
 #[test]
+fn who_goes_on_from_a_draft_is_read_as_if_it_had_gone_on_at_once() {
+    let ids = text(8, 17);
+    let hears = LoopedConfig { injection: Injection::Gate, ..tiny_looped(Relaxation::None) };
+    let tensors = random_params(&hears.tensors()).tensors();
+    let hears = LoopedTransformer::new(&hears, &tensors).unwrap();
+    for student in students().iter().chain([&hears]) {
+        let decoder = Decoder::new(student, StoredAs::F32).unwrap();
+        let mut cache = decoder.new_cache(2, CacheSharing::CatchUp);
+        decoder.read(&[(1, &ids[..9])], &mut cache, Depth::fixed(5)).unwrap();
+        // Six tokens by 2 repetitions; two of them are forgotten, four go on with three new ones.
+        for id in ids[9..13].iter().chain(&[3, 1]) {
+            decoder.read(&[(1, &[*id])], &mut cache, Depth::fixed(2)).unwrap();
+        }
+        cache.truncate(1, 13);
+        let read = decoder.deepen((1, 9), &ids[13..16], &mut cache, 5).unwrap();
+        assert_eq!(read.computed, 4 * (5 - 2) + 3 * 5);
+        assert_eq!(read.repetitions, [5; 7]);
+        assert_eq!(cache.repetitions(1), [5; 16]);
+        let after = decoder.read(&[(1, &ids[16..])], &mut cache, Depth::fixed(5)).unwrap();
+        let expected = reference(student, &ids, 5);
+        assert_near(&[read.normed, after.normed].concat(), &expected[9 * 16..]);
+    }
+    let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
+    let mut cache = decoder.new_cache(1, CacheSharing::Last);
+    assert!(decoder.deepen((0, 0), &ids, &mut cache, 2).is_err());
+}
+
+#[test]
 fn texts_of_a_batch_do_not_see_each_other() {
     let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
     // Ragged: 5, 14 and 9 tokens, then 3, 0 and 2 more.
