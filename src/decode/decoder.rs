@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::attend::normed;
 use super::cache::{CacheSharing, DecodeCache};
-use super::layer::{Here, Layer, Store, numbers};
+use super::layer::{Here, Layer, Store, numbers, on_host};
 use super::pass::{Pass, Place};
 use super::running::{Running, rows};
 use crate::error::{Error, Result};
 use crate::halting::{Gate, HaltingPolicy};
 use crate::model::{Anatomy, CausalLm, LoopedTransformer, TransformerConfig};
-use crate::nn::host;
 use crate::nn::stored::{StoredAs, StoredMatrix};
 use crate::nn::{Block, Tape, Value};
 
@@ -342,13 +341,14 @@ impl Decoder {
             return Ok(x);
         };
         let shape = (1, x.len() / self.config.width, self.config.width);
+        let like = student.frame().embed.tensor();
         let value = |values: Vec<f32>| {
-            let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
-            Ok::<_, Error>(Value::constant(tensor))
+            let tensor = Tensor::from_vec(values, shape, like.device())?;
+            Ok::<_, Error>(Value::constant(tensor.to_dtype(like.dtype())?))
         };
         let (x, start) = (value(x)?, value(start)?);
         let injected = student.inject(&Tape::off(), &x, &start, repetition - 1)?;
-        Ok(host::Host::new(&injected.tensor().contiguous()?)?.to_vec())
+        Ok(on_host(injected.tensor())?.flatten_all()?.to_vec1()?)
     }
 
     fn coda(
