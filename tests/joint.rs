@@ -65,7 +65,7 @@ fn step(config: DistillConfig, repetitions: usize, bias: Option<Vec<f32>>) -> Lo
 }
 
 /// Every second token is asked.
-fn asked() -> Batch {
+pub(crate) fn asked() -> Batch {
     let mut batch = batch();
     for (place, target) in batch.targets.iter_mut().enumerate() {
         if place % 2 == 0 {

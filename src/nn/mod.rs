@@ -28,7 +28,7 @@ pub mod stored;
 pub mod tape;
 pub mod top_tokens;
 
-pub use block::{Block, BlockInputs, BlockShape, LayerCache};
+pub use block::{Block, BlockInputs, BlockShape, LastKeys, LayerCache};
 pub use linear::Linear;
 pub use params::{Gradients, Param, Params, Placement, Weight, Weights};
 pub use rope::RopeTable;
