@@ -15,6 +15,7 @@ pub(crate) mod host;
 pub mod injection;
 pub mod linear;
 mod loops;
+pub mod mean;
 pub mod mlp;
 pub mod norm;
 mod ops;
