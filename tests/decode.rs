@@ -1,6 +1,8 @@
 //! Does a token read at its own depth see and say what it should?
 
-use candle_core::{Device, Tensor};
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
 use factorexe::decode::{CacheSharing, Decoder, Depth, Read};
 use factorexe::halting::{Gate, HaltingPolicy, PolicyName};
 use factorexe::model::{
@@ -13,6 +15,9 @@ use crate::support::{random_params, tiny_config, tiny_looped};
 
 /// Of the largest number: the kernels of a few rows and of many add in another order.
 const TOLERANCE: f32 = 2e-5;
+
+/// Of normed states of size 1, after 12 layers of weights rounded to 8 bits.
+const BF16_STACK: f32 = 0.2;
 
 fn student() -> LoopedTransformer {
     let config = LoopedConfig { repetitions: 3, ..tiny_looped(Relaxation::Lora { rank: 2 }) };
@@ -93,6 +98,28 @@ fn a_student_that_hears_its_prelude_does_so_when_it_decodes() {
         }
         assert_eq!(cache.repetitions(0), [3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 1]);
         assert!(late.iter().all(|x| x.is_finite()));
+    }
+}
+
+#[test]
+fn weights_of_another_type_hear_their_prelude_too() {
+    let ids = text(7, 11);
+    for injection in [Injection::Additive, Injection::Diagonal] {
+        let config =
+            LoopedConfig { injection, between: Between::Norm, ..tiny_looped(Relaxation::None) };
+        let student = |dtype: DType| {
+            let tensors = random_params(&config.tensors()).tensors().into_iter();
+            let tensors = tensors.map(|(name, x)| (name, x.to_dtype(dtype).unwrap()));
+            LoopedTransformer::new(&config, &tensors.collect::<BTreeMap<_, _>>()).unwrap()
+        };
+        let read = |student: &LoopedTransformer| {
+            let decoder = Decoder::new(student, StoredAs::F32).unwrap();
+            let mut cache = decoder.new_cache(1, CacheSharing::Last);
+            decoder.read(&[(0, &ids)], &mut cache, Depth::fixed(3)).unwrap().normed
+        };
+        let (wide, short) = (read(&student(DType::F32)), read(&student(DType::BF16)));
+        let worst = wide.iter().zip(&short).fold(0.0_f32, |high, (x, y)| high.max((x - y).abs()));
+        assert!(worst < BF16_STACK, "off by {worst}");
     }
 }
 
@@ -193,6 +220,34 @@ fn catch_up(student: &LoopedTransformer) {
             assert_near(&read.normed[row.clone()], &expected[row]);
         }
     }
+}
+
+#[test]
+fn who_goes_on_from_a_draft_is_read_as_if_it_had_gone_on_at_once() {
+    let ids = text(8, 17);
+    let hears = LoopedConfig { injection: Injection::Gate, ..tiny_looped(Relaxation::None) };
+    let tensors = random_params(&hears.tensors()).tensors();
+    let hears = LoopedTransformer::new(&hears, &tensors).unwrap();
+    for student in students().iter().chain([&hears]) {
+        let decoder = Decoder::new(student, StoredAs::F32).unwrap();
+        let mut cache = decoder.new_cache(2, CacheSharing::CatchUp);
+        decoder.read(&[(1, &ids[..9])], &mut cache, Depth::fixed(5)).unwrap();
+        // Six tokens by 2 repetitions; two of them are forgotten, four go on with three new ones.
+        for id in ids[9..13].iter().chain(&[3, 1]) {
+            decoder.read(&[(1, &[*id])], &mut cache, Depth::fixed(2)).unwrap();
+        }
+        cache.truncate(1, 13);
+        let read = decoder.deepen((1, 9), &ids[13..16], &mut cache, 5).unwrap();
+        assert_eq!(read.computed, 4 * (5 - 2) + 3 * 5);
+        assert_eq!(read.repetitions, [5; 7]);
+        assert_eq!(cache.repetitions(1), [5; 16]);
+        let after = decoder.read(&[(1, &ids[16..])], &mut cache, Depth::fixed(5)).unwrap();
+        let expected = reference(student, &ids, 5);
+        assert_near(&[read.normed, after.normed].concat(), &expected[9 * 16..]);
+    }
+    let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
+    let mut cache = decoder.new_cache(1, CacheSharing::Last);
+    assert!(decoder.deepen((0, 0), &ids, &mut cache, 2).is_err());
 }
 
 #[test]

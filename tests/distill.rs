@@ -274,7 +274,7 @@ fn random_depth_truncation_and_mixing_leave_every_loss_finite() {
         law: DepthLaw::PoissonLognormal { sigma: 0.5, most: 9 },
         ramp: 0.3,
         backprop_repetitions: 2,
-        recompute: Recompute::Auto,
+        ..DepthConfig::default()
     };
     let phases = PhaseConfig { teacher_forced: 0.2, mixed_until: 0.7, force: Every::Repetition };
     let config = DistillConfig { depth, phases, ..DistillConfig::default() };

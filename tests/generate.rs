@@ -2,6 +2,7 @@
 
 use candle_core::{D, Device, Tensor};
 use factorexe::data::{SpecialTokens, Tokenizer};
+use factorexe::decode::CacheSharing;
 use factorexe::generate::{
     Continuation, End, GenerateConfig, Generator, ReadConfig, Speculation, Stopping,
 };
@@ -156,7 +157,21 @@ fn drafts_change_nothing_about_a_greedy_text() {
         assert_eq!((&found.tokens, found.end), (&plain.tokens, plain.end));
         let [made, kept] = found.drafted;
         assert!(made > 0 && kept < made, "{made} {kept}");
+        // All that is computed twice are the tokens that are thrown away: every pass that verifies
+        // writes one token more than it keeps of its draft. The last token written is not read.
+        let (prompt, written) = (tokenizer().encode("the state").unwrap().len(), 25);
+        assert_eq!(plain.computed, 3 * (prompt + written - 1));
+        assert_eq!(found.computed, 3 * (prompt + written - 1 + made - kept));
     }
+}
+
+#[test]
+fn drafts_without_all_keys_are_refused() {
+    let (model, tokenizer, config) = (looped(), tokenizer(), GenerateConfig::default());
+    let speculation = Some(Speculation { repetitions: 1, tokens: 4 });
+    let sharing = CacheSharing::Window(1);
+    let read = ReadConfig { speculation, sharing, ..Default::default() };
+    assert!(Generator::reading(&model, &tokenizer, &config, read).is_err());
 }
 
 /// The second token of many short texts, drawn with and without drafts: two counts of one

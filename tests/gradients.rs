@@ -10,6 +10,7 @@ use factorexe::nn::head::{HeadWeights, TeacherHead, TeacherOutput, compare, mean
 use factorexe::nn::linear::{Linear, LowRank};
 use factorexe::nn::mlp::{embedding, swiglu};
 use factorexe::nn::norm::{layer_norm, rms_norm};
+use factorexe::nn::pick::{pick, put};
 use factorexe::nn::rope::{RopeTable, rope};
 use factorexe::nn::state_error::{StateComparison, StateScale, compare_states};
 use factorexe::nn::top_tokens::TopTokens;
@@ -133,6 +134,17 @@ proptest! {
         ];
         let shape = AttentionShape { start, window };
         agrees(&inputs, &Params::new(), &|tape, x, _| attention(tape, &x[0], &x[1], &x[2], shape));
+    }
+
+    #[test]
+    fn rows_that_are_picked_and_put_agree(seed in 0..1000_u64, tokens in 2..30_usize, width in 1..20_usize) {
+        // Every second token, from the last on.
+        let places: Vec<usize> = (0..tokens).map(|token| 2 * (tokens - 1 - token)).collect();
+        let inputs = [random(seed, &[2, tokens, width]), random(seed + 1, &[2, tokens, width])];
+        agrees(&inputs[..1], &Params::new(), &|tape, x, _| pick(tape, &x[0], &places));
+        agrees(&inputs, &Params::new(), &|tape, x, _| {
+            put(tape, &x[0], &pick(tape, &x[1], &places)?, &places)
+        });
     }
 
     #[test]

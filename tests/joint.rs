@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use factorexe::data::{Batch, IGNORED};
+use factorexe::decode::{CacheSharing, Decoder, Depth as DecodeDepth};
 use factorexe::distill::*;
 use factorexe::eval::{CalibrateConfig, OwnGate, calibrate};
 use factorexe::halting::gate::survival;
@@ -9,6 +10,7 @@ use factorexe::halting::ponder::geometric;
 use factorexe::halting::{Gate, JointPolicy, Learned, PolicyName};
 use factorexe::hub::{Card, Source, StoredType, export_student};
 use factorexe::model::*;
+use factorexe::nn::stored::StoredAs;
 use factorexe::nn::{Params, Tape, Value};
 use factorexe::observe::Quiet;
 use factorexe::train::{Loss, Moment, Objective};
@@ -18,6 +20,7 @@ use crate::distill::{F32_STACK, calibration, student_config, teacher, trainable}
 use crate::support::{difference, random, random_params, tiny_looped};
 
 const POLICIES: [JointPolicy; 2] = [JointPolicy::Ponder, JointPolicy::ExitGate];
+const ALL: [JointPolicy; 3] = [JointPolicy::Ponder, JointPolicy::ExitGate, JointPolicy::Act];
 const GATE: [&str; 2] = ["halt.weight", "halt.bias"];
 
 fn joint(policy: JointPolicy) -> HaltingConfig {
@@ -65,7 +68,7 @@ fn step(config: DistillConfig, repetitions: usize, bias: Option<Vec<f32>>) -> Lo
 }
 
 /// Every second token is asked.
-fn asked() -> Batch {
+pub(crate) fn asked() -> Batch {
     let mut batch = batch();
     for (place, target) in batch.targets.iter_mut().enumerate() {
         if place % 2 == 0 {
@@ -77,24 +80,35 @@ fn asked() -> Batch {
 
 #[test]
 fn every_parameter_has_the_gradient_of_finite_differences() {
-    for policy in POLICIES {
-        for (recompute, coda) in [(Recompute::Never, 1), (Recompute::Always, 0)] {
+    // Where the number of an ACT token's repetitions changes, there is a step: gates that hardly vary
+    // keep away from it, three repetitions first and then two.
+    let gates = |policy, bias: [f32; 2]| match policy {
+        JointPolicy::Act => (0.1, Some(bias.to_vec())),
+        _ => (0.4, None),
+    };
+    for policy in ALL {
+        for (recompute, coda, bias) in
+            [(Recompute::Never, 1, [-0.4, 0.0]), (Recompute::Always, 0, [0.2, 0.8])]
+        {
             println!("{policy:?} {recompute:?}");
             let config = with(Some(joint(policy)), recompute);
-            let (objective, params) = objective(config, (3, coda), 0.4, None);
+            let (scale, bias) = gates(policy, bias);
+            let (objective, params) = objective(config, (3, coda), scale, bias);
             assert_eq!(params.trainable().filter(|(name, _)| name.starts_with("halt.")).count(), 2);
             assert_differences(&objective, &batch(), &params);
         }
-        let (objective, params) =
-            objective(with(Some(joint(policy)), Recompute::Never), (3, 1), 0.4, None);
+        let (scale, bias) = gates(policy, [0.2, 0.8]);
+        let config = with(Some(joint(policy)), Recompute::Never);
+        let (objective, params) = objective(config, (3, 1), scale, bias);
         assert_differences(&objective, &asked(), &params);
     }
 }
 
 #[test]
 fn repetitions_computed_anew_give_the_gradients_of_those_that_were_kept() {
-    for repetitions in [2, 5, 20] {
-        let one = |recompute| step(with(Some(joint(POLICIES[1])), recompute), repetitions, None);
+    for (repetitions, policy) in [2, 5, 20].into_iter().flat_map(|n| ALL.map(|policy| (n, policy)))
+    {
+        let one = |recompute| step(with(Some(joint(policy)), recompute), repetitions, None);
         let (kept, anew) = (one(Recompute::Never), one(Recompute::Always));
         assert!((kept.total - anew.total).abs() < 1e-5 * kept.total);
         assert!(kept.terms.keys().eq(anew.terms.keys()));
@@ -131,7 +145,7 @@ fn the_loss_is_what_is_expected_over_where_tokens_stop_beside_that_of_the_last_r
     for policy in POLICIES {
         let prior = match policy {
             JointPolicy::Ponder => geometric(0.3, 3),
-            JointPolicy::ExitGate => vec![1.0; 3],
+            _ => vec![1.0; 3],
         };
         let cost: f32 = stops.iter().zip(&prior).map(|(p, q)| p * (p / q).ln()).sum();
         let prior = (policy == JointPolicy::Ponder).then_some(0.3);
@@ -151,6 +165,88 @@ fn the_loss_is_what_is_expected_over_where_tokens_stop_beside_that_of_the_last_r
         close(found.total, said[2].total + 0.7 * (expected + 0.2 * f64::from(cost)));
         assert_eq!(found.terms["kl"].to_bits(), said[2].terms["kl"].to_bits());
     }
+}
+
+/// What the coda makes of the mean of the states after three repetitions, (B, T, D) normed.
+fn of_the_mean(student: &LoopedTransformer, p: &[Vec<f32>]) -> Tensor {
+    let (off, ids) = (Tape::off(), batch().input_tensor(&Device::Cpu).unwrap());
+    let states = student.states(&off, &ids, 3).unwrap();
+    // Embedding, prelude, a core of one layer three times.
+    let part = |(p, state): (&Vec<f32>, &Value)| {
+        let p = Tensor::from_slice(p, (3, 20, 1), &Device::Cpu).unwrap();
+        state.tensor().broadcast_mul(&p).unwrap()
+    };
+    let parts: Vec<Tensor> = p.iter().zip(&states[2..5]).map(part).collect();
+    let mean = ((&parts[0] + &parts[1]).unwrap() + &parts[2]).unwrap();
+    let table = student.frame().rope(0, 20);
+    let last = student.coda(&off, &Value::constant(mean), &table).unwrap().pop().unwrap();
+    student.frame().normed(&off, &last).unwrap().tensor().clone()
+}
+
+#[test]
+fn act_says_what_the_mean_of_its_states_does_and_pays_for_repetitions_and_what_is_left() {
+    let logit = |p: f32| (p / (1.0 - p)).ln();
+    // By hand: 0.2 + 0.5 < 0.99, so three repetitions and 0.3 are left; 0.7 + 0.6 is enough, so two.
+    for (gates, p, cost) in [([0.2, 0.5], [0.2, 0.5, 0.3], 3.3), ([0.7, 0.6], [0.7, 0.3, 0.0], 2.3)]
+    {
+        let mut config = with(Some(joint(JointPolicy::Act)), Recompute::Never);
+        config.loss.kl = Weighting::Constant(0.0);
+        let mut without = config.clone();
+        without.loss.halting = None;
+        let bias = Some(gates.map(logit).to_vec());
+        let (objective, _) = objective(config, (3, 1), 0.0, bias);
+        let found = objective.loss(&batch(), &mut moment()).unwrap();
+        let student = objective.student();
+        let normed = of_the_mean(student, &p.map(|p| vec![p; 60])).reshape((60, 16)).unwrap();
+        let logits = normed.matmul(&student.frame().head().tensor().t().unwrap()).unwrap();
+        let rows = logits.to_vec2::<f32>().unwrap();
+        let lost = rows.iter().zip(batch().targets).map(|(row, target)| {
+            let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
+            sum.ln() - f64::from(row[target as usize])
+        });
+        let lost = 0.3 * lost.sum::<f64>() / 60.0;
+        let close = |found: f64, expected: f64| {
+            assert!((found - expected).abs() < 1e-5 * expected.max(1.0), "{found} {expected}");
+        };
+        close(found.terms["halting"], lost);
+        close(found.terms["halting_cost"], cost);
+        close(found.terms["halting_repetitions"], cost.floor());
+        close(found.total, step(without, 3, None).total + 0.7 * (lost + 0.2 * cost));
+    }
+}
+
+#[test]
+fn an_act_gate_learns_what_decoding_makes_of_it() {
+    let config = with(Some(joint(JointPolicy::Act)), Recompute::Never);
+    let (objective, _) = objective(config, (3, 1), 0.4, Some(vec![-0.4, 0.8]));
+    let (student, batch) = (objective.student(), batch());
+    let gate = student.halting_gate().unwrap().unwrap().1;
+    let policy = PolicyName::Act.with(0.99).unwrap();
+    let decoder = Decoder::new(student, StoredAs::F32).unwrap();
+    let mut cache = decoder.new_cache(3, CacheSharing::CatchUp);
+    let rows: Vec<(usize, &[u32])> = batch.inputs.chunks(20).enumerate().collect();
+    let depth = DecodeDepth { most: 3, policy: Some((&*policy, Some(&gate))) };
+    let read = decoder.read(&rows, &mut cache, depth).unwrap();
+    assert!(read.repetitions.contains(&2) && read.repetitions.contains(&3));
+    let ids = batch.input_tensor(&Device::Cpu).unwrap();
+    let states = student.states(&Tape::off(), &ids, 3).unwrap();
+    let sigmoid = |n: usize| {
+        let said = student.halting_logits(&Tape::off(), &states[2 + n], n).unwrap().unwrap();
+        let said = said.tensor().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        said.into_iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect::<Vec<f32>>()
+    };
+    let (first, second) = (sigmoid(0), sigmoid(1));
+    let at = |token: usize| match read.repetitions[token] {
+        2 => [first[token], 1.0 - first[token], 0.0],
+        _ => [first[token], second[token], 1.0 - first[token] - second[token]],
+    };
+    let p: Vec<Vec<f32>> = (0..3).map(|n| (0..60).map(|token| at(token)[n]).collect()).collect();
+    let decoded = Tensor::from_vec(read.normed.clone(), (3, 20, 16), &Device::Cpu).unwrap();
+    let error = difference(&decoded, &of_the_mean(student, &p));
+    assert!(error < F32_STACK, "off by {error}");
+    let taken = read.repetitions.iter().sum::<usize>() as f64 / 60.0;
+    let learned = objective.loss(&batch, &mut moment()).unwrap().terms["halting_repetitions"];
+    assert!((taken - learned).abs() < 1e-9, "{taken} {learned}");
 }
 
 #[test]
@@ -200,7 +296,7 @@ fn a_step_at_one_repetition_and_one_past_those_it_was_made_for_are_learned_from(
 
 #[test]
 fn training_lowers_the_loss_and_spends_fewer_repetitions_where_they_bring_nothing() {
-    for policy in POLICIES {
+    for policy in ALL {
         let (objective, params) =
             objective(with(Some(joint(policy)), Recompute::Never), (3, 1), 0.0, None);
         let loss = || objective.loss(&batch(), &mut moment()).unwrap();
@@ -217,7 +313,9 @@ fn training_lowers_the_loss_and_spends_fewer_repetitions_where_they_bring_nothin
             assert!(last.terms[term] < 0.8 * first.terms[term], "{policy:?} {term}");
         }
         assert!(last.total < 0.8 * first.total, "{policy:?}: {} {}", first.total, last.total);
-        assert!(last.terms["halting_repetitions"] != first.terms["halting_repetitions"]);
+        let measure =
+            if policy == JointPolicy::Act { "halting_cost" } else { "halting_repetitions" };
+        assert!(last.terms[measure] != first.terms[measure]);
     }
 }
 
@@ -313,7 +411,9 @@ fn coefficients_that_mean_nothing_are_refused() {
     let prior = |prior| HaltingConfig { prior: Some(prior), ..ponder };
     assert!(refused(prior(0.0), 0.0).contains("loss.halting.prior is 0"));
     let of_none = HaltingConfig { policy: JointPolicy::ExitGate, ..prior(0.5) };
-    assert!(refused(of_none, 0.0).contains("an exit gate has none"));
+    assert!(refused(of_none, 0.0).contains("only `ponder` has one"));
+    let alone = HaltingConfig { learns: Learns::Gate, ..joint(JointPolicy::Act) };
+    assert!(refused(alone, 0.0).contains("an ACT gate learns through"));
     let negative = HaltingConfig { cost_weight: Some(-1.0), ..ponder };
     assert!(refused(negative, 0.0).contains("cost_weight is -1"));
     let weight = Weighting::Constant(-1.0);

@@ -24,6 +24,7 @@ mod joint;
 mod narrow;
 mod recipes;
 mod report;
+mod staggered;
 mod study;
 mod support;
 mod tasks;

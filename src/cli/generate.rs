@@ -75,6 +75,7 @@ fn entry(prompt: &str, written: &Continuation) -> serde_json::Value {
         "text": written.text,
         "ids": written.tokens,
         "repetitions": written.repetitions,
+        "computed_repetitions": written.computed,
         "tokens_per_s": tokens as f64 / written.seconds.max(1e-9),
         "repeated_phrases": written.repeated_phrases(),
         "end": format!("{:?}", written.end),

@@ -124,6 +124,15 @@ pub(super) struct Lagging {
     pub(super) starts: Vec<f32>,
 }
 
+impl Lagging {
+    fn add(&mut self, place: Place, text: &Text, width: usize) {
+        let row = place.position * width..(place.position + 1) * width;
+        self.places.push(place);
+        self.states.extend_from_slice(&text.states[row.clone()]);
+        self.starts.extend_from_slice(&text.starts[row]);
+    }
+}
+
 /// Keys and values of the texts read so far, by layer and repetition.
 #[derive(Debug, Clone)]
 pub struct DecodeCache {
@@ -186,14 +195,27 @@ impl DecodeCache {
                 let behind = text.repetitions[position] + 1 == repetition;
                 let place = Place { text: index, position };
                 if behind && places.binary_search(&place).is_err() {
-                    let row = position * width..(position + 1) * width;
-                    found.places.push(place);
-                    found.states.extend_from_slice(&text.states[row.clone()]);
-                    found.starts.extend_from_slice(&text.starts[row]);
+                    found.add(place, text, width);
                 }
             }
         }
         found
+    }
+
+    /// The tokens of `text` from position `first` on.
+    pub(super) fn from(&self, text: usize, first: usize) -> Lagging {
+        let (index, text) = (text, &self.texts[text]);
+        let width = text.states.len() / text.repetitions.len().max(1);
+        let mut found = Lagging::default();
+        for position in first..text.repetitions.len() {
+            found.add(Place { text: index, position }, text, width);
+        }
+        found
+    }
+
+    /// Repetitions that were computed of one token.
+    pub(super) fn computed(&self, place: Place) -> usize {
+        self.texts[place.text].repetitions[place.position]
     }
 
     /// Keeps the states of tokens, (tokens, D), to go on from later.

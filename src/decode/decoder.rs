@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
 use super::attend::normed;
 use super::cache::{CacheSharing, DecodeCache};
-use super::layer::{Here, Layer, Store, numbers};
+use super::layer::{Here, Layer, Store, numbers, on_host};
 use super::pass::{Pass, Place};
 use super::running::{Running, rows};
 use crate::error::{Error, Result};
 use crate::halting::{Gate, HaltingPolicy};
 use crate::model::{Anatomy, CausalLm, LoopedTransformer, TransformerConfig};
-use crate::nn::host;
 use crate::nn::stored::{StoredAs, StoredMatrix};
 use crate::nn::{Block, Tape, Value};
 
@@ -183,12 +182,51 @@ impl Decoder {
         Ok(logits)
     }
 
+    /// Takes the tokens of `text` from position `first` on, which stopped before, through
+    /// `repetitions` in all, together with the tokens `new` after them, at least one. What is read
+    /// is what it were had all of them gone that deep at once, but the repetitions they had are not
+    /// computed anew.
+    ///
+    /// # Errors
+    /// The cache keeps no states to go on from, as [`CacheSharing::CatchUp`] does, or as
+    /// [`Self::read`].
+    pub fn deepen(
+        &self,
+        (text, first): (usize, usize),
+        new: &[u32],
+        cache: &mut DecodeCache,
+        repetitions: usize,
+    ) -> Result<Read> {
+        if cache.sharing != CacheSharing::CatchUp || new.is_empty() {
+            return Err(Error::internal("nothing is new, or there are no states to go on from"));
+        }
+        let before = cache.from(text, first);
+        let (places, start) = self.enter(&[(text, new)], cache)?;
+        let pass = Pass::new([before.places, places].concat(), &self.inverse_frequencies);
+        let depth = Depth::fixed(repetitions);
+        let state = [before.states, start.clone()].concat();
+        let start = [before.starts, start].concat();
+        self.finish(Running::new(start, state, self.config.width, depth), &pass, cache, depth)
+    }
+
     fn pass(
         &self,
         new: &[(usize, &[u32])],
         cache: &mut DecodeCache,
         depth: Depth<'_>,
     ) -> Result<Read> {
+        let (places, start) = self.enter(new, cache)?;
+        let pass = Pass::new(places, &self.inverse_frequencies);
+        let running = Running::new(start.clone(), start, self.config.width, depth);
+        self.finish(running, &pass, cache, depth)
+    }
+
+    /// New tokens' places, and their states after the prelude, (tokens, D).
+    fn enter(
+        &self,
+        new: &[(usize, &[u32])],
+        cache: &mut DecodeCache,
+    ) -> Result<(Vec<Place>, Vec<f32>)> {
         let width = self.config.width;
         let mut places = Vec::new();
         let mut x = Vec::new();
@@ -201,7 +239,7 @@ impl Decoder {
         for &(text, ids) in new {
             for &id in ids {
                 places.push(Place { text, position: cache.tokens(text) });
-                cache.texts[text].repetitions.push(1);
+                cache.texts[text].repetitions.push(usize::from(!self.is_looped()));
                 x.resize(x.len() + width, 0.0);
                 let start = x.len() - width;
                 self.embed.row(id as usize, &mut x[start..])?;
@@ -210,12 +248,26 @@ impl Decoder {
         let pass = Pass::new(places, &self.inverse_frequencies);
         let all: Vec<usize> = (0..pass.places.len()).collect();
         Self::through(&self.prelude, 0, None, &mut x, &all, &pass, cache)?;
+        Ok((pass.places, x))
+    }
+
+    /// Core, coda and last norm.
+    fn finish(
+        &self,
+        running: Running<'_>,
+        pass: &Pass,
+        cache: &mut DecodeCache,
+        depth: Depth<'_>,
+    ) -> Result<Read> {
+        let all: Vec<usize> = (0..pass.places.len()).collect();
         let mut read = Read { repetitions: vec![1; all.len()], ..Read::default() };
-        if !self.core.is_empty() {
-            x = self.repeat(x, &pass, cache, depth, &mut read)?;
-        }
+        let mut x = if self.is_looped() {
+            self.repeat(running, pass, cache, depth, &mut read)?
+        } else {
+            running.finish()
+        };
         if read.normed.is_empty() {
-            self.coda(&mut x, &all, &pass, cache)?;
+            self.coda(&mut x, &all, pass, cache)?;
             read.normed = normed(&x, &self.norm, self.config.norm_eps as f32);
         }
         Ok(read)
@@ -225,7 +277,7 @@ impl Decoder {
     /// outputs were looked at, what coda and norm make of it is in `read` already.
     fn repeat(
         &self,
-        start: Vec<f32>,
+        mut running: Running<'_>,
         pass: &Pass,
         cache: &mut DecodeCache,
         depth: Depth<'_>,
@@ -233,13 +285,14 @@ impl Decoder {
     ) -> Result<Vec<f32>> {
         let width = self.config.width;
         let first = self.prelude.len();
-        let mut active: Vec<usize> = (0..pass.places.len()).collect();
-        let mut running = Running::new(start, width, depth);
+        let mut open: Vec<usize> = (0..pass.places.len()).collect();
         if depth.reads_output() {
             read.normed = vec![0.0; running.state.len()];
         }
         cache.keep(&pass.places, &running.start, 0);
         for repetition in 1..=depth.most {
+            let is_next = |token: &usize| cache.computed(pass.places[*token]) < repetition;
+            let active: Vec<usize> = open.iter().copied().filter(is_next).collect();
             let asking: Vec<Place> = active.iter().map(|&token| pass.places[token]).collect();
             let late = cache.lagging(&asking, repetition, width);
             let asked = asking.len() * width;
@@ -274,8 +327,8 @@ impl Decoder {
                 let core = first..first + layers.len();
                 cache.settle(pass.places[token].text, pass.places[token].position, core);
             }
-            active.retain(|token| stopped.binary_search(token).is_err());
-            if active.is_empty() {
+            open.retain(|token| stopped.binary_search(token).is_err());
+            if open.is_empty() {
                 break;
             }
         }
@@ -288,13 +341,14 @@ impl Decoder {
             return Ok(x);
         };
         let shape = (1, x.len() / self.config.width, self.config.width);
+        let like = student.frame().embed.tensor();
         let value = |values: Vec<f32>| {
-            let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
-            Ok::<_, Error>(Value::constant(tensor))
+            let tensor = Tensor::from_vec(values, shape, like.device())?;
+            Ok::<_, Error>(Value::constant(tensor.to_dtype(like.dtype())?))
         };
         let (x, start) = (value(x)?, value(start)?);
         let injected = student.inject(&Tape::off(), &x, &start, repetition - 1)?;
-        Ok(host::Host::new(&injected.tensor().contiguous()?)?.to_vec())
+        Ok(on_host(injected.tensor())?.flatten_all()?.to_vec1()?)
     }
 
     fn coda(

@@ -45,7 +45,7 @@ impl Store {
 }
 
 /// A tensor as f32 on the CPU, row by row.
-fn on_host(tensor: &Tensor) -> Result<Tensor> {
+pub(super) fn on_host(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?)
 }
 

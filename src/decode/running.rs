@@ -22,18 +22,18 @@ pub(super) struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    pub(super) fn new(start: Vec<f32>, width: usize, depth: Depth<'a>) -> Self {
+    pub(super) fn new(start: Vec<f32>, state: Vec<f32>, width: usize, depth: Depth<'a>) -> Self {
         let tokens = if depth.policy.is_some() { start.len() / width } else { 0 };
         let averages = depth.policy.is_some_and(|(policy, _)| policy.mix() == Mix::States);
         let mean = if averages { vec![(vec![0.0; width], 1.0); tokens] } else { Vec::new() };
         Self {
             depth,
             width,
-            state: start.clone(),
             step: vec![0.0; tokens * width],
             signals: vec![Vec::new(); tokens],
             said: vec![Vec::new(); tokens],
             start,
+            state,
             mean,
         }
     }

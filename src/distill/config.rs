@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::depth::{DepthConfig, DrawnFor, Recompute};
 use super::exits::ExitsConfig;
 use super::halting::HaltingConfig;
 use super::weighting::Weighting;
@@ -223,58 +224,6 @@ impl Default for PhaseConfig {
     }
 }
 
-/// How the number of repetitions of a training step is drawn.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum DepthLaw {
-    /// Always N.
-    #[default]
-    Fixed,
-    /// Any number in a range, each as often.
-    Uniform {
-        /// Fewest.
-        least: usize,
-        /// Most.
-        most: usize,
-    },
-    /// Poisson with a log-normal rate of mean N, at least 1. Geiping et al. 2025.
-    PoissonLognormal {
-        /// Spread of the logarithm of the rate.
-        sigma: f64,
-        /// Most.
-        most: usize,
-    },
-}
-
-/// Depth while training: `[depth]` of a recipe.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct DepthConfig {
-    /// How repetitions are drawn.
-    pub law: DepthLaw,
-    /// Fraction of the run over which the drawn number grows from 1 to what the law says.
-    pub ramp: f64,
-    /// Gradients flow through so many of the last repetitions; 0: through all.
-    pub backprop_repetitions: usize,
-    /// Whether the graph of a repetition is computed anew on the way back instead of kept.
-    pub recompute: Recompute,
-}
-
-/// What becomes of the graph of a repetition.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Recompute {
-    /// It is kept while all graphs fit into half of the free memory; decided when a run begins, on
-    /// a CPU whose system tells (Linux), else it is kept.
-    #[default]
-    Auto,
-    /// It is computed anew: memory hardly grows with the repetitions, a step costs one more
-    /// forward pass, from 17 repetitions on two. Gradients are the same but for rounding.
-    Always,
-    /// It is kept.
-    Never,
-}
-
 /// Losses, phases and depth together.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -349,17 +298,27 @@ impl DistillConfig {
             )
             .hint("raise loss.hidden.weight, or set phases.teacher_forced to 0"));
         }
-        match self.depth.law {
-            DepthLaw::Uniform { least, most } if least == 0 || least > most => Err(Error::input(
-                format!("depth.law draws from {least} to {most}: expected 1 or more, rising"),
-            )),
-            DepthLaw::PoissonLognormal { sigma, most } if sigma <= 0.0 || most == 0 => {
-                Err(Error::input("depth.law needs a sigma above 0 and a most of 1 or more"))
-            }
-            _ if !(0.0..=1.0).contains(&self.depth.ramp) => {
-                Err(Error::input("depth.ramp is a fraction of the run, 0 to 1"))
-            }
-            _ => Ok(()),
+        self.check_tokens_apart()?;
+        self.depth.validate()
+    }
+
+    /// Refuses what means nothing when every token has its own depth.
+    fn check_tokens_apart(&self) -> Result<()> {
+        let loss = &self.loss;
+        let plain = loss.settle.is_zero()
+            && loss.exits.weight.is_zero()
+            && loss.halting.is_none()
+            && loss.hidden.alignment != Alignment::Monotone
+            && self.depth.backprop_repetitions == 0;
+        if plain || self.depth.drawn_for == DrawnFor::Step {
+            return Ok(());
         }
+        Err(Error::input(
+            "depth.drawn_for is \"token\", and a token is read out where it stops alone",
+        )
+        .hint(
+            "leave out loss.exits, loss.settle, loss.halting, depth.backprop_repetitions and \
+                 loss.hidden.alignment = \"monotone\"",
+        ))
     }
 }

@@ -2,8 +2,99 @@
 
 use rand::Rng;
 use rand_distr::{Distribution, LogNormal, Poisson};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::config::{DepthConfig, DepthLaw};
+use crate::error::{Error, Result};
+
+/// How the number of repetitions of a training step is drawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DepthLaw {
+    /// Always N.
+    #[default]
+    Fixed,
+    /// Any number in a range, each as often.
+    Uniform {
+        /// Fewest.
+        least: usize,
+        /// Most.
+        most: usize,
+    },
+    /// Poisson with a log-normal rate of mean N, at least 1. Geiping et al. 2025.
+    PoissonLognormal {
+        /// Spread of the logarithm of the rate.
+        sigma: f64,
+        /// Most.
+        most: usize,
+    },
+}
+
+/// Depth while training: `[depth]` of a recipe.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DepthConfig {
+    /// How repetitions are drawn.
+    pub law: DepthLaw,
+    /// For whom they are drawn.
+    pub drawn_for: DrawnFor,
+    /// Fraction of the run over which the drawn number grows from 1 to what the law says.
+    pub ramp: f64,
+    /// Gradients flow through so many of the last repetitions; 0: through all.
+    pub backprop_repetitions: usize,
+    /// Whether the graph of a repetition is computed anew on the way back instead of kept.
+    pub recompute: Recompute,
+}
+
+/// Who goes through the core as often as was drawn.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrawnFor {
+    /// All tokens of a step.
+    #[default]
+    Step,
+    /// Each token, from when the loop is closed: one past its depth keeps its state, and those that
+    /// go on read the keys and values of its last repetition, as decoding does with `--kv last`. It
+    /// is read out where it stopped, and compared until there as in a step of its depth.
+    Token,
+}
+
+/// What becomes of the graph of a repetition.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recompute {
+    /// It is kept while all graphs fit into half of the free memory; decided when a run begins, on
+    /// a CPU whose system tells (Linux), else it is kept.
+    #[default]
+    Auto,
+    /// It is computed anew: memory hardly grows with the repetitions, a step costs one more
+    /// forward pass, from 17 repetitions on two. Gradients are the same but for rounding.
+    Always,
+    /// It is kept.
+    Never,
+}
+
+impl DepthConfig {
+    /// Refuses ranges that mean nothing.
+    pub(super) fn validate(&self) -> Result<()> {
+        match self.law {
+            DepthLaw::Uniform { least, most } if least == 0 || least > most => Err(Error::input(
+                format!("depth.law draws from {least} to {most}: expected 1 or more, rising"),
+            )),
+            DepthLaw::PoissonLognormal { sigma, most } if sigma <= 0.0 || most == 0 => {
+                Err(Error::input("depth.law needs a sigma above 0 and a most of 1 or more"))
+            }
+            DepthLaw::Fixed if self.drawn_for == DrawnFor::Token => {
+                Err(Error::input("depth.drawn_for is \"token\", and depth.law draws nothing")
+                    .hint("write depth.law = { kind = \"uniform\", least = 1, most = 8 }"))
+            }
+            _ if !(0.0..=1.0).contains(&self.ramp) => {
+                Err(Error::input("depth.ramp is a fraction of the run, 0 to 1"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Draws the repetitions of a step at `progress`, 0 to 1, for a student made for `repetitions`.
 pub(super) fn draw(

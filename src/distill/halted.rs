@@ -9,7 +9,9 @@ use crate::data::Asked;
 use crate::error::{Error, Result};
 use crate::halting::gate::survival;
 use crate::halting::joint::expected;
+use crate::halting::{JointPolicy, act};
 use crate::model::LoopedTransformer;
+use crate::nn::mean::weighed_mean;
 use crate::nn::pick::pick;
 use crate::nn::{Tape, Value};
 
@@ -30,7 +32,11 @@ impl Outputs<'_> {
         ends: &[Value],
         halting: &HaltingConfig,
     ) -> Result<()> {
-        let gates = self.gates(&step.tape, ends, halting)?;
+        if halting.policy == JointPolicy::Act {
+            return self.averaged(step, ends, halting);
+        }
+        let asked = Asked::of(&self.batch.targets).map(|asked| asked.places);
+        let gates = self.gates(&step.tape, ends, halting.learns, asked.as_deref())?;
         let stops: Vec<Vec<f32>> = gates.logits.iter().map(|logits| survival(logits)).collect();
         let (off, said) = (Tape::off(), self.teacher.output()?);
         let ce = self.loss.cross_entropy.at(self.progress);
@@ -89,14 +95,44 @@ impl Outputs<'_> {
         Ok(())
     }
 
-    fn gates(&self, tape: &Tape, ends: &[Value], halting: &HaltingConfig) -> Result<Gates> {
-        let asked = Asked::of(&self.batch.targets).map(|asked| asked.places);
+    /// ACT: the last repetition's own loss, and what the mean of the states says of every token.
+    fn averaged(&self, step: &mut Step, ends: &[Value], halting: &HaltingConfig) -> Result<()> {
+        self.last(step, &ends[ends.len() - 1])?;
+        let gates = self.gates(&step.tape, ends, halting.learns, None)?;
+        let stops: Vec<usize> =
+            gates.logits.iter().map(|logits| act::stop(logits, act::SPENT)).collect();
+        let (mean, left) = weighed_mean(&step.tape, ends, &gates.values, &stops)?;
+        let (weight, beta) = (halting.weight.at(self.progress), halting.beta());
+        let ce = self.loss.cross_entropy.at(self.progress);
+        let found = self.read(&step.tape, &mean, self.teacher.output()?, ce, (weight, None))?;
+        let tokens = stops.len() as f64;
+        // The repetitions themselves have no gradient. Graves 2016.
+        let share = (weight * beta / tokens) as f32;
+        step.tape.push_loss(&left, left.tensor().ones_like()?.affine(f64::from(share), 0.0)?);
+        let left = f64::from(left.tensor().sum_all()?.to_scalar::<f32>()?) / tokens;
+        let taken = stops.iter().sum::<usize>() as f64 / tokens;
+        let loss = self.loss_of(&found, ce);
+        step.total += weight * (loss + beta * (taken + left));
+        let terms =
+            [("halting", loss), ("halting_cost", taken + left), ("halting_repetitions", taken)];
+        step.terms.extend(terms.map(|(name, value)| (name.to_owned(), value)));
+        Ok(())
+    }
+
+    /// What the gate says of the tokens at `places`, of all where there are none.
+    fn gates(
+        &self,
+        tape: &Tape,
+        ends: &[Value],
+        learns: Learns,
+        places: Option<&[usize]>,
+    ) -> Result<Gates> {
         let gate = |(n, end): (usize, &Value)| {
-            let heard = match halting.learns {
+            let heard = match learns {
                 Learns::Both => end.clone(),
                 Learns::Gate => end.detached(),
             };
-            let heard = match &asked {
+            let heard = match places {
                 Some(places) => pick(tape, &heard, places)?,
                 None => heard,
             };

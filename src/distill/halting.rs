@@ -29,6 +29,10 @@ pub enum Learns {
 /// KL(p || prior) of `ponder`, Banino et al. 2021, with the geometric prior cut off at the last
 /// repetition, and the negative entropy of p of `exit-gate`, Zhu et al. 2025.
 ///
+/// `act`, Graves 2016, has one loss instead of the sum: of what is said of the mean of the states,
+/// weighed by what the gates say until they have spent what a token was given, and the repetitions
+/// it takes plus what is left as the cost.
+///
 /// The last repetition's own loss stays beside it: a gate cannot make the loss small by never
 /// getting there. Every step reads out every repetition, which costs as many times the head.
 /// Nothing is learned of halting while the teacher's own states are forced.
@@ -41,7 +45,7 @@ pub struct HaltingConfig {
     #[serde(default = "one")]
     pub weight: Weighting,
     /// beta, of the cost; 0.01 for `ponder` and 0.05 for `exit-gate` when absent, as their authors
-    /// end with.
+    /// end with, and 0.01 for `act`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_weight: Option<f64>,
     /// Of `ponder` alone: of the repetitions that are left, so many stop; one over the repetitions
@@ -71,9 +75,13 @@ impl HaltingConfig {
                 "loss.halting.cost_weight is {beta}, expected 0 or more"
             )));
         }
+        if self.policy == JointPolicy::Act && self.learns == Learns::Gate {
+            return Err(Error::input("an ACT gate learns through what its student says of a mean")
+                .hint("write loss.halting.learns = \"both\""));
+        }
         match (self.policy, self.prior) {
-            (JointPolicy::ExitGate, Some(_)) => {
-                Err(Error::input("loss.halting.prior is given, and an exit gate has none")
+            (JointPolicy::ExitGate | JointPolicy::Act, Some(_)) => {
+                Err(Error::input("loss.halting.prior is given, and only `ponder` has one")
                     .hint("leave it out, or write loss.halting.policy = \"ponder\""))
             }
             (_, Some(prior)) if !(prior > 0.0 && prior < 1.0) => Err(Error::input(format!(
@@ -86,19 +94,19 @@ impl HaltingConfig {
     /// beta.
     pub(super) fn beta(&self) -> f64 {
         self.cost_weight.unwrap_or(match self.policy {
-            JointPolicy::Ponder => 0.01,
+            JointPolicy::Ponder | JointPolicy::Act => 0.01,
             JointPolicy::ExitGate => 0.05,
         })
     }
 
-    /// What p is compared with, (N): of an exit gate nothing.
+    /// What p is compared with, (N): but for `ponder` nothing.
     pub(super) fn prior(&self, repetitions: usize) -> Vec<f32> {
         match self.policy {
             JointPolicy::Ponder => {
                 let prior = self.prior.map_or(crate::halting::fit::PRIOR, |prior| prior as f32);
                 geometric(prior, repetitions)
             }
-            JointPolicy::ExitGate => vec![1.0; repetitions],
+            JointPolicy::ExitGate | JointPolicy::Act => vec![1.0; repetitions],
         }
     }
 }

@@ -83,6 +83,13 @@ pub(super) struct Matched {
     settle: f64,
 }
 
+impl Matched {
+    pub(super) fn times(self, share: f64) -> Self {
+        let Self { squared, cosine, settle } = self;
+        Self { squared: share * squared, cosine: share * cosine, settle: share * settle }
+    }
+}
+
 impl AddAssign for Matched {
     fn add_assign(&mut self, other: Self) {
         self.squared += other.squared;

@@ -5,7 +5,7 @@ mod between;
 pub mod cache;
 mod closed;
 pub mod config;
-mod depth;
+pub mod depth;
 pub mod exits;
 mod halted;
 pub mod halting;
@@ -18,15 +18,17 @@ pub mod objective;
 mod outputs;
 mod products;
 pub mod split;
+mod staggered;
 pub mod start;
 mod teaching;
 pub mod weighting;
 
 pub use cache::{CachePlace, StatePrecision, TeacherCache, TeacherCacheConfig};
 pub use config::{
-    Auto, Compared, DepthConfig, DepthLaw, DistillConfig, Every, HiddenConfig, Init, Layers,
-    LoraInit, LossConfig, PhaseConfig, Recompute, StudentConfig,
+    Auto, Compared, DistillConfig, Every, HiddenConfig, Init, Layers, LoraInit, LossConfig,
+    PhaseConfig, StudentConfig,
 };
+pub use depth::{DepthConfig, DepthLaw, DrawnFor, Recompute};
 pub use exits::{ExitPrior, ExitsConfig, Imitated};
 pub use halting::{HaltingConfig, Learns};
 pub use init::student_tensors;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::config::{DepthLaw, DistillConfig, Every};
+use super::config::{DistillConfig, Every};
+use super::depth::DepthLaw;
 use crate::model::alignment::{Depth, equal_steps};
 use crate::model::{Alignment, LoopedConfig};
 

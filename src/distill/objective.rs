@@ -7,8 +7,8 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::cache::TeacherCache;
-use super::config::{Compared, DistillConfig, Every, Recompute};
-use super::depth;
+use super::config::{Compared, DistillConfig, Every};
+use super::depth::{self, DrawnFor, Recompute};
 use super::halting::HaltingConfig;
 use super::matching::{Loop, Matching, Start, Step};
 use super::narrow::{MAP, MAP_NAME};
@@ -26,13 +26,13 @@ use crate::train::{Loss, Moment, Objective};
 /// Teaches a looped student to think as its teacher does.
 #[derive(Debug)]
 pub struct Distillation<'a> {
-    teaching: Teaching<'a>,
-    needs: Needs,
+    pub(super) teaching: Teaching<'a>,
+    pub(super) needs: Needs,
     pub(super) student: LoopedTransformer,
     params: Params,
     /// From the width of the student to that of its teacher, where they differ.
     map: Option<Linear>,
-    config: DistillConfig,
+    pub(super) config: DistillConfig,
 }
 
 impl<'a> Distillation<'a> {
@@ -139,7 +139,7 @@ impl<'a> Distillation<'a> {
     }
 
     /// Pairs that monotone alignment cannot know before the states exist are spaced equally.
-    fn alignment(&self) -> Alignment {
+    pub(super) fn alignment(&self) -> Alignment {
         match self.config.loss.hidden.alignment {
             Alignment::Monotone => Alignment::Uniform,
             other => other,
@@ -209,7 +209,7 @@ impl<'a> Distillation<'a> {
         Ok(step)
     }
 
-    fn matching(
+    pub(super) fn matching(
         &self,
         batch: &Batch,
         repetitions: usize,
@@ -289,7 +289,16 @@ impl Objective for Distillation<'_> {
         let ids = batch.input_tensor(self.student.frame().device())?;
         let (phases, depth) = (self.config.phases, &self.config.depth);
         let made_for = self.student.config().repetitions;
-        let repetitions = depth::draw(depth, made_for, progress, &mut moment.rng);
+        let mut draw = || depth::draw(depth, made_for, progress, &mut moment.rng);
+        if depth.drawn_for == DrawnFor::Token && progress >= phases.mixed_until {
+            let depths: Vec<usize> = (0..batch.tokens()).map(|_| draw()).collect();
+            let deepest = depths.iter().copied().max().unwrap_or(0);
+            let mean = depths.iter().sum::<usize>() as f64 / batch.tokens() as f64;
+            let mut step = self.staggered(batch, &ids, depths, progress)?;
+            step.terms.insert("repetitions".into(), mean);
+            return step.finish(deepest < made_for);
+        }
+        let repetitions = draw();
         let partial = progress < phases.teacher_forced;
         let mut step = if partial {
             let weight = self.config.loss.hidden.weight.at(progress);

@@ -10,7 +10,7 @@ use super::reader::{Memory, ReadConfig, Reader, Said, Speculation};
 use super::sampling::Candidates;
 use super::stream::Stream;
 use crate::data::Tokenizer;
-use crate::decode::Depth;
+use crate::decode::{CacheSharing, Depth};
 use crate::error::{Error, Result};
 use crate::model::CausalLm;
 
@@ -44,6 +44,9 @@ pub struct Continuation {
     pub seconds: f64,
     /// Tokens of drafts that were made, and those of them that were kept.
     pub drafted: [usize; 2],
+    /// Times a token went through the core, those of the prompt and of drafts that were not kept
+    /// included, batches together.
+    pub computed: usize,
 }
 
 /// Tokens of a phrase.
@@ -68,6 +71,7 @@ struct Draft {
     repetitions: Vec<usize>,
     rng: ChaCha8Rng,
     drafted: [usize; 2],
+    computed: usize,
     end: Option<End>,
 }
 
@@ -118,6 +122,10 @@ impl<'a> Generator<'a> {
         if let Some(speculation) = read.speculation {
             let most = config.repetitions.unwrap_or(model.repetitions());
             check_speculation(speculation, most)?;
+            if matches!(read.sharing, CacheSharing::Window(_)) {
+                return Err(Error::input("drafts go on from what a window forgets")
+                    .hint("leave out either --speculate or --kv window"));
+            }
             if read.stopping.is_some() {
                 return Err(Error::input("drafts are verified at full depth, not under a policy")
                     .hint("leave out either --speculate or --policy and --budget"));
@@ -181,6 +189,7 @@ impl<'a> Generator<'a> {
             end: draft.end.unwrap_or(End::MaxTokens),
             seconds,
             drafted: draft.drafted,
+            computed: draft.computed,
         });
         Ok(written.collect())
     }
@@ -224,6 +233,7 @@ impl<'a> Generator<'a> {
                 repetitions: Vec::new(),
                 rng: rng.clone(),
                 drafted: [0; 2],
+                computed: 0,
                 end: (self.config.max_tokens == 0).then_some(End::MaxTokens),
             })
             .collect();
@@ -261,6 +271,7 @@ impl<'a> Generator<'a> {
             }
             turn.retain(|&text| drafts[text].end.is_none());
         }
+        drafts.iter_mut().for_each(|draft| draft.computed = memory.computed);
         Ok(())
     }
 
@@ -299,9 +310,9 @@ impl<'a> Generator<'a> {
         self.tokenizer.special().eos.contains(&id) || self.model.base().eos_tokens.contains(&id)
     }
 
-    /// One text: few repetitions propose tokens, one pass at full depth looks at all of them. What
-    /// is written is distributed as without drafts. Leviathan et al. 2023; by depth, Elhoushi et
-    /// al. 2024.
+    /// One text: few repetitions propose tokens, which are then taken further together, to full
+    /// depth, and looked at there. What is written is distributed as without drafts. Leviathan et
+    /// al. 2023; by depth, Elhoushi et al. 2024.
     fn speculate(
         &self,
         draft: &mut Draft,
@@ -310,7 +321,8 @@ impl<'a> Generator<'a> {
     ) -> Result<()> {
         let full = self.depth();
         let shallow = Depth { most: how.repetitions, policy: None };
-        let mut memory = self.reader.memory(1, full, self.read.sharing);
+        // At one depth all ways of sharing read the same; this one keeps what a draft goes on from.
+        let mut memory = self.reader.memory(1, full, CacheSharing::CatchUp);
         let positions = self.model.base().max_positions;
         if draft.prompt.len() > 1 {
             let known = &draft.prompt[..draft.prompt.len() - 1];
@@ -320,11 +332,11 @@ impl<'a> Generator<'a> {
             let mut all = draft.all();
             let known = all.len() - 1;
             let left = self.config.max_tokens - draft.tokens.len();
-            // The pass that verifies reads the last known token and the draft.
+            // Position `known` is the last known token's, which is read with the draft.
             let count = how.tokens.min(left.saturating_sub(1)).min(positions - known - 1);
             let proposed = self.propose(&mut all, count, &mut memory, shallow, &mut draft.rng)?;
-            memory.truncate(0, known);
-            let said = self.reader.read(&[(0, &all[known..])], &mut memory, full, count + 1)?;
+            let last = all.len() - 1;
+            let said = self.reader.deepen(known, &all[last..], &mut memory, full.most)?;
             let mut kept = 0;
             for (at, Said { logits, repetitions }) in said.into_iter().enumerate() {
                 let target = self.candidates(&logits, &all[..=known + at])?;
@@ -340,6 +352,7 @@ impl<'a> Generator<'a> {
             }
             draft.drafted[0] += count;
             draft.drafted[1] += kept;
+            draft.computed = memory.computed;
             memory.truncate(0, known + 1 + kept);
         }
         Ok(())

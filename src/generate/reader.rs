@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::decode::{CacheSharing, DecodeCache, Decoder, Depth};
+use crate::decode::{CacheSharing, DecodeCache, Decoder, Depth, Read};
 use crate::error::{Error, Result};
 use crate::halting::{Gate, HaltingPolicy};
 use crate::model::{CausalLm, KvCache};
@@ -53,7 +53,13 @@ pub(super) enum Reader<'a> {
 }
 
 /// What was read of some texts.
-pub(super) enum Memory {
+pub(super) struct Memory {
+    kept: Kept,
+    /// Times a token went through the core.
+    pub(super) computed: usize,
+}
+
+enum Kept {
     Own(DecodeCache),
     Composed(Vec<KvCache>),
 }
@@ -83,12 +89,13 @@ impl<'a> Reader<'a> {
 
     /// For so many texts, nothing read yet.
     pub(super) fn memory(&self, texts: usize, depth: Depth<'_>, sharing: CacheSharing) -> Memory {
-        match self {
-            Self::Own(decoder) => Memory::Own(decoder.new_cache(texts, sharing)),
+        let kept = match self {
+            Self::Own(decoder) => Kept::Own(decoder.new_cache(texts, sharing)),
             Self::Composed(model) => {
-                Memory::Composed((0..texts).map(|_| model.new_cache(depth.most)).collect())
+                Kept::Composed((0..texts).map(|_| model.new_cache(depth.most)).collect())
             }
-        }
+        };
+        Memory { kept, computed: 0 }
     }
 
     /// Reads new tokens of some texts, and gives what is said after the last `last` of each.
@@ -99,24 +106,22 @@ impl<'a> Reader<'a> {
         depth: Depth<'_>,
         last: usize,
     ) -> Result<Vec<Said>> {
-        match (self, memory) {
-            (Self::Own(decoder), Memory::Own(cache)) => {
+        match (self, &mut memory.kept) {
+            (Self::Own(decoder), Kept::Own(cache)) => {
                 let read = decoder.read(new, cache, depth)?;
-                let width = decoder.base().width;
-                let (mut end, mut rows, mut repetitions) = (0, Vec::new(), Vec::new());
+                memory.computed += read.computed;
+                let (width, mut end, mut rows) = (decoder.base().width, 0, Read::default());
                 for (_, ids) in new {
                     end += ids.len();
                     let start = end - last.min(ids.len());
-                    rows.extend_from_slice(&read.normed[start * width..end * width]);
-                    repetitions.extend_from_slice(&read.repetitions[start..end]);
+                    rows.normed.extend_from_slice(&read.normed[start * width..end * width]);
+                    rows.repetitions.extend_from_slice(&read.repetitions[start..end]);
                 }
-                let logits = decoder.logits(&rows)?;
-                let vocabulary = logits.len() / repetitions.len().max(1);
-                let said = logits.chunks_exact(vocabulary).zip(repetitions);
-                Ok(said.map(|(l, repetitions)| Said { logits: l.to_vec(), repetitions }).collect())
+                said(decoder, &rows)
             }
-            (Self::Composed(model), Memory::Composed(caches)) => {
+            (Self::Composed(model), Kept::Composed(caches)) => {
                 let read = |(text, ids): &(usize, &[u32])| {
+                    memory.computed += ids.len() * depth.most;
                     let logits = next_logits(*model, ids, &mut caches[*text], depth.most)?;
                     Ok(Said { logits, repetitions: depth.most })
                 };
@@ -125,6 +130,31 @@ impl<'a> Reader<'a> {
             _ => Err(Error::internal("a memory of another reader")),
         }
     }
+
+    /// Takes the tokens of the only text from position `first` on through `repetitions` in all, with
+    /// the tokens `new` after them, and gives what is said after each.
+    pub(super) fn deepen(
+        &self,
+        first: usize,
+        new: &[u32],
+        memory: &mut Memory,
+        repetitions: usize,
+    ) -> Result<Vec<Said>> {
+        let (Self::Own(decoder), Kept::Own(cache)) = (self, &mut memory.kept) else {
+            return Err(Error::internal("drafts on a device that makes none"));
+        };
+        let read = decoder.deepen((0, first), new, cache, repetitions)?;
+        memory.computed += read.computed;
+        said(decoder, &read)
+    }
+}
+
+/// What every token that was read says.
+fn said(decoder: &Decoder, read: &Read) -> Result<Vec<Said>> {
+    let logits = decoder.logits(&read.normed)?;
+    let vocabulary = logits.len() / read.repetitions.len().max(1);
+    let each = logits.chunks_exact(vocabulary.max(1)).zip(&read.repetitions);
+    Ok(each.map(|(l, &repetitions)| Said { logits: l.to_vec(), repetitions }).collect())
 }
 
 /// Logits of the token after `ids`, (V).
@@ -145,7 +175,7 @@ fn next_logits(
 impl Memory {
     /// Forgets all tokens of a text but the first `tokens`.
     pub(super) fn truncate(&mut self, text: usize, tokens: usize) {
-        if let Self::Own(cache) = self {
+        if let Kept::Own(cache) = &mut self.kept {
             cache.truncate(text, tokens);
         }
     }

@@ -10,6 +10,21 @@ use super::policy::{HaltingPolicy, Mix, Reads, Signal, StopDistribution};
 /// leave.
 pub const START_LOGIT: f32 = -3.0;
 
+/// 1 - eps while a gate learns. Graves 2016 takes eps = 0.01.
+pub const SPENT: f32 = 0.99;
+
+/// The repetition, from 1, at which a token stops whose gates say `logits`, (N): none is asked at the
+/// last.
+#[must_use]
+pub fn stop(logits: &[f32], threshold: f32) -> usize {
+    let mut sum = 0.0;
+    let spent = logits.iter().position(|&logit| {
+        sum += sigmoid(logit);
+        sum >= threshold
+    });
+    spent.map_or(logits.len(), |index| index + 1)
+}
+
 /// Adaptive computation time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Act {
@@ -56,6 +71,14 @@ mod tests {
         // 0.2 + 0.5 + 0.4 = 1.1 >= 0.99: N = 3, R = 1 - 0.7.
         assert_near(&found.probability, &[0.2, 0.5, 0.3, 0.0]);
         assert_near(&[found.cost], &[3.3]);
+    }
+
+    #[test]
+    fn gates_stop_where_they_have_spent_all() {
+        let gates = [0.2, 0.5, 0.4, 0.9].map(logit);
+        assert_eq!(stop(&gates, SPENT), 3);
+        assert_eq!(stop(&gates[..2], SPENT), 2);
+        assert_eq!(stop(&gates, 0.1), 1);
     }
 
     #[test]

@@ -21,8 +21,6 @@ pub const PRIOR: f32 = 0.4;
 const PONDER_WEIGHT: f32 = 0.01;
 /// ACT: nats that a repetition must be worth.
 const ACT_TAU: f32 = 0.01;
-/// ACT stops at this sum of gates while it is fitted.
-const ACT_SPENT: f32 = 0.99;
 /// Exit gate: gamma is this share of the mean KL after the first repetition.
 const GAMMA_SHARE: f32 = 0.01;
 
@@ -134,7 +132,7 @@ impl TokenLoss {
         let (mut stop, mut spent, mut left, mut loss) = (logits.len() - 1, 0.0, 1.0, 0.0);
         for (r, &logit) in logits[..logits.len() - 1].iter().enumerate() {
             spent += sigmoid(logit);
-            if spent >= ACT_SPENT {
+            if spent >= act::SPENT {
                 stop = r;
                 break;
             }

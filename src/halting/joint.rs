@@ -15,6 +15,9 @@ pub enum JointPolicy {
     /// The first stage of Ouro: sum p_n L_n - beta H(p), a uniform prior but for a constant.
     /// Zhu et al. 2025.
     ExitGate,
+    /// Adaptive computation time: what is said of the mean of the states, each weighed by its gate
+    /// and the last by what is left, and the repetitions and what is left as a cost. Graves 2016.
+    Act,
 }
 
 impl JointPolicy {
@@ -24,14 +27,20 @@ impl JointPolicy {
         match self {
             Self::Ponder => PolicyName::Ponder,
             Self::ExitGate => PolicyName::ExitGate,
+            Self::Act => PolicyName::Act,
         }
     }
 
-    /// b as it starts, for the gates after the repetitions 1 to N - 1: a token stops after each of
-    /// the N equally often, sigmoid(b_n) = 1 / (N - n + 1).
+    /// b as it starts, for the gates after the repetitions 1 to N - 1. Ponder and exit gate: a token
+    /// stops after each of the N equally often, sigmoid(b_n) = 1 / (N - n + 1). ACT: all go to the
+    /// last, which has four fifths of the mean, sigmoid(b_n) = 1 / (5 (N - 1)).
     #[must_use]
     pub fn start(self, repetitions: usize) -> Vec<f32> {
-        (1..repetitions).map(|n| -((repetitions - n) as f32).ln()).collect()
+        let logit = |n: usize| match self {
+            Self::Ponder | Self::ExitGate => -((repetitions - n) as f32).ln(),
+            Self::Act => -(5.0 * (repetitions - 1) as f32 - 1.0).ln(),
+        };
+        (1..repetitions).map(logit).collect()
     }
 }
 
@@ -125,6 +134,18 @@ mod tests {
             for p in survival(&logits) {
                 assert!((p * repetitions as f32 - 1.0).abs() < 1e-5, "{p}");
             }
+        }
+    }
+
+    #[test]
+    fn act_starts_deep() {
+        for repetitions in [2, 5, 30] {
+            let mut gates: Vec<f32> =
+                JointPolicy::Act.start(repetitions).into_iter().map(sigmoid).collect();
+            gates.push(1.0 - gates.iter().sum::<f32>());
+            assert!((gates[repetitions - 1] - 0.8).abs() < 1e-5, "{gates:?}");
+            let mean: f32 = gates.iter().zip(1..).map(|(p, n)| p * n as f32).sum();
+            assert!(mean >= 0.89 * repetitions as f32, "{mean} of {repetitions}");
         }
     }
 

@@ -8,6 +8,7 @@ pub mod describe;
 pub mod gate;
 pub mod injection;
 pub mod looped;
+pub mod staggered;
 pub mod transformer;
 pub mod unroll;
 
@@ -18,4 +19,5 @@ pub use config::{RopeScaling, TransformerConfig};
 pub use describe::{Description, Factorization, Parameters};
 pub use injection::Injection;
 pub use looped::{LoopedConfig, LoopedTransformer, Relaxation};
+pub use staggered::Staggered;
 pub use transformer::Transformer;

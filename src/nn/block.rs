@@ -7,6 +7,7 @@ use super::linear::{Linear, vector};
 use super::mlp::{add, swiglu};
 use super::norm::rms_norm;
 use super::params::{Weight, Weights};
+use super::pick::{pick, put};
 use super::rope::{RopeTable, rope};
 use super::tape::{Tape, Value};
 use crate::error::Result;
@@ -37,6 +38,15 @@ pub struct BlockInputs {
 
 /// Keys and values of the tokens read so far, each (B, tokens, kv heads, head width).
 pub type LayerCache = Option<(Tensor, Tensor)>;
+
+/// What a layer last made of every token, each (B, T, kv heads, head width).
+#[derive(Debug, Clone)]
+pub struct LastKeys {
+    /// Keys, before they are rotated.
+    pub keys: Value,
+    /// Values.
+    pub values: Value,
+}
 
 /// Attention, then a gated mlp, each on a normed residual stream.
 #[derive(Debug, Clone)]
@@ -132,10 +142,7 @@ impl Block {
         table: &RopeTable,
         cache: Option<&mut LayerCache>,
     ) -> Result<(Value, [Value; 2])> {
-        let normed = rms_norm(tape, x, &self.attention_norm, self.shape.norm_eps)?;
-        let q = self.heads(tape, &self.q, self.q_norm.as_ref(), &normed)?;
-        let k = self.heads(tape, &self.k, self.k_norm.as_ref(), &normed)?;
-        let mut v = self.heads(tape, &self.v, None, &normed)?;
+        let (normed, [q, k, mut v]) = self.project(tape, x)?;
         let (q, mut k) = (rope(tape, &q, table)?, rope(tape, &k, table)?);
         let mut start = 0;
         if let Some(cache) = cache {
@@ -152,6 +159,51 @@ impl Block {
         let mixed = mixed.reshaped((batch, tokens, heads * width))?;
         let x = add(tape, x, &self.o.forward(tape, &mixed)?)?;
         Ok((x, [normed, mixed]))
+    }
+
+    /// As [`Self::forward`], of some tokens alone: `x` and the output hold the states of those at
+    /// `places`, counted through (B, T) row by row, (1, n, D). Of the others `last` holds what they
+    /// are seen by. While it is empty, all tokens are applied to, (B, T, D).
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn forward_some(
+        &self,
+        tape: &Tape,
+        x: &Value,
+        table: &RopeTable,
+        places: &[usize],
+        last: &mut Option<LastKeys>,
+    ) -> Result<Value> {
+        let (_, [mut q, mut keys, mut values]) = self.project(tape, x)?;
+        if let Some(last) = last {
+            let (batch, tokens, _, width) = last.keys.tensor().dims4()?;
+            let all = (batch, tokens, q.tensor().dim(2)?, width);
+            let unasked = Tensor::zeros(all, q.tensor().dtype(), q.tensor().device())?;
+            q = put(tape, &Value::constant(unasked), &q, places)?;
+            keys = put(tape, &last.keys, &keys, places)?;
+            values = put(tape, &last.values, &values, places)?;
+        }
+        let shape = AttentionShape { start: 0, window: self.shape.window };
+        let (q, k) = (rope(tape, &q, table)?, rope(tape, &keys, table)?);
+        let mixed = attention(tape, &q, &k, &values, shape)?;
+        let (batch, tokens, heads, width) = mixed.tensor().dims4()?;
+        let mut mixed = mixed.reshaped((batch, tokens, heads * width))?;
+        if last.is_some() {
+            mixed = pick(tape, &mixed, places)?.reshaped((1, places.len(), heads * width))?;
+        }
+        *last = Some(LastKeys { keys, values });
+        let x = add(tape, x, &self.o.forward(tape, &mixed)?)?;
+        Ok(self.think(tape, &x)?.0)
+    }
+
+    /// The normed state, and queries, keys and values of it, each (B, T, heads, head width).
+    fn project(&self, tape: &Tape, x: &Value) -> Result<(Value, [Value; 3])> {
+        let normed = rms_norm(tape, x, &self.attention_norm, self.shape.norm_eps)?;
+        let q = self.heads(tape, &self.q, self.q_norm.as_ref(), &normed)?;
+        let k = self.heads(tape, &self.k, self.k_norm.as_ref(), &normed)?;
+        let v = self.heads(tape, &self.v, None, &normed)?;
+        Ok((normed, [q, k, v]))
     }
 
     /// The mlp on the residual stream; also the inputs of gate and of down.

@@ -2,10 +2,10 @@
 //!
 //! A few numbers for each token between blocks of thousands: composed operations are quick enough.
 
-use candle_core::{D, Tensor};
+use candle_core::D;
 
 use super::params::Weight;
-use super::reference;
+use super::reference::{self, sigmoid};
 use super::tape::{Tape, Value};
 use crate::error::{Error, Result};
 
@@ -51,11 +51,6 @@ pub fn gate(
         let s = sigmoid(&along.broadcast_add(&weights[1])?)?;
         Ok((&x[1] + (&x[0] - &x[1])?.broadcast_mul(&s)?)?)
     })
-}
-
-// 1 / (1 + exp(-x)) without an exponential that overflows.
-fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    Ok((((x * 0.5)?.tanh()? + 1.0)? * 0.5)?)
 }
 
 fn check(state: &Value, first: &Value) -> Result<()> {

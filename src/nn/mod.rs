@@ -15,6 +15,7 @@ pub(crate) mod host;
 pub mod injection;
 pub mod linear;
 pub(crate) mod loops;
+pub mod mean;
 pub mod mlp;
 pub mod norm;
 mod ops;
@@ -28,7 +29,7 @@ pub mod stored;
 pub mod tape;
 pub mod top_tokens;
 
-pub use block::{Block, BlockInputs, BlockShape, LayerCache};
+pub use block::{Block, BlockInputs, BlockShape, LastKeys, LayerCache};
 pub use linear::Linear;
 pub use params::{Gradients, Param, Params, Placement, Weight, Weights};
 pub use rope::RopeTable;
