@@ -184,19 +184,14 @@ def writing(a):
     """The likeliest tokens after 16 others, one by one: as many seconds as they take."""
     prompt = [i * 97 for i in range(16)]
     if a.llama:
-        import llama_cpp
+        import xllamacpp
 
-        model = llama_cpp.Llama(a.model, n_ctx=32 + a.tokens, n_threads=a.threads, verbose=False)
-
-        def write():
-            model.reset()
-            model.eval(prompt)
-            start = time.perf_counter()
-            for _ in range(a.tokens):
-                model.eval([model.sample(temp=0.0)])
-            return time.perf_counter() - start
-
-        return write
+        params = xllamacpp.CommonParams()
+        params.model.path, params.n_ctx, params.n_parallel, params.verbosity = a.model, 64 + a.tokens, 1, 0
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = a.threads
+        server = xllamacpp.Server(params)
+        request = dict(prompt=prompt, n_predict=a.tokens, temperature=0.0, ignore_eos=True, cache_prompt=False)
+        return lambda: server.handle_completions(request)["timings"]["predicted_ms"] / 1e3
     model = published(a.model)
     forward = torch.compile(model) if a.compile else model
 

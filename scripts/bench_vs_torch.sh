@@ -20,7 +20,7 @@
 #   7  row 2 with one thread and with two
 #   8  a small block applied 4096 times, recomputed
 #   9  SmolLM2-135M writes 64 tokens: f32 beside transformers; bf16 and int8 beside llama.cpp on the
-#      file as it is, if the environment has llama-cpp-python
+#      file as it is, if the environment has llama.cpp's wheel xllamacpp
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -180,7 +180,7 @@ row_9() {
         eager "$name, f32" "${work[@]}" --steps "$few_steps"
         ours "$name, bf16" "${work[@]}" --weights bf16
         ours "$name, int8 (eager: llama.cpp, q4_1)" "${work[@]}" --weights int8
-        if "$python" -c 'import llama_cpp' 2>/dev/null; then
+        if "$python" -c 'import xllamacpp' 2>/dev/null; then
             eager "$name, int8 (eager: llama.cpp, q4_1)" "${work[@]}" --steps "$few_steps" --llama
         fi
     done
