@@ -166,12 +166,17 @@ mod tests {
     #[test]
     fn sums_run_over_whole_sixteens_and_what_is_left() {
         for count in [0, 1, 15, 16, 17, 100] {
-            let values: Vec<f32> = (0..count).map(|i| i as f32).collect();
-            let (sum, squares) = values.iter().fold((0.0, 0.0), |(a, b), x| (a + x, b + x * x));
-            assert_eq!(sums_of([&values, &values], |[x, y]| [x, x * y]), [sum, squares]);
+            // Whole numbers, whose sums are exact.
+            let whole: Vec<u32> = (0..count).collect();
+            let values: Vec<f32> = whole.iter().map(|&value| value as f32).collect();
+            let expected: [u32; 2] =
+                [whole.iter().sum(), whole.iter().map(|value| value * value).sum()];
+            let found = sums_of([&values, &values], |[x, y]| [x, x * y]);
+            assert_eq!(found.map(|sum| sum as u32), expected);
             let mut mapped = values.clone();
-            assert_eq!(map_and_sum(&mut mapped, &values, |x, y| (x + y, x * y)), squares);
-            assert!(mapped.iter().zip(&values).all(|(new, old)| *new == 2.0 * old));
+            let found = map_and_sum(&mut mapped, &values, |x, y| (x + y, x * y));
+            assert_eq!(found as u32, expected[1]);
+            assert!(mapped.iter().zip(&whole).all(|(new, old)| *new as u32 == 2 * old));
         }
     }
 
