@@ -32,7 +32,10 @@ pub(crate) fn exits(weight: f64, draws: usize) -> ExitsConfig {
 }
 
 /// An objective over a student of which every parameter is trained.
-fn objective(config: DistillConfig, student: &StudentConfig) -> (Distillation<'static>, Params) {
+pub(crate) fn objective(
+    config: DistillConfig,
+    student: &StudentConfig,
+) -> (Distillation<'static>, Params) {
     let teacher = teacher(6);
     let (looped, tensors) = start(&teacher, student);
     let params = trainable(&tensors, &[]);

@@ -4,12 +4,12 @@ use candle_core::{DType, Device, Tensor};
 use factorexe::decode::{CacheSharing, Decoder, Depth};
 use factorexe::distill::*;
 use factorexe::model::*;
+use factorexe::nn::Tape;
 use factorexe::nn::stored::StoredAs;
-use factorexe::nn::{Params, Tape};
 use factorexe::train::{Loss, Objective, in_lanes};
 
-use crate::depth::{assert_differences, batch, config, exits, moment};
-use crate::distill::{F32_STACK, start, student_config, teacher, trainable};
+use crate::depth::{assert_differences, batch, config, exits, moment, objective};
+use crate::distill::{F32_STACK, student_config};
 use crate::joint::asked;
 use crate::support::{difference, random_params, tiny_looped};
 
@@ -78,14 +78,6 @@ fn per_token(least: usize, most: usize, recompute: Recompute) -> DistillConfig {
     config.depth.law = DepthLaw::Uniform { least, most };
     config.depth.drawn_for = DrawnFor::Token;
     config
-}
-
-fn objective(config: DistillConfig, student: &StudentConfig) -> (Distillation<'static>, Params) {
-    let teacher = teacher(6);
-    let (looped, tensors) = start(&teacher, student);
-    let params = trainable(&tensors, &[]);
-    let made = LoopedTransformer::new(&looped, &params).unwrap();
-    (Distillation::new(teacher.0, made, params.clone(), config).unwrap(), params)
 }
 
 fn step(config: DistillConfig, student: &StudentConfig) -> Loss {

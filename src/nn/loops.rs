@@ -44,15 +44,6 @@ pub(crate) fn alone<R>(work: impl FnOnce() -> R) -> R {
     found
 }
 
-/// Numbers that are set to zero, then written, before the next ones are: a core's first cache
-/// holds them in between.
-const PIECE: usize = 1 << 12;
-
-/// Rows of `width` numbers that make a piece.
-fn rows_per_piece(width: usize) -> usize {
-    (PIECE / width.max(1)).max(1)
-}
-
 /// `count` new numbers, written row by row in parallel: `fill(row, numbers of that row)` finds
 /// zeros.
 pub(crate) fn new_rows(
@@ -63,7 +54,7 @@ pub(crate) fn new_rows(
     let chunk = rows_per_task(count / width, width);
     new_chunks(
         count,
-        (chunk * width, rows_per_piece(width) * width),
+        chunk * width,
         #[inline(always)]
         |start, values| {
             for (row, values) in values.chunks_exact_mut(width).enumerate() {
@@ -79,7 +70,7 @@ pub(crate) fn new_ranges(count: usize, fill: impl Fn(Range<usize>, &mut [f32]) +
     let chunk = rows_per_task(count, 1);
     new_chunks(
         count,
-        (chunk, PIECE),
+        chunk,
         #[inline(always)]
         |start, values| fill(start..start + values.len(), values),
     )
@@ -95,15 +86,10 @@ pub(crate) fn new_ranges_beside(
     let chunk = rows_per_task(count, 1);
     let mut output = Vec::with_capacity(count);
     let run = |(task, (new, beside)): (usize, (&mut [MaybeUninit<f32>], &mut [f32]))| {
+        let (start, new) = (task * chunk, zeroed(new));
         vectorised(
             #[inline(always)]
-            || {
-                let pieces = new.chunks_mut(PIECE).zip(beside.chunks_mut(PIECE));
-                for (piece, (new, beside)) in pieces.enumerate() {
-                    let start = task * chunk + piece * PIECE;
-                    fill(start..start + new.len(), zeroed(new), beside);
-                }
-            },
+            || fill(start..start + new.len(), new, beside),
         );
     };
     if chunk >= count {
@@ -127,12 +113,13 @@ pub(crate) fn new_row_pairs(
         (Vec::with_capacity(rows * widths.0), Vec::with_capacity(rows * widths.1));
     let (a, b) = (spare(&mut first, rows * widths.0), spare(&mut second, rows * widths.1));
     let run = |(task, (a, b)): (usize, (Spare<'_>, Spare<'_>))| {
+        let (a, b) = (zeroed(a), zeroed(b));
         let both = a.chunks_exact_mut(widths.0).zip(b.chunks_exact_mut(widths.1));
         vectorised(
             #[inline(always)]
             || {
                 for (row, (a, b)) in both.enumerate() {
-                    fill(task * task_rows + row, zeroed(a), zeroed(b));
+                    fill(task * task_rows + row, a, b);
                 }
             },
         );
@@ -146,21 +133,14 @@ pub(crate) fn new_row_pairs(
     (written(first, rows * widths.0), written(second, rows * widths.1))
 }
 
-/// Memory is set to zero piece by piece by the task that fills it.
-fn new_chunks(
-    count: usize,
-    (chunk, piece): (usize, usize),
-    fill: impl Fn(usize, &mut [f32]) + Sync,
-) -> Vec<f32> {
+/// Memory is set to zero by the task that fills it, while it is in that core's cache.
+fn new_chunks(count: usize, chunk: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let mut output: Vec<f32> = Vec::with_capacity(count);
     let run = |(task, values): (usize, &mut [MaybeUninit<f32>])| {
+        let values = zeroed(values);
         vectorised(
             #[inline(always)]
-            || {
-                for (index, values) in values.chunks_mut(piece).enumerate() {
-                    fill(task * chunk + index * piece, zeroed(values));
-                }
-            },
+            || fill(task * chunk, values),
         );
     };
     let spare = spare(&mut output, count);
@@ -179,7 +159,6 @@ fn spare(values: &mut Vec<f32>, count: usize) -> &mut [MaybeUninit<f32>] {
     &mut values.spare_capacity_mut()[..count]
 }
 
-#[inline(always)]
 fn zeroed(values: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     values.fill(MaybeUninit::new(0.0));
     #[expect(unsafe_code, reason = "the standard library's safe form is not stable")]
@@ -325,8 +304,8 @@ pub(crate) fn new_rows_and_sum(
         sums,
         #[inline(always)]
         |start, rows, sums| {
-            for (row, values) in rows.chunks_exact_mut(width).enumerate() {
-                fill(start + row, zeroed(values), sums);
+            for (row, values) in zeroed(rows).chunks_exact_mut(width).enumerate() {
+                fill(start + row, values, sums);
             }
         },
     );
