@@ -1,5 +1,7 @@
 //! What does one token take from those it sees?
 
+use pulp::{Simd, WithSimd};
+
 use crate::nn::host;
 
 use super::cache::LayerRecords;
@@ -29,41 +31,71 @@ pub(super) fn attend(
     seen: &[u32],
     output: &mut [f32],
 ) {
-    let (width, all) = (heads.width, heads.keys * heads.width);
-    let scale = 1.0 / (width as f32).sqrt();
-    let group = query.len() / width;
-    let mut scores = vec![0.0_f32; group * seen.len()];
-    host::vectorised(
-        #[inline(always)]
-        || {
-            for (at, &record) in seen.iter().enumerate() {
-                let key = &records.at(record, all).0[kv * width..][..width];
-                for (head, query) in query.chunks_exact(width).enumerate() {
-                    scores[head * seen.len() + at] = scale * host::dot(query, key);
-                }
+    let work = Attention { heads, kv, query, records, seen, output };
+    pulp::Arch::new().dispatch(work);
+}
+
+struct Attention<'a> {
+    heads: Heads,
+    kv: usize,
+    query: &'a [f32],
+    records: &'a LayerRecords,
+    seen: &'a [u32],
+    output: &'a mut [f32],
+}
+
+impl WithSimd for Attention<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { heads: Heads { keys, width, .. }, kv, query, records, seen, output } = self;
+        let (all, own) = (keys * width, kv * width..(kv + 1) * width);
+        let scale = 1.0 / (width as f32).sqrt();
+        let mut scores = vec![0.0_f32; seen.len()];
+        for (query, output) in query.chunks_exact(width).zip(output.chunks_exact_mut(width)) {
+            for (score, &record) in scores.iter_mut().zip(seen) {
+                let key = &records.at(record, all).0[own.clone()];
+                *score = scale * dot(simd, query, key);
             }
-            for scores in scores.chunks_exact_mut(seen.len().max(1)) {
-                let highest = host::highest(scores);
-                for score in scores.iter_mut() {
-                    *score = host::exp(*score - highest);
-                }
-                let share = 1.0 / host::sum_of(scores, |score| score);
-                for score in scores.iter_mut() {
-                    *score *= share;
-                }
+            let highest = host::highest(&scores);
+            for score in &mut scores {
+                *score = host::exp(*score - highest);
             }
+            let share = 1.0 / host::sum_of(&scores, |score| score);
             output.fill(0.0);
-            for (at, &record) in seen.iter().enumerate() {
-                let value = &records.at(record, all).1[kv * width..][..width];
-                for (head, output) in output.chunks_exact_mut(width).enumerate() {
-                    let weight = scores[head * seen.len() + at];
-                    for (output, value) in output.iter_mut().zip(value) {
-                        *output += weight * value;
-                    }
-                }
+            for (&score, &record) in scores.iter().zip(seen) {
+                let value = &records.at(record, all).1[own.clone()];
+                add_scaled(simd, output, score * share, value);
             }
-        },
-    );
+        }
+    }
+}
+
+/// The dot product of two rows as long as each other.
+#[inline(always)]
+fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_rest) = S::as_simd_f32s(a);
+    let (b, b_rest) = S::as_simd_f32s(b);
+    let rest = simd.partial_load_f32s(a_rest);
+    let mut sum = simd.mul_f32s(rest, simd.partial_load_f32s(b_rest));
+    for (a, b) in a.iter().zip(b) {
+        sum = simd.mul_add_e_f32s(*a, *b, sum);
+    }
+    simd.reduce_sum_f32s(sum)
+}
+
+/// Adds `factor` times `x` to `y`.
+#[inline(always)]
+fn add_scaled<S: Simd>(simd: S, y: &mut [f32], factor: f32, x: &[f32]) {
+    let (x, x_rest) = S::as_simd_f32s(x);
+    let (y, y_rest) = S::as_mut_simd_f32s(y);
+    for (y, x) in y.iter_mut().zip(x) {
+        *y = simd.mul_add_e_f32s(simd.splat_f32s(factor), *x, *y);
+    }
+    for (y, x) in y_rest.iter_mut().zip(x_rest) {
+        *y += factor * x;
+    }
 }
 
 /// Rotates the two halves of every head, as [`crate::nn::rope`]: `cos` and `sin` are those of the

@@ -1,141 +1,192 @@
-//! What is the product of one row of weights with a few rows of activations?
+//! What is the product of rows of weights with a few rows of activations?
 //!
-//! Each row of activations has its own running sums, in the same order however many there are.
+//! Each pair of a row of weights and a row of activations has its own running sums, in the same
+//! order however many there are of either. Several pairs are worked on at once, so that sums need
+//! not wait for each other, and what is read of a row serves several.
+
+use std::ops::Range;
 
 use half::bf16;
+use pulp::{Simd, WithSimd};
 
-use super::stored::GROUP;
-
-/// Rows up to which the order of a sum is the same.
+/// Rows of activations up to which the order of a sum is the same.
 pub(super) const FEW: usize = 16;
-const LANES: usize = 16;
-/// Rows of activations that share one reading of the weights.
+/// Columns that share one scale in 8 bits.
+pub(super) const GROUP: usize = 32;
+/// Rows of weights, and of activations, that are worked on at once.
 const TOGETHER: usize = 4;
 
-/// A weight as it is stored.
-pub(super) trait Element: Copy {
-    fn widen(self) -> f32;
+/// Rows of weights as they are stored.
+pub(super) trait Rows: Copy + Sync {
+    /// A row as f32: written to `wide`, which is as long, unless it is such.
+    fn row<'a, S: Simd>(&'a self, _: S, row: usize, wide: &'a mut [f32]) -> &'a [f32];
 }
 
-impl Element for f32 {
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        self
-    }
-}
-
-impl Element for bf16 {
-    #[inline(always)]
-    fn widen(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
-    }
-}
-
-/// A row of weights in 8 bits.
+/// f32 or bf16, row by row.
 #[derive(Clone, Copy)]
-pub(super) struct Int8Row<'a> {
+pub(super) struct Plain<'a, E>(pub(super) &'a [E]);
+
+impl Rows for Plain<'_, f32> {
+    #[inline(always)]
+    fn row<'a, S: Simd>(&'a self, _: S, row: usize, wide: &'a mut [f32]) -> &'a [f32] {
+        &self.0[row * wide.len()..][..wide.len()]
+    }
+}
+
+impl Rows for Plain<'_, bf16> {
+    #[inline(always)]
+    fn row<'a, S: Simd>(&'a self, _: S, row: usize, wide: &'a mut [f32]) -> &'a [f32] {
+        let numbers = &self.0[row * wide.len()..][..wide.len()];
+        for (wide, number) in wide.iter_mut().zip(numbers) {
+            *wide = f32::from_bits(u32::from(number.to_bits()) << 16);
+        }
+        wide
+    }
+}
+
+/// 8 bits, and a scale for every [`GROUP`] columns of a row.
+#[derive(Clone, Copy)]
+pub(super) struct Int8<'a> {
     pub(super) numbers: &'a [i8],
     pub(super) scales: &'a [f32],
 }
 
-/// `weights`, (in), times every row of `x`, (rows, in): (rows).
-#[inline(always)]
-pub(super) fn dots<E: Element>(weights: &[E], x: &[f32], y: &mut [f32]) {
-    each(
-        weights.len(),
-        x,
-        y,
-        #[inline(always)]
-        |x, y| together::<E, TOGETHER>(weights, x, y),
-        #[inline(always)]
-        |x, y| together::<E, 1>(weights, x, y),
-    );
+impl Rows for Int8<'_> {
+    #[inline(always)]
+    fn row<'a, S: Simd>(&'a self, simd: S, row: usize, wide: &'a mut [f32]) -> &'a [f32] {
+        let (inner, groups) = (wide.len(), wide.len().div_ceil(GROUP));
+        let scales = &self.scales[row * groups..][..groups];
+        // Two loops, for each to become vector instructions.
+        for (wide, number) in wide.iter_mut().zip(&self.numbers[row * inner..][..inner]) {
+            *wide = f32::from(*number);
+        }
+        let (lanes, rest) = S::as_mut_simd_f32s(wide);
+        for (lanes, scale) in lanes.chunks_mut(GROUP / S::F32_LANES).zip(scales) {
+            for lane in lanes {
+                *lane = simd.mul_f32s(*lane, simd.splat_f32s(*scale));
+            }
+        }
+        for wide in rest {
+            *wide *= scales[groups - 1];
+        }
+        wide
+    }
 }
 
-/// The same of 8 bits.
-#[inline(always)]
-pub(super) fn dots_of_int8(row: Int8Row<'_>, x: &[f32], y: &mut [f32]) {
-    each(
-        row.numbers.len(),
-        x,
-        y,
-        #[inline(always)]
-        |x, y| together_of_int8::<TOGETHER>(row, x, y),
-        #[inline(always)]
-        |x, y| together_of_int8::<1>(row, x, y),
-    );
+/// y = x W^T for some rows of W: to be given to [`pulp::Arch::dispatch`].
+pub(super) struct Product<'a, R> {
+    pub(super) weights: R,
+    /// The rows of W.
+    pub(super) rows: Range<usize>,
+    /// (rows of x, inner).
+    pub(super) x: &'a [f32],
+    pub(super) inner: usize,
+    /// (rows of x, rows of W).
+    pub(super) y: &'a mut [f32],
 }
 
+impl<R: Rows> WithSimd for Product<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let mut wide = vec![0.0; TOGETHER * self.inner];
+        let (out, mut row) = (self.rows.len(), 0);
+        while row + TOGETHER <= out {
+            self.beside::<S, TOGETHER>(simd, row, &mut wide);
+            row += TOGETHER;
+        }
+        while row < out {
+            self.beside::<S, 1>(simd, row, &mut wide);
+            row += 1;
+        }
+    }
+}
+
+impl<R: Rows> Product<'_, R> {
+    /// `W` rows of weights from `row` on with all activations.
+    #[inline(always)]
+    fn beside<S: Simd, const W: usize>(&mut self, simd: S, row: usize, wide: &mut [f32]) {
+        let weights = self.weights;
+        let mut w: [&[f32]; W] = [&[]; W];
+        for (at, (w, wide)) in w.iter_mut().zip(wide.chunks_exact_mut(self.inner)).enumerate() {
+            *w = weights.row(simd, self.rows.start + row + at, wide);
+        }
+        let count = self.x.len() / self.inner;
+        let mut x = 0;
+        while x + TOGETHER <= count {
+            self.pairs::<S, W, TOGETHER>(simd, w, (row, x));
+            x += TOGETHER;
+        }
+        match count - x {
+            1 => self.pairs::<S, W, 1>(simd, w, (row, x)),
+            2 => self.pairs::<S, W, 2>(simd, w, (row, x)),
+            3 => self.pairs::<S, W, 3>(simd, w, (row, x)),
+            _ => {}
+        }
+    }
+
+    /// The rows of weights `w`, from `row` on, with `X` rows of activations from `first` on.
+    #[inline(always)]
+    fn pairs<S: Simd, const W: usize, const X: usize>(
+        &mut self,
+        simd: S,
+        w: [&[f32]; W],
+        (row, first): (usize, usize),
+    ) {
+        let mut x: [&[f32]; X] = [&[]; X];
+        for (at, x) in x.iter_mut().enumerate() {
+            *x = &self.x[(first + at) * self.inner..][..self.inner];
+        }
+        let sums = sums(simd, self.inner, w, x);
+        let out = self.rows.len();
+        for (w, sums) in sums.iter().enumerate() {
+            for (at, sum) in sums.iter().enumerate() {
+                self.y[(first + at) * out + row + w] = *sum;
+            }
+        }
+    }
+}
+
+/// The products of `W` rows of weights with `X` rows of activations, all `inner` wide.
 #[inline(always)]
-fn each(
+fn sums<S: Simd, const W: usize, const X: usize>(
+    simd: S,
     inner: usize,
-    x: &[f32],
-    y: &mut [f32],
-    four: impl Fn(&[f32], &mut [f32]),
-    one: impl Fn(&[f32], &mut [f32]),
-) {
-    let mut ys = y.chunks_exact_mut(TOGETHER);
-    let mut xs = x.chunks_exact(TOGETHER * inner);
-    for (x, y) in (&mut xs).zip(&mut ys) {
-        four(x, y);
+    w: [&[f32]; W],
+    x: [&[f32]; X],
+) -> [[f32; X]; W] {
+    let (whole, rest) = (inner / S::F32_LANES, inner % S::F32_LANES);
+    let mut w_lanes: [&[S::f32s]; W] = [&[]; W];
+    let mut x_lanes: [&[S::f32s]; X] = [&[]; X];
+    for (lanes, w) in w_lanes.iter_mut().zip(w) {
+        *lanes = &S::as_simd_f32s(w).0[..whole];
     }
-    let rest = xs.remainder().chunks_exact(inner).zip(ys.into_remainder().chunks_exact_mut(1));
-    for (x, y) in rest {
-        one(x, y);
+    for (lanes, x) in x_lanes.iter_mut().zip(x) {
+        *lanes = &S::as_simd_f32s(x).0[..whole];
     }
-}
-
-#[inline(always)]
-fn together<E: Element, const ROWS: usize>(weights: &[E], x: &[f32], y: &mut [f32]) {
-    const STEP: usize = 2 * LANES;
-    let inner = weights.len();
-    let mut sums = [[0.0_f32; STEP]; ROWS];
-    let whole = inner / STEP * STEP;
-    for (at, weights) in weights.chunks_exact(STEP).enumerate() {
-        let mut wide = [0.0_f32; STEP];
-        for (wide, weight) in wide.iter_mut().zip(weights) {
-            *wide = weight.widen();
-        }
-        for (row, sums) in sums.iter_mut().enumerate() {
-            let x = &x[row * inner + at * STEP..][..STEP];
-            for lane in 0..STEP {
-                sums[lane] += wide[lane] * x[lane];
+    let mut sums = [[simd.splat_f32s(0.0); X]; W];
+    for at in 0..whole {
+        for (sums, w) in sums.iter_mut().zip(w_lanes) {
+            for (sum, x) in sums.iter_mut().zip(x_lanes) {
+                *sum = simd.mul_add_e_f32s(w[at], x[at], *sum);
             }
         }
     }
-    for (row, (sums, y)) in sums.iter().zip(y).enumerate() {
-        let x = &x[row * inner..][..inner];
-        let tail: f32 = weights[whole..].iter().zip(&x[whole..]).map(|(w, x)| w.widen() * x).sum();
-        *y = sums.iter().sum::<f32>() + tail;
-    }
-}
-
-#[inline(always)]
-fn together_of_int8<const ROWS: usize>(row: Int8Row<'_>, x: &[f32], y: &mut [f32]) {
-    let inner = row.numbers.len();
-    let mut sums = [[0.0_f32; LANES]; ROWS];
-    let whole = inner / GROUP * GROUP;
-    for (at, numbers) in row.numbers.chunks_exact(GROUP).enumerate() {
-        let scale = row.scales[at];
-        let mut wide = [0.0_f32; GROUP];
-        for (wide, number) in wide.iter_mut().zip(numbers) {
-            *wide = f32::from(*number) * scale;
-        }
-        for (row, sums) in sums.iter_mut().enumerate() {
-            let x = &x[row * inner + at * GROUP..][..GROUP];
-            for lane in 0..LANES {
-                sums[lane] += wide[lane] * x[lane];
-            }
-            for lane in 0..LANES {
-                sums[lane] += wide[LANES + lane] * x[LANES + lane];
+    if rest > 0 {
+        for (sums, w) in sums.iter_mut().zip(w) {
+            for (sum, x) in sums.iter_mut().zip(x) {
+                let w = simd.partial_load_f32s(&w[inner - rest..]);
+                let x = simd.partial_load_f32s(&x[inner - rest..]);
+                *sum = simd.mul_add_e_f32s(w, x, *sum);
             }
         }
     }
-    for (index, (sums, y)) in sums.iter().zip(y).enumerate() {
-        let x = &x[index * inner..][..inner];
-        let scale = row.scales.last().copied().unwrap_or_default();
-        let tail = row.numbers[whole..].iter().zip(&x[whole..]);
-        let tail: f32 = tail.map(|(number, x)| f32::from(*number) * scale * x).sum();
-        *y = sums.iter().sum::<f32>() + tail;
+    let mut found = [[0.0; X]; W];
+    for (found, sums) in found.iter_mut().zip(sums) {
+        for (found, sum) in found.iter_mut().zip(sums) {
+            *found = simd.reduce_sum_f32s(sum);
+        }
     }
+    found
 }

@@ -3,6 +3,7 @@
 //! Decoding reads every weight for every token and does two operations with it: it is as fast as
 //! memory is. A smaller type is read sooner, at a loss.
 
+use std::ops::Range;
 use std::str::FromStr;
 
 use candle_core::Tensor;
@@ -11,13 +12,11 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::few_rows::{Element, FEW, Int8Row, dots, dots_of_int8};
+use super::few_rows::{FEW, GROUP, Int8, Plain, Product, Rows};
 use super::gemm::{Into, Matrix, Threads, product};
-use super::host::{self, Host};
+use super::host::Host;
 use crate::error::{Error, Result};
 
-/// Columns of a row that share one scale in 8 bits.
-pub(super) const GROUP: usize = 32;
 /// Numbers that one task reads, at least: a few tens of microseconds.
 const TASK: usize = 1 << 16;
 /// Rows of the matrix that are widened at once when many rows are multiplied.
@@ -130,7 +129,7 @@ impl StoredMatrix {
         match &self.numbers {
             Numbers::F32(tensor) => values.copy_from_slice(&Host::new(tensor)?[span]),
             Numbers::Bf16(numbers) => {
-                values.iter_mut().zip(&numbers[span]).for_each(|(v, n)| *v = n.widen());
+                values.iter_mut().zip(&numbers[span]).for_each(|(v, n)| *v = n.to_f32());
             }
             Numbers::Int8(numbers, scales) => {
                 let groups = self.inner.div_ceil(GROUP);
@@ -164,82 +163,38 @@ impl StoredMatrix {
         if rows > FEW {
             return self.many(x, rows, y);
         }
-        let groups = self.inner.div_ceil(GROUP);
         match &self.numbers {
-            Numbers::F32(tensor) => {
-                let numbers = Host::new(tensor)?;
-                let numbers: &[f32] = &numbers;
-                self.few(
-                    x,
-                    rows,
-                    y,
-                    #[inline(always)]
-                    |row, x, y| dots(&numbers[row * self.inner..(row + 1) * self.inner], x, y),
-                );
-            }
-            Numbers::Bf16(numbers) => self.few(
-                x,
-                rows,
-                y,
-                #[inline(always)]
-                |row, x, y| dots(&numbers[row * self.inner..(row + 1) * self.inner], x, y),
-            ),
-            Numbers::Int8(numbers, scales) => self.few(
-                x,
-                rows,
-                y,
-                #[inline(always)]
-                |row, x, y| {
-                    let row = Int8Row {
-                        numbers: &numbers[row * self.inner..(row + 1) * self.inner],
-                        scales: &scales[row * groups..(row + 1) * groups],
-                    };
-                    dots_of_int8(row, x, y);
-                },
-            ),
+            Numbers::F32(tensor) => self.few(Plain(&Host::new(tensor)?), x, rows, y),
+            Numbers::Bf16(numbers) => self.few(Plain(numbers), x, rows, y),
+            Numbers::Int8(numbers, scales) => self.few(Int8 { numbers, scales }, x, rows, y),
         }
         Ok(())
     }
 
-    /// `one(row of W, x, what it gives with each row of x)` for every row of W.
-    fn few(
-        &self,
-        x: &[f32],
-        rows: usize,
-        y: &mut [f32],
-        one: impl Fn(usize, &[f32], &mut [f32]) + Sync,
-    ) {
-        if rows == 0 {
-            return;
-        }
-        let task = (TASK / (self.inner * rows).max(1)).max(1);
-        let fill = |first: usize, values: &mut [f32]| {
-            host::vectorised(
-                #[inline(always)]
-                || {
-                    for (at, values) in values.chunks_exact_mut(rows).enumerate() {
-                        one(first + at, x, values);
-                    }
-                },
-            );
+    fn few(&self, weights: impl Rows, x: &[f32], rows: usize, y: &mut [f32]) {
+        let inner = self.inner;
+        let task = (TASK / inner.max(1)).max(1);
+        let part = |rows: Range<usize>, y: &mut [f32]| {
+            pulp::Arch::new().dispatch(Product { weights, rows, x, inner, y });
         };
-        // By row of W, then by row of x: the other way round than the result.
-        let by_output = |values: &mut [f32]| {
-            if task >= self.out {
-                fill(0, values);
-            } else {
-                let tasks = values.par_chunks_mut(task * rows).enumerate();
-                tasks.for_each(|(at, values)| fill(at * task, values));
-            }
-        };
-        if rows == 1 {
-            by_output(y);
-            return;
-        }
-        let mut values = vec![0.0; y.len()];
-        by_output(&mut values);
-        for (row, y) in y.chunks_exact_mut(self.out).enumerate() {
-            y.iter_mut().enumerate().for_each(|(at, y)| *y = values[at * rows + row]);
+        if rows == 0 || inner == 0 {
+            y.fill(0.0);
+        } else if task >= self.out {
+            part(0..self.out, y);
+        } else if rows == 1 {
+            let parts = y.par_chunks_mut(task).enumerate();
+            parts.for_each(|(at, y)| part(at * task..at * task + y.len(), y));
+        } else {
+            let parts: Vec<Vec<f32>> = (0..self.out.div_ceil(task))
+                .into_par_iter()
+                .map(|at| {
+                    let span = at * task..self.out.min((at + 1) * task);
+                    let mut y = vec![0.0; rows * span.len()];
+                    part(span, &mut y);
+                    y
+                })
+                .collect();
+            side_by_side(&parts, rows, y);
         }
     }
 
@@ -266,13 +221,22 @@ impl StoredMatrix {
                 Ok(part)
             })
             .collect();
-        for (block, part) in blocks?.iter().enumerate() {
-            let count = part.len() / rows;
-            for (y, part) in y.chunks_exact_mut(self.out).zip(part.chunks_exact(count)) {
-                y[block * WIDENED..][..count].copy_from_slice(part);
-            }
-        }
+        side_by_side(&blocks?, rows, y);
         Ok(())
+    }
+}
+
+/// Writes `parts`, (rows, columns of it) each, into `y`, (rows, all columns).
+fn side_by_side(parts: &[Vec<f32>], rows: usize, y: &mut [f32]) {
+    let width = y.len() / rows;
+    for (row, y) in y.chunks_exact_mut(width).enumerate() {
+        let mut rest = y;
+        for part in parts {
+            let count = part.len() / rows;
+            let (own, after) = rest.split_at_mut(count);
+            own.copy_from_slice(&part[row * count..][..count]);
+            rest = after;
+        }
     }
 }
 
