@@ -55,19 +55,20 @@ impl Rows for Int8<'_> {
     #[inline(always)]
     fn row<'a, S: Simd>(&'a self, simd: S, row: usize, wide: &'a mut [f32]) -> &'a [f32] {
         let (inner, groups) = (wide.len(), wide.len().div_ceil(GROUP));
+        let numbers = self.numbers[row * inner..][..inner].chunks_exact(S::F32_LANES);
         let scales = &self.scales[row * groups..][..groups];
-        // Two loops, for each to become vector instructions.
-        for (wide, number) in wide.iter_mut().zip(&self.numbers[row * inner..][..inner]) {
-            *wide = f32::from(*number);
-        }
         let (lanes, rest) = S::as_mut_simd_f32s(wide);
-        for (lanes, scale) in lanes.chunks_mut(GROUP / S::F32_LANES).zip(scales) {
-            for lane in lanes {
-                *lane = simd.mul_f32s(*lane, simd.splat_f32s(*scale));
-            }
+        for (wide, number) in rest.iter_mut().zip(numbers.remainder()) {
+            *wide = f32::from(*number) * scales[groups - 1];
         }
-        for wide in rest {
-            *wide *= scales[groups - 1];
+        for (at, (lanes, numbers)) in lanes.iter_mut().zip(numbers).enumerate() {
+            // As many as the widest instructions take: for the loop to become one of them.
+            let mut whole = [0.0; 16];
+            for (whole, number) in whole[..S::F32_LANES].iter_mut().zip(numbers) {
+                *whole = f32::from(*number);
+            }
+            let scale = simd.splat_f32s(scales[at * S::F32_LANES / GROUP]);
+            *lanes = simd.mul_f32s(S::as_simd_f32s(&whole).0[0], scale);
         }
         wide
     }
