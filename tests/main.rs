@@ -22,6 +22,7 @@ mod hub_remote;
 mod injection;
 mod joint;
 mod narrow;
+mod policies;
 mod recipes;
 mod report;
 mod staggered;

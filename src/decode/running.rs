@@ -1,6 +1,7 @@
 //! How far is each token, and which of them stop?
 
 use super::decoder::Depth;
+use crate::halting::act::Mean;
 use crate::halting::{Mix, Output, Signal};
 use crate::nn::host;
 
@@ -10,22 +11,22 @@ pub(super) struct Running<'a> {
     width: usize,
     /// After the prelude, (tokens, D).
     pub(super) start: Vec<f32>,
-    /// After its last repetition, (tokens, D).
+    /// After its last repetition, or what it stopped with, (tokens, D).
     pub(super) state: Vec<f32>,
     /// The last step of each token, (tokens, D); empty while nobody asks.
     step: Vec<f32>,
     signals: Vec<Vec<Signal>>,
     /// What each token said last, before the softmax; empty while nobody asks.
     said: Vec<Vec<f32>>,
-    /// The mean of the states so far and the weight that is left, for policies that average states.
-    mean: Vec<(Vec<f32>, f32)>,
+    /// Of policies that average states.
+    means: Vec<Mean>,
 }
 
 impl<'a> Running<'a> {
     pub(super) fn new(start: Vec<f32>, state: Vec<f32>, width: usize, depth: Depth<'a>) -> Self {
         let tokens = if depth.policy.is_some() { start.len() / width } else { 0 };
         let averages = depth.policy.is_some_and(|(policy, _)| policy.mix() == Mix::States);
-        let mean = if averages { vec![(vec![0.0; width], 1.0); tokens] } else { Vec::new() };
+        let means = if averages { vec![Mean::new(width); tokens] } else { Vec::new() };
         Self {
             depth,
             width,
@@ -34,7 +35,7 @@ impl<'a> Running<'a> {
             said: vec![Vec::new(); tokens],
             start,
             state,
-            mean,
+            means,
         }
     }
 
@@ -62,10 +63,16 @@ impl<'a> Running<'a> {
                     policy.stops(&self.signals[token])
                 }
             };
-            self.average(token, new, stops || last);
-            self.state[token * self.width..(token + 1) * self.width].copy_from_slice(new);
+            let state = &mut self.state[token * self.width..(token + 1) * self.width];
+            state.copy_from_slice(new);
             if stops || last {
+                if let Some(mean) = self.means.get(token) {
+                    state.copy_from_slice(&mean.stopped(new));
+                }
                 stopped.push(token);
+            } else if let Some(mean) = self.means.get_mut(token) {
+                let gate = self.signals[token].last().and_then(|signal| signal.gate);
+                mean.goes_on(new, gate.unwrap_or_default());
             }
         }
         stopped
@@ -96,21 +103,9 @@ impl<'a> Running<'a> {
         }
     }
 
-    /// ACT: adds the new state with its gate's weight, the last one with what is left.
-    fn average(&mut self, token: usize, new: &[f32], stops: bool) {
-        let Some((mean, left)) = self.mean.get_mut(token) else { return };
-        let gate = self.signals[token].last().and_then(|signal| signal.gate).unwrap_or_default();
-        let weight = if stops { *left } else { crate::halting::gate::sigmoid(gate) };
-        *left -= weight;
-        mean.iter_mut().zip(new).for_each(|(mean, new)| *mean += weight * new);
-    }
-
     /// The state that each token stopped with, (tokens, D).
     pub(super) fn finish(self) -> Vec<f32> {
-        if self.mean.is_empty() {
-            return self.state;
-        }
-        self.mean.into_iter().flat_map(|(mean, _)| mean).collect()
+        self.state
     }
 }
 

@@ -73,7 +73,10 @@ pub fn calibrate(
         )));
     }
     let rows = config.batch_rows;
-    let traces = trace(teacher, student, windows, repetitions, rows, observer, stopped)?;
+    let look = |averaged_by: Option<&Gate>| {
+        trace(teacher, student, windows, repetitions, averaged_by, rows, observer, stopped)
+    };
+    let traces = look(None)?;
     let first = traces.tokens() / 2;
     let (learned, chosen) = traces.split(first);
     observer.begin("fit", PolicyName::ALL.len() as u64, "policies");
@@ -81,16 +84,22 @@ pub fn calibrate(
         OwnGate::Kept => student.halting_gate()?.map(|(policy, gate)| (policy.policy(), gate)),
         OwnGate::Refitted => None,
     };
-    let found = PolicyName::ALL.into_par_iter().map(|policy| {
-        let (gate, from) = gate_of(policy, own.as_ref(), &learned, config.seed)?;
-        let curve = chosen.sweep(policy, gate.as_ref())?;
+    let fitted = PolicyName::ALL
+        .into_par_iter()
+        .map(|policy| Ok((policy, gate_of(policy, own.as_ref(), &learned, config.seed)?)));
+    let fitted: Result<Vec<_>> = fitted.collect();
+    observer.end();
+    let choose = |(policy, (gate, learned)): (PolicyName, (Option<Gate>, Learned))| {
+        let averaged = match gate.as_ref().filter(|_| policy.averages()) {
+            Some(gate) => Some(Traces { full: chosen.full(), ..look(Some(gate))?.split(first).1 }),
+            None => None,
+        };
+        let curve = averaged.as_ref().unwrap_or(&chosen).sweep(policy, gate.as_ref())?;
         let point = curve.within(config.risk);
         let threshold = point.ok_or_else(|| Error::internal("a curve without points"))?.threshold;
-        Ok(Calibration { threshold, gate, learned: from, curve })
-    });
-    let policies: Result<Vec<Calibration>> = found.collect();
-    observer.end();
-    let policies = policies?;
+        Ok(Calibration { threshold, gate, learned, curve })
+    };
+    let policies: Vec<Calibration> = fitted?.into_iter().map(choose).collect::<Result<_>>()?;
     let best = policies.iter().min_by(|a, b| {
         let cost = |found| layers_per_token(student, found, config.risk);
         cost(a).total_cmp(&cost(b))

@@ -11,7 +11,7 @@ use crate::data::EvaluationWindow;
 use crate::decode::{CacheSharing, Decoder, Depth};
 use crate::error::{Error, Result};
 use crate::halting::calibration::oracle_area;
-use crate::halting::{Calibration, CurvePoint, Halting, PolicyName};
+use crate::halting::{Calibration, CurvePoint, Gate, Halting, PolicyName, Traces};
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::nn::compare_each::compare_each;
 use crate::nn::head::{TeacherHead, mean};
@@ -52,8 +52,7 @@ pub struct PolicyScore {
     /// How much of the area between fixed depth and the oracle is gone, 1 at best; none when those
     /// are the same.
     pub oracle_gap_closed: Option<f64>,
-    /// The same text at other thresholds; other tokens are taken to go on to N, and of a policy
-    /// that averages states (ACT) the last state is taken instead.
+    /// The same text at other thresholds; other tokens are taken to go on to N.
     pub curve: Vec<CurvePoint>,
 }
 
@@ -106,7 +105,10 @@ pub fn evaluate_policies(
     let repetitions = halting.repetitions;
     let chosen: Vec<&Calibration> =
         names.iter().map(|&name| halting.find(name)).collect::<Result<_>>()?;
-    let traces = trace(teacher, student, windows, repetitions, rows, observer, stopped)?;
+    let look = |averaged_by: Option<&Gate>| {
+        trace(teacher, student, windows, repetitions, averaged_by, rows, observer, stopped)
+    };
+    let traces = look(None)?;
     let settled = traces.settled();
     let oracle = traces.oracle();
     let least = oracle_area(&settled, repetitions);
@@ -130,7 +132,12 @@ pub fn evaluate_policies(
             done += 1;
             observer.advance(done, found.curve.policy.name());
         }
-        let curve = traces.sweep(found.curve.policy, gate)?;
+        let curve = match gate.filter(|_| found.curve.policy.averages()) {
+            Some(by) => {
+                Traces { full: traces.full(), ..look(gate)? }.sweep(found.curve.policy, Some(by))?
+            }
+            None => traces.sweep(found.curve.policy, gate)?,
+        };
         let area = curve.area(first, repetitions);
         let tokens = sums.tokens.max(1.0);
         Ok(PolicyScore {

@@ -1,13 +1,15 @@
 //! What would every token of a text be, stopped after each repetition?
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::windows::{batches, inputs, targets};
 use crate::data::EvaluationWindow;
 use crate::decode::output;
 use crate::error::{Error, Result};
-use crate::halting::Traces;
+use crate::halting::act::Mean;
+use crate::halting::gate::STATE_EPS;
+use crate::halting::{Gate, Traces};
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::nn::compare_each::compare_and_look;
 use crate::nn::head::TeacherHead;
@@ -17,6 +19,7 @@ use crate::observe::Observer;
 /// Runs teacher and student over `windows`, every token to `repetitions`, and tells what stopping
 /// it earlier would have given: in the order of `windows` once they are sorted by length, longest
 /// first. Other tokens are taken to go on: what a token reads of them is of its own repetition.
+/// With the gate of a policy that averages states, a token that stops says what their mean says.
 ///
 /// # Errors
 /// There is no text, the user stopped it, or a device fails.
@@ -25,6 +28,7 @@ pub fn trace(
     student: &LoopedTransformer,
     windows: &[EvaluationWindow],
     repetitions: usize,
+    averaged_by: Option<&Gate>,
     rows: usize,
     observer: &dyn Observer,
     stopped: &dyn Fn() -> bool,
@@ -38,7 +42,7 @@ pub fn trace(
         if stopped() {
             return Err(Error::interrupted("stopped while looking at repetitions"));
         }
-        add(&mut traces, teacher, student, &batch)?;
+        add(&mut traces, teacher, student, averaged_by, &batch)?;
         let done = done + batch.len() as u64;
         observer.advance(done, "");
         Ok(done)
@@ -51,6 +55,7 @@ fn add(
     traces: &mut Traces,
     teacher: &dyn CausalLm,
     student: &LoopedTransformer,
+    averaged_by: Option<&Gate>,
     batch: &[&EvaluationWindow],
 ) -> Result<()> {
     let (tape, frame) = (Tape::off(), student.frame());
@@ -64,10 +69,15 @@ fn add(
     let start = last(student.prelude(&tape, &ids, &table)?, &embedded);
     let mut states = vec![start.clone()];
     let mut said = Vec::new();
+    let mut averages = averaged_by.map(|gate| Averages::new(gate, &start)).transpose()?;
     for repetition in 0..traces.repetitions {
         let before = student.inject(&tape, &states[repetition], &start, repetition)?;
         let after = last(student.repeat(&tape, &before, repetition, &table)?, &before);
-        let end = last(student.coda(&tape, &after, &table)?, &after);
+        let read = match &mut averages {
+            Some(averages) => averages.stopped(&states[repetition], &after, repetition + 1)?,
+            None => after.clone(),
+        };
+        let end = last(student.coda(&tape, &read, &table)?, &read);
         said.push(frame.normed(&tape, &end)?.tensor().clone());
         states.push(after);
     }
@@ -102,26 +112,68 @@ fn add(
     add_states(traces, &states, tokens)
 }
 
+/// What tokens would be that stop at each repetition, were their states averaged.
+struct Averages<'a> {
+    gate: &'a Gate,
+    means: Vec<Mean>,
+}
+
+impl<'a> Averages<'a> {
+    /// Of tokens that begin with `start`, (B, T, D).
+    fn new(gate: &'a Gate, start: &Value) -> Result<Self> {
+        let (batch, tokens, width) = start.tensor().dims3()?;
+        Ok(Self { gate, means: vec![Mean::new(width); batch * tokens] })
+    }
+
+    /// The states with which tokens would stop at `repetition`, from 1, that were at `before` and
+    /// are at `after`, (B, T, D) each; they go on.
+    fn stopped(&mut self, before: &Value, after: &Value, repetition: usize) -> Result<Value> {
+        let (old, new) = (numbers(before)?, numbers(after)?);
+        let width = new.len() / self.means.len().max(1);
+        let mut stopped = Vec::with_capacity(new.len());
+        let rows = old.chunks_exact(width).zip(new.chunks_exact(width));
+        for (mean, (old, new)) in self.means.iter_mut().zip(rows) {
+            stopped.extend(mean.stopped(new));
+            mean.goes_on(new, self.gate.logit(new, change(old, new), repetition));
+        }
+        let like = after.tensor();
+        let stopped = Tensor::from_vec(stopped, like.shape(), &Device::Cpu)?;
+        Ok(Value::constant(stopped.to_device(like.device())?.to_dtype(like.dtype())?))
+    }
+}
+
+/// A state's numbers, (B * T * D).
+fn numbers(state: &Value) -> Result<Vec<f32>> {
+    Ok(state.tensor().flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
+}
+
+fn size(state: &[f32]) -> f32 {
+    state.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12)
+}
+
+/// As [`Signal::change`](crate::halting::Signal::change).
+fn change(before: &[f32], now: &[f32]) -> f32 {
+    let squares: f32 = now.iter().zip(before).map(|(now, before)| (now - before).powi(2)).sum();
+    squares.sqrt() / size(now)
+}
+
 /// Changes, bends and normed states.
 fn add_states(traces: &mut Traces, states: &[Value], tokens: usize) -> Result<()> {
     let width = traces.width;
-    let numbers = |state: &Value| Ok::<_, Error>(state.tensor().flatten_all()?.to_vec1::<f32>()?);
     let states: Vec<Vec<f32>> = states.iter().map(numbers).collect::<Result<_>>()?;
     for token in 0..tokens {
         let row = |r: usize| &states[r][token * width..(token + 1) * width];
         for r in 1..states.len() {
             let (now, before) = (row(r), row(r - 1));
-            let size: f32 = now.iter().map(|x| x * x).sum();
-            let scale = 1.0 / (size / width as f32 + 1e-6).sqrt();
-            let size = size.sqrt().max(1e-12);
+            let size = size(now);
+            let scale = 1.0 / (size * size / width as f32 + STATE_EPS).sqrt();
             let step = |now: &[f32], before: &[f32], i: usize| now[i] - before[i];
-            let change: f32 = (0..width).map(|i| step(now, before, i).powi(2)).sum();
             let bend = (r > 1).then(|| {
                 let earlier = row(r - 2);
                 let turned = |i| (step(now, before, i) - step(before, earlier, i)).powi(2);
                 (0..width).map(turned).sum::<f32>().sqrt() / size
             });
-            traces.change.push(change.sqrt() / size);
+            traces.change.push(change(before, now));
             traces.bend.push(bend);
             traces.states.extend(now.iter().map(|x| x * scale));
         }

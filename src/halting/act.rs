@@ -25,6 +25,34 @@ pub fn stop(logits: &[f32], threshold: f32) -> usize {
     spent.map_or(logits.len(), |index| index + 1)
 }
 
+/// A token's states so far, weighed by what its gates said, and the weight that is left.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mean {
+    sum: Vec<f32>,
+    left: f32,
+}
+
+impl Mean {
+    /// Of no states yet, (D) each.
+    #[must_use]
+    pub fn new(width: usize) -> Self {
+        Self { sum: vec![0.0; width], left: 1.0 }
+    }
+
+    /// What comes out if the token stops with `state`, (D), which takes what is left.
+    #[must_use]
+    pub fn stopped(&self, state: &[f32]) -> Vec<f32> {
+        self.sum.iter().zip(state).map(|(sum, state)| sum + self.left * state).collect()
+    }
+
+    /// Takes the `state`, (D), of a token that goes on, whose gate says `logit`.
+    pub fn goes_on(&mut self, state: &[f32], logit: f32) {
+        let weight = sigmoid(logit);
+        self.left -= weight;
+        self.sum.iter_mut().zip(state).for_each(|(sum, state)| *sum += weight * state);
+    }
+}
+
 /// Adaptive computation time.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Act {
@@ -71,6 +99,15 @@ mod tests {
         // 0.2 + 0.5 + 0.4 = 1.1 >= 0.99: N = 3, R = 1 - 0.7.
         assert_near(&found.probability, &[0.2, 0.5, 0.3, 0.0]);
         assert_near(&[found.cost], &[3.3]);
+    }
+
+    #[test]
+    fn a_mean_weighs_states_as_the_distribution_says() {
+        let mut mean = Mean::new(2);
+        mean.goes_on(&[10.0, 0.0], logit(0.2));
+        assert_near(&mean.stopped(&[0.0, 1.0]), &[2.0, 0.8]);
+        mean.goes_on(&[0.0, 1.0], logit(0.5));
+        assert_near(&mean.stopped(&[1.0, 1.0]), &[2.3, 0.8]);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub struct CurvePoint {
 pub struct Curve {
     /// The policy.
     pub policy: PolicyName,
+    /// KL(teacher || student) per token when nothing stops early.
+    pub full_kl_nats: f64,
     /// One point a threshold.
     pub points: Vec<CurvePoint>,
 }
@@ -117,16 +119,16 @@ impl FromStr for Risk {
 }
 
 impl Curve {
-    /// The point that takes the fewest repetitions and keeps `risk`; none but the full depth when
-    /// no other does.
+    /// The point that takes the fewest repetitions and keeps `risk`; the one that takes the most when
+    /// none does.
     #[must_use]
     pub fn within(&self, risk: Risk) -> Option<&CurvePoint> {
-        let full = self.points.last()?;
+        let deepest = self.points.last()?;
         let keeps = |point: &&CurvePoint| match risk {
-            Risk::Kl(nats) => point.kl_nats <= full.kl_nats + nats,
+            Risk::Kl(nats) => point.kl_nats <= self.full_kl_nats + nats,
             Risk::Changed(share) => point.changed <= share,
         };
-        self.points.iter().find(keeps).or(Some(full))
+        self.points.iter().find(keeps).or(Some(deepest))
     }
 
     /// The point that uses most of `budget` without going past it.

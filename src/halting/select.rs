@@ -12,7 +12,7 @@ use super::exit_gate::ExitGate;
 use super::fixed::Fixed;
 use super::gap::Gap;
 use super::kl::Kl;
-use super::policy::{HaltingPolicy, Reads};
+use super::policy::{HaltingPolicy, Mix, Reads};
 use super::ponder::Ponder;
 use super::second_difference::SecondDifference;
 use super::stable::Stable;
@@ -91,6 +91,12 @@ impl PolicyName {
     #[must_use]
     pub fn reads(self) -> Reads {
         self.with(1.0).map_or_else(|_| Reads::default(), |policy| policy.reads())
+    }
+
+    /// Whether it averages states: what a token says where it stops is not what its state there says.
+    #[must_use]
+    pub fn averages(self) -> bool {
+        self.with(1.0).is_ok_and(|policy| policy.mix() == Mix::States)
     }
 
     /// Whether a higher threshold stops sooner.

@@ -30,6 +30,18 @@ pub struct Traces {
     pub nll: Vec<f32>,
     /// Whether student and teacher prefer the same token.
     pub agree: Vec<bool>,
+    /// What each token says at full depth, as long as the tokens; empty: what it says after N
+    /// repetitions.
+    pub full: Vec<Full>,
+}
+
+/// What a token says when nothing stops early.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Full {
+    /// The likeliest token.
+    pub top: u32,
+    /// KL(teacher || student), nats.
+    pub kl: f32,
 }
 
 impl Traces {
@@ -59,6 +71,7 @@ impl Traces {
             kl: self.kl.split_off(at),
             nll: self.nll.split_off(at),
             agree: self.agree.split_off(at),
+            full: self.full.split_off(first.min(self.full.len())),
         };
         (self, rest)
     }
@@ -67,6 +80,19 @@ impl Traces {
     pub(super) fn state(&self, token: usize, r: usize) -> &[f32] {
         let start = (token * self.repetitions + r) * self.width;
         &self.states[start..start + self.width]
+    }
+
+    /// What stopping early is compared with: of a policy that averages states not their mean.
+    #[must_use]
+    pub fn full(&self) -> Vec<Full> {
+        if self.full.len() == self.tokens() {
+            return self.full.clone();
+        }
+        let last = |token: usize| {
+            let at = (token + 1) * self.repetitions - 1;
+            Full { top: self.output[at].top, kl: self.kl[at] }
+        };
+        (0..self.tokens()).map(last).collect()
     }
 
     pub(super) fn kl_of(&self, token: usize) -> &[f32] {
@@ -109,16 +135,15 @@ impl Traces {
     pub fn outcome(&self, threshold: f64, stop: impl Fn(usize) -> usize) -> CurvePoint {
         let mut point = CurvePoint { threshold, ..CurvePoint::default() };
         point.stops = vec![0; self.repetitions];
-        for token in 0..self.tokens() {
+        for (token, full) in self.full().iter().enumerate() {
             let stop = stop(token);
-            let first = token * self.repetitions;
-            let (at, last) = (first + stop - 1, first + self.repetitions - 1);
+            let at = token * self.repetitions + stop - 1;
             point.stops[stop - 1] += 1;
             point.mean_repetitions += stop as f64;
             point.kl_nats += f64::from(self.kl[at]);
             point.nll_nats += f64::from(self.nll[at]);
             point.agreement += f64::from(u8::from(self.agree[at]));
-            point.changed += f64::from(u8::from(self.output[at].top != self.output[last].top));
+            point.changed += f64::from(u8::from(self.output[at].top != full.top));
         }
         let tokens = self.tokens().max(1) as f64;
         for sum in [
@@ -147,7 +172,9 @@ impl Traces {
         }
         points.sort_by(|a, b| a.mean_repetitions.total_cmp(&b.mean_repetitions));
         points.dedup_by(|b, a| a.stops == b.stops);
-        Ok(Curve { policy, points })
+        let full = self.full();
+        let full_kl: f64 = full.iter().map(|full| f64::from(full.kl)).sum();
+        Ok(Curve { policy, full_kl_nats: full_kl / full.len().max(1) as f64, points })
     }
 
     /// Thresholds that make a difference: quantiles of what is compared with them, and the ends.

@@ -1,0 +1,67 @@
+//! Is a policy's curve what decoding under it gives?
+
+use factorexe::data::EvaluationWindow;
+use factorexe::decode::{CacheSharing, Decoder};
+use factorexe::eval::{CalibrateConfig, PolicyScore, calibrate, evaluate_policies};
+use factorexe::halting::{Halting, PolicyName};
+use factorexe::model::{LoopedConfig, LoopedTransformer, Relaxation};
+use factorexe::nn::stored::StoredAs;
+use factorexe::observe::Quiet;
+
+use crate::distill::teacher;
+use crate::support::{random_params, tiny_looped};
+
+/// Windows of one token and the next: no other token whose depth matters.
+fn windows() -> Vec<EvaluationWindow> {
+    let window = |document: usize| EvaluationWindow {
+        document,
+        tokens: vec![(document * 5 % 37) as u32, (document * document % 37) as u32],
+    };
+    (0..60).map(window).collect()
+}
+
+#[test]
+fn a_curve_is_what_decoding_gives_where_no_other_token_is_seen() {
+    let deep = teacher(6).0;
+    let config = LoopedConfig { repetitions: 4, ..tiny_looped(Relaxation::Lora { rank: 2 }) };
+    let student = LoopedTransformer::new(&config, &random_params(&config.tensors())).unwrap();
+    let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
+    let (windows, how) = (windows(), CalibrateConfig::default());
+    let mut halting = calibrate(&deep, &student, "it", &windows, &how, &Quiet, &|| false).unwrap();
+    let evaluate = |halting: &Halting, name: PolicyName| -> PolicyScore {
+        let (sharing, names) = (CacheSharing::Own, [name]);
+        let found = evaluate_policies(
+            &deep,
+            &student,
+            &decoder,
+            halting,
+            &names,
+            sharing,
+            &windows,
+            8,
+            &Quiet,
+            &|| false,
+        );
+        found.unwrap().policies.remove(0)
+    };
+    for at in 0..PolicyName::ALL.len() {
+        let name = halting.policies[at].curve.policy;
+        let curve = evaluate(&halting, name).curve;
+        let mut compared = 0;
+        // Thresholds that tokens meet exactly are decided by rounding: the middle of two is taken.
+        for pair in curve.windows(2) {
+            let between = f64::midpoint(pair[0].threshold, pair[1].threshold);
+            let counts = matches!(name, PolicyName::Fixed | PolicyName::Stable);
+            halting.policies[at].threshold = if counts { pair[0].threshold } else { between };
+            let found = evaluate(&halting, name);
+            let like = curve.iter().find(|point| point.stops == found.stops);
+            let Some(point) = like else { continue };
+            assert!((found.mean_repetitions - point.mean_repetitions).abs() < 1e-9, "{name}");
+            assert!((found.kl_nats / point.kl_nats - 1.0).abs() < 1e-4, "{name}");
+            assert!((found.perplexity.ln() / point.nll_nats - 1.0).abs() < 1e-4, "{name}");
+            assert!((found.agreement - point.agreement).abs() < 1e-9, "{name}");
+            compared += 1;
+        }
+        assert!(compared > 0, "{name}");
+    }
+}
