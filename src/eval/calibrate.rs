@@ -81,14 +81,7 @@ pub fn calibrate(
         OwnGate::Kept => student.halting_gate()?.map(|(policy, gate)| (policy.policy(), gate)),
         OwnGate::Refitted => None,
     };
-    let found = PolicyName::ALL.into_par_iter().map(|policy| {
-        let (gate, from) = gate_of(policy, own.as_ref(), &learned, config.seed)?;
-        let curve = chosen.sweep(policy, gate.as_ref())?;
-        let point = curve.within(config.risk);
-        let threshold = point.ok_or_else(|| Error::internal("a curve without points"))?.threshold;
-        Ok(Calibration { threshold, gate, learned: from, curve })
-    });
-    let policies: Result<Vec<Calibration>> = found.collect();
+    let policies = choose(&learned, &chosen, own.as_ref(), config.risk, config.seed);
     observer.end();
     let policies = policies?;
     let best = policies.iter().min_by(|a, b| {
@@ -104,6 +97,28 @@ pub fn calibrate(
         tokens: [learned.tokens(), chosen.tokens()],
         policies,
     })
+}
+
+/// Every policy, its gate fitted on `learned` unless it is the student's `own`, and at the threshold
+/// that keeps `risk` on `chosen` with the fewest repetitions. `seed` is of the order in which gates
+/// see tokens.
+///
+/// # Errors
+/// There are too few tokens.
+pub fn choose(
+    learned: &Traces,
+    chosen: &Traces,
+    own: Option<&(PolicyName, Gate)>,
+    risk: Risk,
+    seed: u64,
+) -> Result<Vec<Calibration>> {
+    let one = |policy| {
+        let (gate, from) = gate_of(policy, own, learned, seed)?;
+        let curve = chosen.sweep(policy, gate.as_ref())?;
+        let point = curve.within(risk).ok_or_else(|| Error::internal("a curve without points"))?;
+        Ok(Calibration { threshold: point.threshold, gate, learned: from, curve })
+    };
+    PolicyName::ALL.into_par_iter().map(one).collect()
 }
 
 /// The gate of a policy: the student's own, or one fitted on `traces`.

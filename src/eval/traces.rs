@@ -53,25 +53,49 @@ fn add(
     student: &LoopedTransformer,
     batch: &[&EvaluationWindow],
 ) -> Result<()> {
-    let (tape, frame) = (Tape::off(), student.frame());
     let side = teacher_side(teacher, batch)?;
-    let ids = inputs(batch, frame.device())?;
+    let ids = inputs(batch, student.frame().device())?;
+    let walk = walk(student, &ids, traces.repetitions)?;
+    add_walk(traces, student, &side, &walk, &targets(batch))
+}
+
+/// What a student goes through.
+pub(super) struct Walk {
+    /// States before the first repetition and after each, N + 1 of (B, T, D) or (tokens, D).
+    pub(super) states: Vec<Tensor>,
+    /// Normed states after the coda, what is said after each repetition, N of the same.
+    pub(super) said: Vec<Tensor>,
+}
+
+/// `student` reads `ids`, (B, T), every token to `repetitions`.
+pub(super) fn walk(student: &LoopedTransformer, ids: &Tensor, repetitions: usize) -> Result<Walk> {
+    let (tape, frame) = (Tape::off(), student.frame());
     let table = frame.rope(0, ids.dim(1)?);
     let last = |states: Vec<Value>, otherwise: &Value| {
         states.into_iter().next_back().unwrap_or_else(|| otherwise.clone())
     };
-    let embedded = frame.embed(&tape, &ids)?;
-    let start = last(student.prelude(&tape, &ids, &table)?, &embedded);
-    let mut states = vec![start.clone()];
-    let mut said = Vec::new();
-    for repetition in 0..traces.repetitions {
-        let before = student.inject(&tape, &states[repetition], &start, repetition)?;
-        let after = last(student.repeat(&tape, &before, repetition, &table)?, &before);
-        let end = last(student.coda(&tape, &after, &table)?, &after);
+    let embedded = frame.embed(&tape, ids)?;
+    let start = last(student.prelude(&tape, ids, &table)?, &embedded);
+    let (mut states, mut said) = (vec![start.tensor().clone()], Vec::new());
+    let mut state = start.clone();
+    for repetition in 0..repetitions {
+        let before = student.inject(&tape, &state, &start, repetition)?;
+        state = last(student.repeat(&tape, &before, repetition, &table)?, &before);
+        let end = last(student.coda(&tape, &state, &table)?, &state);
         said.push(frame.normed(&tape, &end)?.tensor().clone());
-        states.push(after);
+        states.push(state.tensor().clone());
     }
-    let targets = targets(batch);
+    Ok(Walk { states, said })
+}
+
+/// Adds the tokens of `walk`, which are to say `targets`, beside what `side` says of them.
+pub(super) fn add_walk(
+    traces: &mut Traces,
+    student: &LoopedTransformer,
+    side: &TeacherHead,
+    walk: &Walk,
+    targets: &[u32],
+) -> Result<()> {
     let (tokens, repetitions) = (targets.len(), traces.repetitions);
     let first = traces.output.len();
     let empty = crate::halting::Output { top: 0, gap: 0.0, kl: None };
@@ -93,19 +117,20 @@ fn add(
         }
         before = logits.to_vec();
     };
-    let (_, terms) = compare_and_look(&side, &said, frame.head(), &targets, &mut look)?;
+    let head = student.frame().head();
+    let (_, terms) = compare_and_look(side, &walk.said, head, targets, &mut look)?;
     for token in 0..tokens {
         traces.kl.extend(terms.iter().map(|terms| terms.kl[token]));
         traces.nll.extend(terms.iter().map(|terms| terms.cross_entropy[token]));
         traces.agree.extend(terms.iter().map(|terms| terms.agree[token]));
     }
-    add_states(traces, &states, tokens)
+    add_states(traces, &walk.states, tokens)
 }
 
 /// Changes, bends and normed states.
-fn add_states(traces: &mut Traces, states: &[Value], tokens: usize) -> Result<()> {
+fn add_states(traces: &mut Traces, states: &[Tensor], tokens: usize) -> Result<()> {
     let width = traces.width;
-    let numbers = |state: &Value| Ok::<_, Error>(state.tensor().flatten_all()?.to_vec1::<f32>()?);
+    let numbers = |state: &Tensor| Ok::<_, Error>(state.flatten_all()?.to_vec1::<f32>()?);
     let states: Vec<Vec<f32>> = states.iter().map(numbers).collect::<Result<_>>()?;
     for token in 0..tokens {
         let row = |r: usize| &states[r][token * width..(token + 1) * width];
