@@ -6,7 +6,7 @@ use std::process::Command;
 use factorexe::recipe::{Recipe, Source};
 
 /// Recipes of studies have verbs of their own.
-const STUDIES: [(&str, &str); 2] = [("law-", "law"), ("scaling-", "scaling")];
+const STUDIES: [(&str, &str); 3] = [("law-", "law"), ("scaling-", "scaling"), ("exits-", "exits")];
 
 fn study(path: &Path) -> Option<&'static str> {
     let name = path.file_name().unwrap().to_string_lossy();

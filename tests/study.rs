@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use factorexe::data::tasks::{TaskBatches, TaskConfig, TaskSplit};
+use factorexe::data::tasks::{TaskBatches, TaskConfig, TaskSplit, Told};
 use factorexe::data::{Asked, Batches, IGNORED};
+use factorexe::halting::{Calibration, Curve, Gate, PolicyName, Traces};
 use factorexe::lm::{LanguageModeling, ModelConfig, Supervision, initial_looped_tensors};
 use factorexe::model::*;
 use factorexe::study::config::{LawRecipe, StudyEvalConfig};
+use factorexe::study::exit_steps::Exits;
 use factorexe::study::job::{Enough, Job, LearnerJob, Outcome};
 use factorexe::study::sweep::{Done, finish};
 use factorexe::study::{StudyKind, Sweep, TextTeacher, law_jobs};
@@ -62,6 +64,84 @@ fn so_many_examples_come_again_and_again_and_lengths_take_turns() {
     assert!((20..=24).contains(&inputs.len()), "{}", inputs.len());
     let error = TaskBatches::new(&built, TaskSplit::Train, 3, 4).of_length(4).unwrap_err();
     assert!(error.to_string().contains("expected 1 to 3"), "{error}");
+}
+
+#[test]
+fn chains_of_every_length_go_on_as_their_answer() {
+    let built = task("word", &["length=3"]).build().unwrap();
+    let stream = TaskBatches::new(&built, TaskSplit::Train, 3, 4).of_lengths(2, 3).unwrap();
+    for index in 0..4 {
+        let own = stream.batch(index).unwrap();
+        let steps = stream.clone().told(Told::Steps, 5).batch(index).unwrap();
+        assert_eq!((&steps.inputs, &steps.targets), (&own.inputs, &own.targets));
+        assert_eq!((steps.chain.len(), &steps.chain[..own.chain.len()]), (5, &own.chain[..]));
+        assert!(steps.chain[own.chain.len()..].iter().all(|step| *step == own.targets));
+        let answers = stream.clone().told(Told::Answers, 5).batch(index).unwrap();
+        assert_eq!(answers.chain, vec![own.targets; 5]);
+    }
+}
+
+/// Four places of three repetitions, which say 1, 2 or 3 and are to say 3: two of chains of one step,
+/// one of which is right at once and one never, one of two steps and one of three.
+fn four_places() -> (Traces, [usize; 4]) {
+    let mut traces = Traces::new(3, 1);
+    for said in [[3, 3, 3], [1, 2, 2], [1, 3, 3], [3, 1, 3]] {
+        for (r, top) in said.into_iter().enumerate() {
+            let kl = (r > 0).then(|| if said[r - 1] == top { 0.0 } else { 1.0 });
+            traces.output.push(factorexe::halting::Output { top, gap: 0.5, kl });
+            traces.agree.push(top == 3);
+            traces.states.push(1.0);
+            traces.change.push(1.0);
+            traces.bend.push(None);
+            traces.kl.push(0.0);
+            traces.nll.push(0.0);
+        }
+    }
+    (traces, [1, 1, 2, 3])
+}
+
+#[test]
+fn exits_are_counted_by_length_and_ranked_with_it() {
+    let (traces, lengths) = four_places();
+    let stable = traces.sweep(PolicyName::Stable, None).unwrap();
+    let stable =
+        Calibration { threshold: 1.0, gate: None, learned: Default::default(), curve: stable };
+    // ACT spends half of what it has at each repetition: what is right after two is that of the means.
+    let act = Calibration {
+        threshold: 0.99,
+        gate: Some(Gate::new(1, 3, 0.0)),
+        curve: traces
+            .sweep(PolicyName::Stable, None)
+            .map(|c| Curve { policy: PolicyName::Act, ..c })
+            .unwrap(),
+        ..stable.clone()
+    };
+    let means = |_: &Gate| Ok(Traces { agree: vec![true; 12], ..four_places().0 });
+    let found = Exits::of(&traces, &means, &lengths, &[stable, act]).unwrap();
+    let right: Vec<_> =
+        found.lengths.iter().map(|at| (at.length, at.places, &at.right[..])).collect();
+    let expected: [(usize, usize, &[f64]); 3] =
+        [(1, 2, &[0.5; 3]), (2, 1, &[0.0, 1.0, 1.0]), (3, 1, &[1.0, 0.0, 1.0])];
+    assert_eq!(right, expected);
+    let rule = |name: &str| found.rules.iter().find(|rule| rule.name == name).unwrap();
+    let all = rule("all repetitions");
+    assert_eq!((all.mean_repetitions, all.right, all.changed), (3.0, 0.75, 0.0));
+    assert_eq!((&all.stops[..], all.rank_correlation), (&[3.0; 3][..], None));
+    // Settled after 1, 2, 2, 3: ranks 1, 2.5, 2.5, 4 beside 1.5, 1.5, 3, 4 of the lengths.
+    // Deviations from 2.5: products 1.5 + 0 + 0 + 2.25, squares 4.5 and 4.5.
+    let oracle = rule("oracle");
+    assert_eq!((&oracle.stops[..], oracle.changed), (&[1.5, 2.0, 3.0][..], 0.0));
+    assert!((oracle.rank_correlation.unwrap() - 3.75 / 4.5).abs() < 1e-12, "{oracle:?}");
+    // As long as the chain: the second place stops before it says what it says in the end.
+    let known = rule("length of the chain");
+    assert_eq!((&known.stops[..], known.changed), (&[1.0, 2.0, 3.0][..], 0.25));
+    assert!((known.rank_correlation.unwrap() - 1.0).abs() < 1e-12);
+    // The same word twice: after 2, 3, 3 and, as it never is, 3.
+    assert_eq!(rule("stable").stops, [2.5, 3.0, 3.0]);
+    let act = rule("act");
+    assert_eq!((&act.stops[..], act.right, act.changed), (&[2.0; 3][..], 1.0, 0.25));
+    assert_eq!(Exits::mean(&[found.clone(), found.clone()]).rules, found.rules);
+    assert!(Exits::of(&traces, &means, &[1, 2], &[]).is_err());
 }
 
 fn learner(supervision: Supervision) -> LanguageModeling<LoopedTransformer> {

@@ -123,6 +123,9 @@ pub(super) enum Command {
     /// Measure how accuracy and loss scale with size, chain length and data
     #[command(after_help = "Example:\n  factorize scaling recipes/scaling-tasks.toml --smoke")]
     Scaling(StudyArgs),
+    /// Measure when halting policies stop, against the known length of a chain
+    #[command(after_help = "Example:\n  factorize exits recipes/exits-tasks.toml --smoke")]
+    Exits(StudyArgs),
     /// Fit a law to points of your own
     #[command(
         after_help = "Example:\n  factorize fit law points.csv --json\n\nOne law at a time: of \

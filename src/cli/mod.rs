@@ -76,6 +76,7 @@ fn carry_out(bare: &RecipeArgs, common: &Common, command: Option<Command>) -> Re
         Some(Command::Task(args)) => task::task(&args, &session),
         Some(Command::Law(args)) => study::law(&args, &session),
         Some(Command::Scaling(args)) => study::scaling(&args, &session),
+        Some(Command::Exits(args)) => study::exits(&args, &session),
         Some(Command::Fit(args)) => fit::fit(&args, &session),
         Some(Command::Report(args)) => report::report(&args, &session),
         Some(Command::Point(args)) => point::point(&args, &session),

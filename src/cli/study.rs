@@ -11,8 +11,8 @@ use crate::observe::Observer;
 use crate::recipe::{read_as, resolve_path};
 use crate::run::Loaded;
 use crate::study::{
-    Findings, Job, LawRecipe, ScalingRecipe, Starter, StudyKind, Sweep, TextTeacher, carry_out_all,
-    law, law_jobs, open, scaling,
+    ExitsRecipe, Findings, Job, LawRecipe, ScalingRecipe, Starter, StudyKind, Sweep, TextTeacher,
+    carry_out_all, exits, law, law_jobs, open, scaling,
 };
 
 /// `law`.
@@ -48,6 +48,18 @@ pub(super) fn scaling(args: &StudyArgs, session: &Session) -> Result<()> {
     }
     let sweep = sweep(args, StudyKind::Scaling, &recipe.name, recipe.jobs())?;
     carry_out(args, session, &sweep, &recipe, None, || scaling::measure(&recipe, &sweep))
+}
+
+/// `exits`.
+pub(super) fn exits(args: &StudyArgs, session: &Session) -> Result<()> {
+    let mut recipe: ExitsRecipe = read_as(&args.recipe, &args.folder.set)?;
+    if args.folder.smoke {
+        recipe = recipe.smoke();
+    }
+    name(&mut recipe.name, &args.recipe);
+    recipe.validate().map_err(|error| error.at(args.recipe.display()))?;
+    let sweep = sweep(args, StudyKind::Exits, &recipe.name, recipe.jobs())?;
+    carry_out(args, session, &sweep, &recipe, None, || exits::measure(&recipe, &sweep))
 }
 
 fn sweep(args: &StudyArgs, kind: StudyKind, name: &str, jobs: Vec<Job>) -> Result<Sweep> {
@@ -88,7 +100,12 @@ fn carry_out<F: Findings>(
     if session.json {
         return output::json(&found);
     }
-    output::table(&found.table())?;
+    for (at, table) in found.tables().iter().enumerate() {
+        if at > 0 {
+            output::line("")?;
+        }
+        output::table(table)?;
+    }
     for sentence in found.sentences() {
         output::line(&format!("\n{sentence}"))?;
     }

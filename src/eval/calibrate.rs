@@ -84,22 +84,11 @@ pub fn calibrate(
         OwnGate::Kept => student.halting_gate()?.map(|(policy, gate)| (policy.policy(), gate)),
         OwnGate::Refitted => None,
     };
-    let fitted = PolicyName::ALL
-        .into_par_iter()
-        .map(|policy| Ok((policy, gate_of(policy, own.as_ref(), &learned, config.seed)?)));
-    let fitted: Result<Vec<_>> = fitted.collect();
+    let averaged = |gate: &Gate| Ok(look(Some(gate))?.split(first).1);
+    let (risk, seed) = (config.risk, config.seed);
+    let policies = choose(&learned, &chosen, &averaged, own.as_ref(), risk, seed);
     observer.end();
-    let choose = |(policy, (gate, learned)): (PolicyName, (Option<Gate>, Learned))| {
-        let averaged = match gate.as_ref().filter(|_| policy.averages()) {
-            Some(gate) => Some(Traces { full: chosen.full(), ..look(Some(gate))?.split(first).1 }),
-            None => None,
-        };
-        let curve = averaged.as_ref().unwrap_or(&chosen).sweep(policy, gate.as_ref())?;
-        let point = curve.within(config.risk);
-        let threshold = point.ok_or_else(|| Error::internal("a curve without points"))?.threshold;
-        Ok(Calibration { threshold, gate, learned, curve })
-    };
-    let policies: Vec<Calibration> = fitted?.into_iter().map(choose).collect::<Result<_>>()?;
+    let policies = policies?;
     let best = policies.iter().min_by(|a, b| {
         let cost = |found| layers_per_token(student, found, config.risk);
         cost(a).total_cmp(&cost(b))
@@ -113,6 +102,39 @@ pub fn calibrate(
         tokens: [learned.tokens(), chosen.tokens()],
         policies,
     })
+}
+
+/// Every policy, its gate fitted on `learned` unless it is the student's `own`, and at the threshold
+/// that keeps `risk` on `chosen` with the fewest repetitions; `averaged` looks at those tokens again,
+/// stopping with the mean of their states by a gate. `seed` is of the order in which gates see
+/// tokens.
+///
+/// # Errors
+/// There are too few tokens, or looking again fails.
+pub fn choose(
+    learned: &Traces,
+    chosen: &Traces,
+    averaged: &dyn Fn(&Gate) -> Result<Traces>,
+    own: Option<&(PolicyName, Gate)>,
+    risk: Risk,
+    seed: u64,
+) -> Result<Vec<Calibration>> {
+    let fitted: Result<Vec<_>> = PolicyName::ALL
+        .into_par_iter()
+        .map(|policy| Ok((policy, gate_of(policy, own, learned, seed)?)))
+        .collect();
+    let means = |(policy, (gate, from)): (PolicyName, (Option<Gate>, Learned))| {
+        let by = gate.as_ref().filter(|_| policy.averages());
+        let means = by.map(averaged).transpose()?;
+        Ok((policy, gate, from, means.map(|means| Traces { full: chosen.full(), ..means })))
+    };
+    let looked: Result<Vec<_>> = fitted?.into_iter().map(means).collect();
+    let one = |(policy, gate, learned, means): (_, Option<Gate>, _, Option<Traces>)| {
+        let curve = means.as_ref().unwrap_or(chosen).sweep(policy, gate.as_ref())?;
+        let point = curve.within(risk).ok_or_else(|| Error::internal("a curve without points"))?;
+        Ok(Calibration { threshold: point.threshold, gate, learned, curve })
+    };
+    looked?.into_par_iter().map(one).collect()
 }
 
 /// The gate of a policy: the student's own, or one fitted on `traces`.

@@ -1,5 +1,6 @@
 //! How good is a model, at every number of repetitions, and what does it cost?
 
+pub mod answers;
 pub mod bootstrap;
 pub mod calibrate;
 pub mod config;
@@ -14,8 +15,9 @@ pub mod telemetry;
 pub mod traces;
 mod windows;
 
+pub use answers::trace_answers;
 pub use bootstrap::Interval;
-pub use calibrate::{CalibrateConfig, OwnGate, calibrate};
+pub use calibrate::{CalibrateConfig, OwnGate, calibrate, choose};
 pub use config::EvalConfig;
 pub use cost::ModelCost;
 pub use evaluate::evaluate;

@@ -58,30 +58,64 @@ fn add(
     averaged_by: Option<&Gate>,
     batch: &[&EvaluationWindow],
 ) -> Result<()> {
-    let (tape, frame) = (Tape::off(), student.frame());
     let side = teacher_side(teacher, batch)?;
-    let ids = inputs(batch, frame.device())?;
+    let ids = inputs(batch, student.frame().device())?;
+    let walk = walk(student, &ids, traces.repetitions, averaged_by)?;
+    add_walk(traces, student, &side, &walk, &targets(batch))
+}
+
+/// What a student goes through.
+pub(super) struct Walk {
+    /// States before the first repetition and after each, N + 1 of (B, T, D) or (tokens, D).
+    pub(super) states: Vec<Tensor>,
+    /// Normed states after the coda, what is said by tokens that stop after each repetition, N of the
+    /// same.
+    pub(super) said: Vec<Tensor>,
+}
+
+/// `student` reads `ids`, (B, T), every token to `repetitions`. With the gate of a policy that averages
+/// states, what is said comes from their mean.
+pub(super) fn walk(
+    student: &LoopedTransformer,
+    ids: &Tensor,
+    repetitions: usize,
+    averaged_by: Option<&Gate>,
+) -> Result<Walk> {
+    let (tape, frame) = (Tape::off(), student.frame());
     let table = frame.rope(0, ids.dim(1)?);
     let last = |states: Vec<Value>, otherwise: &Value| {
         states.into_iter().next_back().unwrap_or_else(|| otherwise.clone())
     };
-    let embedded = frame.embed(&tape, &ids)?;
-    let start = last(student.prelude(&tape, &ids, &table)?, &embedded);
-    let mut states = vec![start.clone()];
-    let mut said = Vec::new();
-    let mut averages = averaged_by.map(|gate| Averages::new(gate, &start)).transpose()?;
-    for repetition in 0..traces.repetitions {
-        let before = student.inject(&tape, &states[repetition], &start, repetition)?;
+    let embedded = frame.embed(&tape, ids)?;
+    let start = last(student.prelude(&tape, ids, &table)?, &embedded);
+    let (mut states, mut said) = (vec![start.tensor().clone()], Vec::new());
+    let mut state = start.clone();
+    let mut averages = averaged_by.map(|gate| Averages::new(gate, start.tensor())).transpose()?;
+    for repetition in 0..repetitions {
+        let before = student.inject(&tape, &state, &start, repetition)?;
         let after = last(student.repeat(&tape, &before, repetition, &table)?, &before);
         let read = match &mut averages {
-            Some(averages) => averages.stopped(&states[repetition], &after, repetition + 1)?,
+            Some(by) => {
+                Value::constant(by.stopped(state.tensor(), after.tensor(), repetition + 1)?)
+            }
             None => after.clone(),
         };
+        state = after;
         let end = last(student.coda(&tape, &read, &table)?, &read);
         said.push(frame.normed(&tape, &end)?.tensor().clone());
-        states.push(after);
+        states.push(state.tensor().clone());
     }
-    let targets = targets(batch);
+    Ok(Walk { states, said })
+}
+
+/// Adds the tokens of `walk`, which are to say `targets`, beside what `side` says of them.
+pub(super) fn add_walk(
+    traces: &mut Traces,
+    student: &LoopedTransformer,
+    side: &TeacherHead,
+    walk: &Walk,
+    targets: &[u32],
+) -> Result<()> {
     let (tokens, repetitions) = (targets.len(), traces.repetitions);
     let first = traces.output.len();
     let empty = crate::halting::Output { top: 0, gap: 0.0, kl: None };
@@ -103,13 +137,14 @@ fn add(
         }
         before = logits.to_vec();
     };
-    let (_, terms) = compare_and_look(&side, &said, frame.head(), &targets, &mut look)?;
+    let head = student.frame().head();
+    let (_, terms) = compare_and_look(side, &walk.said, head, targets, &mut look)?;
     for token in 0..tokens {
         traces.kl.extend(terms.iter().map(|terms| terms.kl[token]));
         traces.nll.extend(terms.iter().map(|terms| terms.cross_entropy[token]));
         traces.agree.extend(terms.iter().map(|terms| terms.agree[token]));
     }
-    add_states(traces, &states, tokens)
+    add_states(traces, &walk.states, tokens)
 }
 
 /// What tokens would be that stop at each repetition, were their states averaged.
@@ -120,14 +155,14 @@ struct Averages<'a> {
 
 impl<'a> Averages<'a> {
     /// Of tokens that begin with `start`, (B, T, D).
-    fn new(gate: &'a Gate, start: &Value) -> Result<Self> {
-        let (batch, tokens, width) = start.tensor().dims3()?;
+    fn new(gate: &'a Gate, start: &Tensor) -> Result<Self> {
+        let (batch, tokens, width) = start.dims3()?;
         Ok(Self { gate, means: vec![Mean::new(width); batch * tokens] })
     }
 
     /// The states with which tokens would stop at `repetition`, from 1, that were at `before` and
     /// are at `after`, (B, T, D) each; they go on.
-    fn stopped(&mut self, before: &Value, after: &Value, repetition: usize) -> Result<Value> {
+    fn stopped(&mut self, before: &Tensor, after: &Tensor, repetition: usize) -> Result<Tensor> {
         let (old, new) = (numbers(before)?, numbers(after)?);
         let width = new.len() / self.means.len().max(1);
         let mut stopped = Vec::with_capacity(new.len());
@@ -136,15 +171,14 @@ impl<'a> Averages<'a> {
             stopped.extend(mean.stopped(new));
             mean.goes_on(new, self.gate.logit(new, change(old, new), repetition));
         }
-        let like = after.tensor();
-        let stopped = Tensor::from_vec(stopped, like.shape(), &Device::Cpu)?;
-        Ok(Value::constant(stopped.to_device(like.device())?.to_dtype(like.dtype())?))
+        let stopped = Tensor::from_vec(stopped, after.shape(), &Device::Cpu)?;
+        Ok(stopped.to_device(after.device())?.to_dtype(after.dtype())?)
     }
 }
 
 /// A state's numbers, (B * T * D).
-fn numbers(state: &Value) -> Result<Vec<f32>> {
-    Ok(state.tensor().flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
+fn numbers(state: &Tensor) -> Result<Vec<f32>> {
+    Ok(state.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
 }
 
 fn size(state: &[f32]) -> f32 {
@@ -158,7 +192,7 @@ fn change(before: &[f32], now: &[f32]) -> f32 {
 }
 
 /// Changes, bends and normed states.
-fn add_states(traces: &mut Traces, states: &[Value], tokens: usize) -> Result<()> {
+fn add_states(traces: &mut Traces, states: &[Tensor], tokens: usize) -> Result<()> {
     let width = traces.width;
     let states: Vec<Vec<f32>> = states.iter().map(numbers).collect::<Result<_>>()?;
     for token in 0..tokens {

@@ -4,6 +4,7 @@
 //! figures, `X/figures/*.svg` and `*.png`. Nothing is computed again: a figure holds what the data
 //! on disk says.
 
+mod exits;
 mod groups;
 mod halting;
 mod header;

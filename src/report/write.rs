@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::page::{Item, Section, html};
 use super::plot::svg;
 use super::png::Painter;
-use super::{law, run, scaling};
+use super::{exits, law, run, scaling};
 use crate::error::{Error, Result};
 use crate::run::write_atomically;
 
@@ -15,8 +15,8 @@ use crate::run::write_atomically;
 /// # Errors
 /// The folder holds nothing that a report could be made of.
 pub fn compose(folder: &Path) -> Result<Vec<Section>> {
-    let kinds = [law::compose(folder), scaling::compose(folder), run::compose(folder)];
-    let sections: Vec<Section> = kinds.into_iter().flatten().collect();
+    let kinds = [law::compose, scaling::compose, exits::compose, run::compose];
+    let sections: Vec<Section> = kinds.iter().filter_map(|compose| compose(folder)).collect();
     if sections.is_empty() { Err(nothing(folder)) } else { Ok(sections) }
 }
 
@@ -53,7 +53,7 @@ fn title(folder: &Path) -> String {
 fn nothing(folder: &Path) -> Error {
     let found = if folder.is_dir() { "nothing to report on" } else { "there is no such folder" };
     Error::input(format!(
-        "{found}; expected law.json, scaling.json, or the eval.json or metrics.jsonl of a run"
+        "{found}; expected law.json, scaling.json, exits.json, or the eval.json or metrics.jsonl of a run"
     ))
     .at(folder.display())
     .hint("give the folder that the command wrote into: factorize report FOLDER")

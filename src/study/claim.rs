@@ -80,6 +80,7 @@ fn clear(folder: &Path) -> Result<()> {
         "recipe.toml",
         "law.json",
         "scaling.json",
+        "exits.json",
         "report.html",
         "figures",
     ];

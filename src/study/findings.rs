@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::sweep::{StudyKind, Sweep};
-use super::{law, scaling};
+use super::{exits, law, scaling};
 use crate::error::Result;
 use crate::recipe::read_as;
 
@@ -17,8 +17,8 @@ pub trait Findings: Serialize {
     /// The disk is full, or the folder cannot be written to.
     fn write(&self, folder: &Path) -> Result<()>;
 
-    /// A head, then rows.
-    fn table(&self) -> Vec<Vec<String>>;
+    /// Tables, each a head, then rows.
+    fn tables(&self) -> Vec<Vec<Vec<String>>>;
 
     /// The same in words.
     fn sentences(&self) -> Vec<String> {
@@ -36,6 +36,7 @@ pub fn refresh(folder: &Path) -> Result<()> {
     let recipe = folder.join("recipe.toml");
     match sweep.kind() {
         StudyKind::Law => law::measure(&read_as(&recipe, &[])?, &sweep)?.write(folder),
+        StudyKind::Exits => exits::measure(&read_as(&recipe, &[])?, &sweep)?.write(folder),
         StudyKind::Scaling => scaling::measure(&read_as(&recipe, &[])?, &sweep)?.write(folder),
     }
 }

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::{Start, StepsConfig, StudyEvalConfig, TextConfig};
-use crate::data::tasks::TaskConfig;
+use super::exit_steps::Exits;
+use crate::data::tasks::{TaskConfig, Told};
 use crate::distill::{DepthLaw, Init};
 use crate::error::{Error, Result};
+use crate::halting::Risk;
 use crate::lm::{ModelConfig, Supervision};
 use crate::model::{Between, Injection, Relaxation};
 
@@ -26,6 +28,8 @@ pub enum Job {
     Samples(SamplesJob),
     /// A factored language model learns from text.
     Language(LanguageJob),
+    /// A small block learns chains of many lengths: when do policies stop it?
+    Exits(ExitsJob),
 }
 
 /// See [`Job::Teacher`].
@@ -188,6 +192,20 @@ pub struct LanguageJob {
     pub test_tokens: usize,
 }
 
+/// See [`Job::Exits`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExitsJob {
+    /// The learner; its lengths are those it learns and is asked for, its N repetitions are taken
+    /// for each.
+    pub learner: LearnerJob,
+    /// What is asked after each step.
+    pub told: Told,
+    /// S, steps in which something is asked, evenly spread over N.
+    pub steps: usize,
+    /// What thresholds keep.
+    pub risk: Risk,
+}
+
 /// What a job gave.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
@@ -198,6 +216,8 @@ pub enum Outcome {
     Enough(Enough),
     /// How surprising text is.
     Surprise(Surprise),
+    /// When policies stop.
+    Exits(Exits),
 }
 
 /// How good answers are, at every number of repetitions; lists are in the order of `repetitions`.
@@ -307,6 +327,9 @@ impl Job {
                 (job.steps * 1024) as f64 * (own + given)
             }
             Self::Learner(job) => learner_cost(job, tokens(&job.task, &job.train)),
+            Self::Exits(job) => {
+                learner_cost(&job.learner, tokens(&job.learner.task, &job.learner.train))
+            }
             Self::Samples(job) => {
                 let learner = &job.learner;
                 // Halved until one is left.

@@ -228,7 +228,7 @@ impl Findings for Law {
     }
 
     /// A row for each cell: what it needed for the first target, by seed.
-    fn table(&self) -> Vec<Vec<String>> {
+    fn tables(&self) -> Vec<Vec<Vec<String>>> {
         let head =
             ["task", "teacher", "student", "trained", "depth ratio", "width ratio", "needed"];
         let mut rows: Vec<(Vec<String>, Vec<String>)> = Vec::new();
@@ -254,7 +254,7 @@ impl Findings for Law {
             row.push(needed.join(", "));
             row
         });
-        std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect()
+        vec![std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect()]
     }
 
     /// How good the teachers are, for to come near one that did not learn says nothing; every law of

@@ -27,7 +27,7 @@ pub(super) fn learn(job: &LearnerJob, work: &Work) -> Result<Measured> {
     Ok(trained(found, &summary))
 }
 
-fn start(
+pub(super) fn start(
     job: &LearnerJob,
     task: &Task,
 ) -> Result<(LanguageModeling<LoopedTransformer>, LoopedConfig)> {

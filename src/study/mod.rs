@@ -5,6 +5,9 @@
 
 mod claim;
 pub mod config;
+pub mod exit_steps;
+pub mod exits;
+pub mod exits_config;
 mod findings;
 pub mod fitted;
 mod grid;
@@ -13,6 +16,7 @@ mod language;
 pub mod law;
 mod learner;
 mod machine;
+mod mixed;
 mod needed;
 mod processes;
 pub mod scaling;
@@ -27,6 +31,7 @@ mod work;
 
 pub use claim::open;
 pub use config::{LawRecipe, Target};
+pub use exits_config::ExitsRecipe;
 pub use findings::{Findings, refresh};
 pub use grid::{TextTeacher, law_jobs};
 pub use job::{Job, Outcome};

@@ -299,7 +299,7 @@ impl Findings for Scaling {
         crate::run::write_atomically(&folder.join("points.csv"), text.as_bytes())
     }
 
-    fn table(&self) -> Vec<Vec<String>> {
+    fn tables(&self) -> Vec<Vec<Vec<String>>> {
         let head = ["law", "number", "estimate", "form", "note"].map(str::to_owned).to_vec();
         let row = |law: &FittedLaw| {
             let (estimate, low, high) = (law.estimate, law.low, law.high);
@@ -312,7 +312,7 @@ impl Findings for Scaling {
                 law.note.clone().unwrap_or_default(),
             ]
         };
-        std::iter::once(head).chain(self.laws.iter().map(row)).collect()
+        vec![std::iter::once(head).chain(self.laws.iter().map(row)).collect()]
     }
 }
 

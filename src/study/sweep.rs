@@ -53,6 +53,8 @@ pub enum StudyKind {
     Law,
     /// Size, length and data.
     Scaling,
+    /// Exit step against known difficulty.
+    Exits,
 }
 
 /// The content of `study.json`.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::job::{Job, Measured, Outcome, TeacherJob};
-use super::{language, learner, student, teacher, textual};
+use super::{language, learner, mixed, student, teacher, textual};
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::data::{Batch, Batches};
 use crate::error::{Error, Result, go_on};
@@ -12,12 +12,12 @@ use crate::run::Options;
 use crate::train::{Objective, Resume, RunLock, Summary, TrainConfig, Trainer};
 
 /// Examples read at once when answers are counted.
-const ROWS: usize = 64;
+pub(super) const ROWS: usize = 64;
 /// How long, and how often, a point waits for a process that still has it.
 const WAIT: Duration = Duration::from_millis(100);
 const ATTEMPTS: usize = 300;
 /// The seed of all test examples: every point of a study is asked the same.
-const TEST_SEED: u64 = 0;
+pub(super) const TEST_SEED: u64 = 0;
 
 /// Carries out `job` in `options.out`, the folder of the study, where what other points made is.
 ///
@@ -32,6 +32,7 @@ pub fn carry_out(job: &Job, options: &Options) -> Result<Outcome> {
         Job::Learner(job) => Outcome::Measured(learner::learn(job, &work)?),
         Job::Samples(job) => Outcome::Enough(learner::enough(job, &work)?),
         Job::Language(job) => Outcome::Surprise(language::learn(job, &work)?),
+        Job::Exits(job) => Outcome::Exits(mixed::exits(job, &work)?),
     };
     tidy(&work.folder)?;
     Ok(outcome)

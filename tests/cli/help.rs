@@ -29,6 +29,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("task", "set count seed split length view"),
     ("law", "out set processes resume force smoke"),
     ("scaling", "out set processes resume force smoke"),
+    ("exits", "out set processes resume force smoke"),
     ("fit", ""),
     ("report", ""),
     ("schema", ""),
@@ -69,6 +70,7 @@ fn help_teaches_by_examples() {
         "task",
         "law",
         "scaling",
+        "exits",
         "fit",
         "report",
     ];

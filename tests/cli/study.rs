@@ -81,6 +81,28 @@ train = { batch_rows = 2, warmup_steps = 1 }
 test_tokens = 64
 "#;
 
+const EXITS: &str = r#"
+seeds = [0, 1]
+risk = { changed = 0.05 }
+[eval]
+examples = 64
+[[learners]]
+task = { name = "word", group = "s3", length = 3 }
+shortest = 2
+spare_steps = 1
+[learners.block]
+model = { layers = 1, width = 16, heads = 2, max_positions = 32 }
+train = { steps = 4, batch_rows = 8, warmup_steps = 1 }
+[[learners]]
+task = { name = "revcirc", wires = 3, gates = 2 }
+shortest = 1
+told = "answers"
+spare_steps = 1
+[learners.block]
+model = { layers = 1, width = 16, heads = 2, max_positions = 32 }
+train = { steps = 4, batch_rows = 8, warmup_steps = 1 }
+"#;
+
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("law.toml"), LAW).unwrap();
@@ -244,6 +266,73 @@ fn scaling_laws_are_fitted_and_written_down() {
     world
         .run(&["law", "law.toml", "--set", "targets=[{ kind = \"agreement\", least = 2.0 }]"])
         .refused(&["can never be reached", "targets"]);
+}
+
+#[test]
+fn exits_are_measured_against_known_lengths() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("exits.toml"), EXITS).unwrap();
+    let found = run(&folder, &["exits", "exits.toml", "--out", "x", "--json", "--quiet"]).json();
+    assert_eq!((&found["points_done"], &found["failures"]), (&4.into(), &serde_json::json!([])));
+    let learners = found["learners"].as_array().unwrap();
+    assert_eq!(learners.len(), 2);
+    for (learner, (lengths, places)) in learners.iter().zip([([2, 3], 64), ([1, 2], 192)]) {
+        assert_eq!(learner["seeds"], serde_json::json!([0, 1]));
+        let mean = &learner["mean"];
+        for (at, length) in mean["lengths"].as_array().unwrap().iter().zip(lengths) {
+            assert_eq!((&at["length"], &at["places"]), (&length.into(), &places.into()));
+            assert_eq!(at["right"].as_array().unwrap().len() as u64, mean["repetitions"]);
+        }
+        // All repetitions, the length, the oracle, and ten policies.
+        let rules = mean["rules"].as_array().unwrap();
+        assert_eq!((rules.len(), &rules[2]["name"]), (13, &"oracle".into()));
+        let number = |rule: &Value, key: &str| rule[key].as_f64().unwrap();
+        for rule in rules {
+            let stops = rule["stops"].as_array().unwrap();
+            let sum: f64 = stops.iter().map(|stop| stop.as_f64().unwrap()).sum();
+            // As many places of every length.
+            assert!((sum / stops.len() as f64 - number(rule, "mean_repetitions")).abs() < 1e-9);
+            assert!(number(rule, "mean_repetitions") <= number(&rules[0], "mean_repetitions"));
+        }
+        assert_eq!((number(&rules[0], "changed"), number(&rules[2], "changed")), (0.0, 0.0));
+        assert!((number(&rules[1], "rank_correlation") - 1.0).abs() < 1e-9);
+    }
+    let before = results(&folder);
+    let table = run(&folder, &["exits", "exits.toml", "--out", "x", "--resume"]).good().stdout;
+    for part in ["word s3 3, told steps", "revcirc 3 2, told answers", "second-difference"] {
+        assert!(table.contains(part), "{table}");
+    }
+    assert_eq!(results(&folder), before, "points that are done stay done");
+    let csv = std::fs::read_to_string(folder.path().join("x/points.csv")).unwrap();
+    assert_eq!(csv.lines().count(), 1 + 4 * 13 * 2);
+    let page = run(&folder, &["report", "x"]).good().stdout;
+    let page = std::fs::read_to_string(folder.path().join(page.trim())).unwrap();
+    assert!(page.contains("a repetition a step") && page.contains("rank correlation"));
+    assert_eq!(std::fs::read_dir(folder.path().join("x/figures")).unwrap().count(), 2 * 2 * 2);
+    run(&folder, &["exits", "exits.toml", "--out", "x"]).refused(&["--resume", "--force"]);
+}
+
+#[test]
+fn exits_of_impossible_chains_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |from: &str, to: &str, parts: &[&str]| {
+        std::fs::write(folder.path().join("exits.toml"), EXITS.replace(from, to)).unwrap();
+        run(&folder, &["exits", "exits.toml", "--out", "x"]).refused(parts);
+    };
+    refused("name = \"word\"", "name = \"wrd\"", &["wrd", "revcirc"]);
+    refused("shortest = 2", "shortest = 3", &["shortest is 3", "word s3 3"]);
+    refused("shortest = 2", "shortest = 0", &["shortest is 0"]);
+    refused("changed = 0.05", "changed = 1.5", &["risk", "changed from 0 to 1"]);
+    refused("seeds = [0, 1]", "seeds = []", &["seeds is empty"]);
+    let pointer = "{ name = \"pointer\", nodes = 5, hops = 3 }";
+    let word = "{ name = \"word\", group = \"s3\", length = 3 }";
+    refused(word, pointer, &["does not tell how long", "pointer 5 3"]);
+    // There are four words of two factors: one split at least has none.
+    let short = "{ name = \"word\", group = \"z2\", length = 3 }";
+    std::fs::write(folder.path().join("exits.toml"), EXITS.replace(word, short)).unwrap();
+    run(&folder, &["exits", "exits.toml", "--set", "learners=[]"]).refused(&["learners is empty"]);
+    run(&folder, &["exits", "exits.toml", "--out", "x"])
+        .refused(&["word z2 3", "leave out chains this short"]);
 }
 
 #[test]

@@ -93,6 +93,19 @@ pub fn scaling() -> Value {
         {"name": "width", "points": [], "note": "not measured yet"}]})
 }
 
+/// One learner whose oracle stops later for longer chains.
+pub fn exits() -> Value {
+    let rule = |name: &str, stops: [f64; 2], correlation: Option<f64>| {
+        json!({"name": name, "threshold": null, "mean_repetitions": 2.5, "right": 0.9,
+            "changed": 0.125, "stops": stops, "rank_correlation": correlation})
+    };
+    let length = |length: u32, right: [f64; 2]| json!({"length": length, "right": right});
+    json!({"kind": "exits", "name": HOSTILE, "points_done": 1, "points_total": 1, "learners": [
+        {"task": HOSTILE, "told": "steps", "seeds": [0], "mean": {
+            "repetitions": 2, "lengths": [length(2, [0.5, 1.0]), length(4, [0.25, 1.0])],
+            "rules": [rule("all repetitions", [5.0, 5.0], None), rule("oracle", [1.5, 3.5], Some(0.75))]}}]})
+}
+
 /// A small `eval.json`.
 pub fn evaluation() -> Value {
     let score = |repetitions: u32, perplexity: f64| {

@@ -8,7 +8,7 @@ use resvg::usvg::roxmltree::{Document, Node};
 use serde_json::{Value, json};
 
 use super::data::{
-    HOSTILE, METRICS, body, evaluation, folder, halting, law, marks, page, scaling, told,
+    HOSTILE, METRICS, body, evaluation, exits, folder, halting, law, marks, page, scaling, told,
 };
 
 fn law_folder(law: &Value) -> tempfile::TempDir {
@@ -78,6 +78,7 @@ fn hostile_text_stays_text() {
     let folder = folder(&[
         ("law.json", &law().to_string()),
         ("scaling.json", &hostile.to_string()),
+        ("exits.json", &exits().to_string()),
         ("eval.json", &evaluation().to_string()),
         ("recipe.toml", HOSTILE),
     ]);
@@ -135,9 +136,12 @@ fn missing_and_null_fields_cost_nothing_else() {
         [&|fields, name| drop(fields.insert(name.to_owned(), Value::Null)), &|fields, name| {
             drop(fields.shift_remove(name))
         }];
-    for (file, whole) in
-        [("law.json", law()), ("scaling.json", scaling()), ("eval.json", evaluation())]
-    {
+    for (file, whole) in [
+        ("law.json", law()),
+        ("scaling.json", scaling()),
+        ("exits.json", exits()),
+        ("eval.json", evaluation()),
+    ] {
         for spoil in spoils {
             for value in spoilt(&whole, spoil) {
                 let folder = folder(&[(file, &value.to_string())]);
@@ -168,6 +172,20 @@ fn scaling_laws_have_a_row_and_a_figure_each() {
         (Some("1"), Some("3"))
     );
     assert_eq!(found[1].attribute("data-y"), Some("6"));
+}
+
+#[test]
+fn exits_stand_beside_the_length_and_the_oracle() {
+    let page = page(folder(&[("exits.json", &exits().to_string())]).path());
+    let told = told(&page);
+    for part in ["a repetition a step", "told steps: 1 seed", "0.75", "0.125", "4 steps"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let document = Document::parse(body(&page)).unwrap();
+    let line = marks(&document, "oracle");
+    let line = line.iter().find(|mark| mark.has_tag_name("path")).unwrap();
+    assert_eq!(line.attribute("data-y"), Some("1.5 3.5"));
+    assert!(marks(&document, "all repetitions").is_empty());
 }
 
 #[test]

@@ -1,11 +1,25 @@
 //! Which examples are read in one step?
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::example::TaskSplit;
 use super::task::Task;
 use super::view::{View, encode};
 use crate::data::batch::{Batch, Batches, IGNORED};
 use crate::data::permutation::Permutation;
 use crate::error::{Error, Result};
+
+/// What is asked after each of S steps, when chains of every length go on for as many.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Told {
+    /// Each step of the chain, and past its end its answer again.
+    #[default]
+    Steps,
+    /// The answer, from the first on.
+    Answers,
+}
 
 /// Batches of examples whose steps are read out of slots at their end, one after each repetition;
 /// an endless stream without state, as all [`Batches`]. Chains of one batch are of one length.
@@ -19,6 +33,8 @@ pub struct TaskBatches {
     longest: usize,
     /// So many examples come again and again; none: every one is new.
     examples: Option<u64>,
+    /// What is asked for how many steps; none: as many as the chain has.
+    told: Option<(Told, usize)>,
 }
 
 impl TaskBatches {
@@ -26,7 +42,8 @@ impl TaskBatches {
     #[must_use]
     pub fn new(task: &Task, split: TaskSplit, seed: u64, rows: usize) -> Self {
         let longest = task.chain_length();
-        Self { task: task.clone(), split, seed, rows, shortest: longest, longest, examples: None }
+        let (shortest, task) = (longest, task.clone());
+        Self { task, split, seed, rows, shortest, longest, examples: None, told: None }
     }
 
     /// All chains of `length`.
@@ -56,6 +73,12 @@ impl TaskBatches {
     #[must_use]
     pub fn of_examples(self, examples: u64) -> Self {
         Self { examples: Some(examples), ..self }
+    }
+
+    /// Chains of every length go on for `steps` steps, at least as many as the longest has.
+    #[must_use]
+    pub fn told(self, told: Told, steps: usize) -> Self {
+        Self { told: Some((told, steps.max(self.task.chain_length()))), ..self }
     }
 
     /// The number of the example at a place in the stream of one length.
@@ -98,6 +121,12 @@ impl Batches for TaskBatches {
             let answer = if answer.len() == slots { Some(answer.clone()) } else { last };
             batch.targets.extend(std::iter::repeat_n(IGNORED, asked));
             batch.targets.extend(answer.unwrap_or_default());
+        }
+        if let Some((told, steps)) = self.told {
+            if told == Told::Answers {
+                batch.chain.clear();
+            }
+            batch.chain.resize(steps, batch.targets.clone());
         }
         Ok(batch)
     }
