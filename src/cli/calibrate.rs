@@ -41,7 +41,13 @@ pub(super) fn calibrate(args: &CalibrateArgs, session: &Session) -> Result<()> {
     if session.json {
         return output::json(&found);
     }
-    output::table(&table(&found))?;
+    output::table(&table(&found)?)?;
+    for each in found.policies.iter().filter(|each| each.curve.within(found.risk).is_none()) {
+        output::line(&format!(
+            "no threshold of {} keeps the risk: it stands at its strictest",
+            each.curve.policy
+        ))?;
+    }
     for kept in found.policies.iter().filter(|each| each.learned == Learned::Together) {
         output::line(&format!(
             "the gate of {} learned together with the student and is kept: --refit fits another",
@@ -51,11 +57,11 @@ pub(super) fn calibrate(args: &CalibrateArgs, session: &Session) -> Result<()> {
     output::line(&format!("best: {}; written to {}", found.best, path.display()))
 }
 
-fn table(found: &Halting) -> Vec<Vec<String>> {
+fn table(found: &Halting) -> Result<Vec<Vec<String>>> {
     let head = ["policy", "threshold", "mean repetitions", "KL nats", "perplexity", "changed"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
     for each in &found.policies {
-        let Some(point) = each.curve.within(found.risk) else { continue };
+        let point = each.curve.chosen(found.risk)?;
         rows.push(vec![
             each.curve.policy.to_string(),
             format!("{:.4}", each.threshold),
@@ -65,5 +71,5 @@ fn table(found: &Halting) -> Vec<Vec<String>> {
             format!("{:.1} %", 100.0 * point.changed),
         ]);
     }
-    rows
+    Ok(rows)
 }

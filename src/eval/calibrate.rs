@@ -45,7 +45,8 @@ impl Default for CalibrateConfig {
 
 /// Fits every gate on the first half of `windows`, but for one that learned together with the
 /// student, and chooses every threshold on the second:
-/// the one that keeps the risk with the fewest repetitions. `fingerprint` is the student's.
+/// the one that keeps the risk with the fewest repetitions, the strictest if none does. `fingerprint`
+/// is the student's.
 ///
 /// # Errors
 /// The models do not fit, there is too little text, the user stopped it, or a device fails.
@@ -105,7 +106,7 @@ pub fn calibrate(
 }
 
 /// Every policy, its gate fitted on `learned` unless it is the student's `own`, and at the threshold
-/// that keeps `risk` on `chosen` with the fewest repetitions; `averaged` looks at those tokens again,
+/// that keeps `risk` on `chosen` with the fewest repetitions, its strictest if none does; `averaged` looks at those tokens again,
 /// stopping with the mean of their states by a gate. `seed` is of the order in which gates see
 /// tokens.
 ///
@@ -131,8 +132,8 @@ pub fn choose(
     let looked: Result<Vec<_>> = fitted?.into_iter().map(means).collect();
     let one = |(policy, gate, learned, means): (_, Option<Gate>, _, Option<Traces>)| {
         let curve = means.as_ref().unwrap_or(chosen).sweep(policy, gate.as_ref())?;
-        let point = curve.within(risk).ok_or_else(|| Error::internal("a curve without points"))?;
-        Ok(Calibration { threshold: point.threshold, gate, learned, curve })
+        let threshold = curve.chosen(risk)?.threshold;
+        Ok(Calibration { threshold, gate, learned, curve })
     };
     looked?.into_par_iter().map(one).collect()
 }

@@ -120,16 +120,23 @@ impl FromStr for Risk {
 }
 
 impl Curve {
-    /// The point that takes the fewest repetitions and keeps `risk`; the one that takes the most when
-    /// none does.
+    /// The point that takes the fewest repetitions and keeps `risk`; none when none does.
     #[must_use]
     pub fn within(&self, risk: Risk) -> Option<&CurvePoint> {
-        let deepest = self.points.last()?;
-        let keeps = |point: &&CurvePoint| match risk {
+        self.points.iter().find(|point| match risk {
             Risk::Kl(nats) => point.kl_nats <= self.full_kl_nats + nats,
             Risk::Changed(share) => point.changed <= share,
-        };
-        self.points.iter().find(keeps).or(Some(deepest))
+        })
+    }
+
+    /// The point that keeps `risk`, or else the one that takes the most repetitions. Some rules stop
+    /// tokens early at their strictest: a lead that rounds to 1, an ACT that has spent all.
+    ///
+    /// # Errors
+    /// It has no points.
+    pub fn chosen(&self, risk: Risk) -> Result<&CurvePoint> {
+        let point = self.within(risk).or(self.points.last());
+        point.ok_or_else(|| Error::internal("a curve without points"))
     }
 
     /// The point that uses most of `budget` without going past it.
@@ -349,6 +356,12 @@ mod tests {
         assert_eq!(found.stops[3], 0);
         let kl = traces.sweep(PolicyName::Kl, None).unwrap();
         assert!(kl.affordable(Budget::Mean(1.0)).is_err());
+        // Of leads that are all 1 the strictest threshold stops every token at once.
+        let mut sure = traces;
+        sure.output.iter_mut().for_each(|output| output.gap = 1.0);
+        let curve = sure.sweep(PolicyName::Gap, None).unwrap();
+        assert!(curve.within(Risk::Changed(0.0)).is_none());
+        assert!((curve.chosen(Risk::Changed(0.0)).unwrap().mean_repetitions - 1.0).abs() < 1e-9);
     }
 
     #[test]

@@ -23,10 +23,24 @@ pub struct ExitsRecipe {
     pub seeds: Vec<u64>,
     /// What stopping early may cost; `kl` is that of the model after all of its repetitions.
     pub risk: Risk,
-    /// How answers are counted: so many examples of every length.
-    pub eval: StudyEvalConfig,
+    /// How answers are counted.
+    pub eval: ExitsEvalConfig,
     /// What is learned.
     pub learners: Vec<MixedConfig>,
+}
+
+/// How answers are counted: `[eval]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExitsEvalConfig {
+    /// Test examples of every length.
+    pub examples: usize,
+}
+
+impl Default for ExitsEvalConfig {
+    fn default() -> Self {
+        Self { examples: StudyEvalConfig::default().examples }
+    }
 }
 
 /// A block that learns chains of every length together: `[[learners]]`.
@@ -53,7 +67,7 @@ impl Default for ExitsRecipe {
             name: String::new(),
             seeds: Vec::new(),
             risk: Risk::Changed(0.01),
-            eval: StudyEvalConfig::default(),
+            eval: ExitsEvalConfig::default(),
             learners: Vec::new(),
         }
     }
@@ -144,7 +158,7 @@ impl ExitsRecipe {
             train: block.train.clone(),
             seed,
             lengths: (of.shortest..=of.task.length()).collect(),
-            eval: self.eval.clone(),
+            eval: StudyEvalConfig { examples: self.eval.examples, ..StudyEvalConfig::default() },
         };
         Job::Exits(ExitsJob { learner, told: of.told, steps: of.steps(), risk: self.risk })
     }
