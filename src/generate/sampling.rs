@@ -4,11 +4,16 @@ use rand::Rng;
 
 use super::config::GenerateConfig;
 use crate::error::{Error, Result};
+use crate::nn::host;
 
 /// Below this a temperature takes the likeliest token: logits divided by less overflow.
 const COLD: f64 = 1e-7;
 
-/// Tokens that may come next with their probabilities, which sum to one; likeliest first.
+/// Tokens that are brought into order first: of a large vocabulary hardly more are ever drawn from.
+const HEAD: usize = 512;
+
+/// Tokens that may come next with their probabilities, which sum to one; the [`HEAD`] likeliest
+/// first, in order, others after them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidates(Vec<(u32, f32)>);
 
@@ -37,28 +42,39 @@ impl Candidates {
             return Ok(Self(vec![(top, 1.0)]));
         }
         let temperature = config.temperature as f32;
-        for (_, logit) in &mut logits {
-            *logit = ((*logit - highest) / temperature).exp();
-        }
-        let likelier = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
+        host::vectorised(
+            #[inline(always)]
+            || {
+                for (_, logit) in &mut logits {
+                    *logit = host::exp((*logit - highest) / temperature);
+                }
+            },
+        );
         if let Some(k) = config.top_k.filter(|k| *k < logits.len()) {
             logits.select_nth_unstable_by(k, likelier);
             logits.truncate(k);
         }
-        logits.sort_unstable_by(likelier);
+        head_first(&mut logits);
         if let Some(p) = config.top_p {
             let whole: f64 = logits.iter().map(|(_, weight)| f64::from(*weight)).sum();
-            let mut sum = 0.0;
-            let enough = logits.iter().position(|(_, weight)| {
-                sum += f64::from(*weight);
-                sum >= p * whole
-            });
-            logits.truncate(enough.map_or(logits.len(), |last| last + 1));
+            let enough = |logits: &[(u32, f32)]| {
+                let mut sum = 0.0;
+                let last = logits.iter().position(|(_, weight)| {
+                    sum += f64::from(*weight);
+                    sum >= p * whole
+                });
+                last.map(|last| last + 1)
+            };
+            let mut kept = enough(&logits[..HEAD.min(logits.len())]);
+            if kept.is_none() {
+                logits.sort_unstable_by(likelier);
+                kept = enough(&logits);
+            }
+            logits.truncate(kept.unwrap_or(logits.len()));
         }
         if let Some(least) = config.min_p {
             let least = least as f32 * logits[0].1;
-            let kept = logits.iter().take_while(|(_, weight)| *weight >= least).count();
-            logits.truncate(kept.max(1));
+            logits.retain(|(_, weight)| *weight >= least);
         }
         Ok(Self::normalised(logits))
     }
@@ -111,6 +127,22 @@ impl Candidates {
         }
         (Self::normalised(rest).draw(rng), false)
     }
+}
+
+/// Likeliest first; of equals the first.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "sorting gives references")]
+fn likelier(a: &(u32, f32), b: &(u32, f32)) -> std::cmp::Ordering {
+    b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
+}
+
+/// Brings the [`HEAD`] likeliest to the front, in order.
+fn head_first(weights: &mut [(u32, f32)]) {
+    if weights.len() <= 2 * HEAD {
+        weights.sort_unstable_by(likelier);
+        return;
+    }
+    weights.select_nth_unstable_by(HEAD, likelier);
+    weights[..HEAD].sort_unstable_by(likelier);
 }
 
 /// Tokens that came before are made less likely. Keskar et al. 2019.
@@ -169,6 +201,56 @@ mod tests {
         let squares: f32 = PROBABILITIES.iter().map(|p| p * p).sum();
         let cold = of(&GenerateConfig { temperature: 0.5, ..warm() });
         assert_near(&cold, &all.map(|(id, p)| (id, p * p / squares)));
+    }
+
+    /// What is said of a small vocabulary holds of one that is not sorted to its end.
+    #[test]
+    fn a_large_vocabulary_is_filtered_as_if_it_were_in_order() {
+        let spread = |scale: f32| -> Vec<f32> {
+            (0..5000_u64).map(|id| (id * id * 7919 % 4999) as f32 / 4999.0 * scale).collect()
+        };
+        // Of the flat one 512 tokens have a ninth of the probability, of the steep one nearly all.
+        for logits in [spread(0.5), spread(60.0)] {
+            let mut sorted: Vec<(u32, f64)> =
+                (0..).zip(&logits).map(|(id, x)| (id, f64::from(x.exp()))).collect();
+            sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            let whole: f64 = sorted.iter().map(|(_, weight)| weight).sum();
+            let until = |enough: f64| {
+                let mut sum = 0.0;
+                sorted
+                    .iter()
+                    .position(|(_, w)| {
+                        sum += w / whole;
+                        sum >= enough
+                    })
+                    .unwrap()
+                    + 1
+            };
+            let above = sorted.iter().filter(|(_, w)| *w >= 0.7 * sorted[0].1).count();
+            for (config, count) in [
+                (warm(), 5000),
+                (GenerateConfig { top_k: Some(2000), ..warm() }, 2000),
+                (GenerateConfig { top_p: Some(0.05), ..warm() }, until(0.05)),
+                (GenerateConfig { top_p: Some(0.6), ..warm() }, until(0.6)),
+                (GenerateConfig { min_p: Some(0.7), ..warm() }, above),
+            ] {
+                let Candidates(found) = Candidates::new(&logits, &[], &config).unwrap();
+                assert!(found.len().abs_diff(count) <= 1, "{} {count}", found.len());
+                let head = found.len().min(HEAD);
+                assert!(
+                    found[..head].iter().zip(&sorted).all(|(found, sorted)| found.0 == sorted.0)
+                );
+                let kept: f64 = sorted[..found.len()].iter().map(|(_, weight)| weight).sum();
+                let error = |(id, p): &(u32, f32)| {
+                    (f64::from(*p) / (f64::from(logits[*id as usize].exp()) / kept) - 1.0).abs()
+                };
+                assert!(found.iter().map(error).fold(0.0, f64::max) < 1e-4);
+                let mut ids: Vec<u32> = found.iter().map(|(id, _)| *id).collect();
+                ids.sort_unstable();
+                ids.dedup();
+                assert_eq!(ids.len(), found.len());
+            }
+        }
     }
 
     #[test]
