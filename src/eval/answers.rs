@@ -38,9 +38,13 @@ pub fn trace_answers(
             }
             Ok::<_, Error>(walk)
         };
-        let hidden = look(None)?.said.pop();
+        let plain = look(None)?;
+        let hidden = plain.said.last().cloned();
         let hidden = hidden.ok_or_else(|| Error::input("no repetitions to look at"))?;
-        let walk = look(averaged_by)?;
+        let walk = match averaged_by {
+            Some(_) => look(averaged_by)?,
+            None => plain,
+        };
         let weight = model.frame().head().tensor().clone();
         add_walk(&mut traces, model, &TeacherHead { hidden, weight }, &walk, &asked.targets)?;
         let first = traces.agree.len() - asked.targets.len() * repetitions;

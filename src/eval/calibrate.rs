@@ -106,9 +106,9 @@ pub fn calibrate(
 }
 
 /// Every policy, its gate fitted on `learned` unless it is the student's `own`, and at the threshold
-/// that keeps `risk` on `chosen` with the fewest repetitions, its strictest if none does; `averaged` looks at those tokens again,
-/// stopping with the mean of their states by a gate. `seed` is of the order in which gates see
-/// tokens.
+/// that keeps `risk` on `chosen` with the fewest repetitions, its strictest if none does. `averaged`
+/// looks at those tokens again, stopping with the mean of their states by a gate; `seed` is of the
+/// order in which gates see tokens.
 ///
 /// # Errors
 /// There are too few tokens, or looking again fails.
@@ -127,7 +127,7 @@ pub fn choose(
     let means = |(policy, (gate, from)): (PolicyName, (Option<Gate>, Learned))| {
         let by = gate.as_ref().filter(|_| policy.averages());
         let means = by.map(averaged).transpose()?;
-        Ok((policy, gate, from, means.map(|means| Traces { full: chosen.full(), ..means })))
+        Ok((policy, gate, from, means.map(|means| means.beside(chosen))))
     };
     let looked: Result<Vec<_>> = fitted?.into_iter().map(means).collect();
     let one = |(policy, gate, learned, means): (_, Option<Gate>, _, Option<Traces>)| {

@@ -11,7 +11,7 @@ use crate::data::EvaluationWindow;
 use crate::decode::{CacheSharing, Decoder, Depth};
 use crate::error::{Error, Result};
 use crate::halting::calibration::oracle_area;
-use crate::halting::{Calibration, CurvePoint, Gate, Halting, PolicyName, Traces};
+use crate::halting::{Calibration, CurvePoint, Gate, Halting, PolicyName};
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::nn::compare_each::compare_each;
 use crate::nn::head::{TeacherHead, mean};
@@ -133,9 +133,7 @@ pub fn evaluate_policies(
             observer.advance(done, found.curve.policy.name());
         }
         let curve = match gate.filter(|_| found.curve.policy.averages()) {
-            Some(by) => {
-                Traces { full: traces.full(), ..look(gate)? }.sweep(found.curve.policy, Some(by))?
-            }
+            Some(by) => look(gate)?.beside(&traces).sweep(found.curve.policy, Some(by))?,
             None => traces.sweep(found.curve.policy, gate)?,
         };
         let area = curve.area(first, repetitions);

@@ -12,8 +12,8 @@ const COLD: f64 = 1e-7;
 /// Tokens that are brought into order first: of a large vocabulary hardly more are ever drawn from.
 const HEAD: usize = 512;
 
-/// Tokens that may come next with their probabilities, which sum to one; the [`HEAD`] likeliest
-/// first, in order, others after them.
+/// Tokens that may come next with their probabilities, which sum to one; the 512 likeliest first, in
+/// order, others after them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidates(Vec<(u32, f32)>);
 

@@ -95,6 +95,13 @@ impl Traces {
         (0..self.tokens()).map(last).collect()
     }
 
+    /// The same, where stopping early is compared with what these tokens say in `plain`, whose states
+    /// are not averaged.
+    #[must_use]
+    pub fn beside(self, plain: &Self) -> Self {
+        Self { full: plain.full(), ..self }
+    }
+
     pub(super) fn kl_of(&self, token: usize) -> &[f32] {
         &self.kl[token * self.repetitions..][..self.repetitions]
     }
