@@ -191,3 +191,60 @@ fn sums<S: Simd, const W: usize, const X: usize>(
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the product with every set of instructions there is here.
+    fn everywhere<R: Rows>(weights: R, rows: usize, x: &[f32], inner: usize) -> Vec<Vec<f32>> {
+        let run = |with: &dyn Fn(Product<'_, R>)| {
+            let mut y = vec![f32::NAN; x.len() / inner * rows];
+            with(Product { weights, rows: 0..rows, x, inner, y: &mut y });
+            y
+        };
+        let mut found = vec![
+            run(&|product| pulp::Arch::new().dispatch(product)),
+            run(&|product| Simd::vectorize(pulp::Scalar::new(), product)),
+        ];
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = pulp::x86::V3::try_new() {
+            found.push(run(&|product| Simd::vectorize(avx2, product)));
+        }
+        found
+    }
+
+    #[test]
+    fn every_set_of_instructions_gives_the_product() {
+        for (rows, inner, count) in [(1, 5, 1), (3, 37, 2), (9, 64, 5), (11, 100, 7), (4, 33, 16)] {
+            let number = |i: usize| ((i * 7919 + i * i % 13) % 199) as f32 / 99.0 - 1.0;
+            let x: Vec<f32> = (0..count * inner).map(|i| number(i + 3)).collect();
+            let numbers: Vec<f32> = (0..rows * inner).map(number).collect();
+            let small: Vec<bf16> = numbers.iter().map(|&x| bf16::from_f32(x)).collect();
+            let bytes: Vec<i8> = (0..rows * inner).map(|i| (i * 37 % 255) as i8).collect();
+            let groups = inner.div_ceil(GROUP);
+            let scales: Vec<f32> = (0..rows * groups).map(|i| 0.01 + 0.001 * i as f32).collect();
+            let scaled = |i: usize| {
+                let scale = scales[i / inner * groups + i % inner / GROUP];
+                f32::from(bytes[i]) * scale
+            };
+            let int8 = Int8 { numbers: &bytes, scales: &scales };
+            let widened: Vec<f32> = small.iter().map(|x| x.to_f32()).collect();
+            let unscaled: Vec<f32> = (0..rows * inner).map(scaled).collect();
+            for (found, weights) in [
+                (everywhere(Plain(&numbers[..]), rows, &x, inner), &numbers),
+                (everywhere(Plain(&small[..]), rows, &x, inner), &widened),
+                (everywhere(int8, rows, &x, inner), &unscaled),
+            ] {
+                for (at, found) in found.iter().flat_map(|found| found.iter().enumerate()) {
+                    let (text, row) = (at / rows * inner, at % rows * inner);
+                    let terms =
+                        (0..inner).map(|i| f64::from(x[text + i]) * f64::from(weights[row + i]));
+                    let expected: f64 = terms.sum();
+                    let error = (f64::from(*found) - expected).abs();
+                    assert!(error < 1e-6 * inner as f64, "{error} {rows} {inner} {count}");
+                }
+            }
+        }
+    }
+}
