@@ -85,7 +85,11 @@ pub fn calibrate(
         OwnGate::Kept => student.halting_gate()?.map(|(policy, gate)| (policy.policy(), gate)),
         OwnGate::Refitted => None,
     };
-    let averaged = |gate: &Gate| Ok(look(Some(gate))?.split(first).1);
+    // Fitting is over when it is asked for, and what is left takes a second.
+    let averaged = |gate: &Gate| {
+        observer.end();
+        Ok(look(Some(gate))?.split(first).1)
+    };
     let (risk, seed) = (config.risk, config.seed);
     let policies = choose(&learned, &chosen, &averaged, own.as_ref(), risk, seed);
     observer.end();

@@ -11,7 +11,7 @@ use crate::data::EvaluationWindow;
 use crate::decode::{CacheSharing, Decoder, Depth};
 use crate::error::{Error, Result};
 use crate::halting::calibration::oracle_area;
-use crate::halting::{Calibration, CurvePoint, Gate, Halting, PolicyName};
+use crate::halting::{Calibration, Curve, CurvePoint, Gate, Halting, PolicyName};
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::nn::compare_each::compare_each;
 use crate::nn::head::{TeacherHead, mean};
@@ -114,12 +114,20 @@ pub fn evaluate_policies(
     let least = oracle_area(&settled, repetitions);
     let first = traces.outcome(0.0, |_| 1).changed;
     let fixed = traces.sweep(PolicyName::Fixed, None)?.area(first, repetitions);
+    let curve = |found: &&Calibration| {
+        let (policy, gate) = (found.curve.policy, found.gate.as_ref());
+        match gate.filter(|_| policy.averages()) {
+            Some(_) => look(gate)?.beside(&traces).sweep(policy, gate),
+            None => traces.sweep(policy, gate),
+        }
+    };
+    let curves: Vec<Curve> = chosen.iter().map(curve).collect::<Result<_>>()?;
     let batches = batches(windows, rows);
     let sides: Vec<TeacherHead> =
         batches.iter().map(|batch| teacher_side(teacher, batch)).collect::<Result<_>>()?;
     observer.begin("policies", (chosen.len() * batches.len()) as u64, "batches");
     let mut done = 0;
-    let mut one = |found: &Calibration| {
+    let mut one = |(found, curve): (&Calibration, Curve)| {
         let (policy, threshold) = found.policy(None)?;
         let gate = found.gate.as_ref();
         let depth = Depth { most: repetitions, policy: Some((&*policy, gate)) };
@@ -132,10 +140,6 @@ pub fn evaluate_policies(
             done += 1;
             observer.advance(done, found.curve.policy.name());
         }
-        let curve = match gate.filter(|_| found.curve.policy.averages()) {
-            Some(by) => look(gate)?.beside(&traces).sweep(found.curve.policy, Some(by))?,
-            None => traces.sweep(found.curve.policy, gate)?,
-        };
         let area = curve.area(first, repetitions);
         let tokens = sums.tokens.max(1.0);
         Ok(PolicyScore {
@@ -154,7 +158,7 @@ pub fn evaluate_policies(
             curve: curve.points,
         })
     };
-    let policies: Result<Vec<PolicyScore>> = chosen.into_iter().map(&mut one).collect();
+    let policies: Result<Vec<PolicyScore>> = chosen.into_iter().zip(curves).map(&mut one).collect();
     observer.end();
     Ok(PolicyReport {
         policies: policies?,

@@ -82,24 +82,20 @@ impl Traces {
         &self.states[start..start + self.width]
     }
 
-    /// What stopping early is compared with: of a policy that averages states not their mean.
-    #[must_use]
-    pub fn full(&self) -> Vec<Full> {
-        if self.full.len() == self.tokens() {
-            return self.full.clone();
-        }
-        let last = |token: usize| {
+    /// What stopping a token early is compared with: of a policy that averages states not their mean.
+    fn full_of(&self, token: usize) -> Full {
+        let last = || {
             let at = (token + 1) * self.repetitions - 1;
             Full { top: self.output[at].top, kl: self.kl[at] }
         };
-        (0..self.tokens()).map(last).collect()
+        self.full.get(token).copied().unwrap_or_else(last)
     }
 
     /// The same, where stopping early is compared with what these tokens say in `plain`, whose states
     /// are not averaged.
     #[must_use]
     pub fn beside(self, plain: &Self) -> Self {
-        Self { full: plain.full(), ..self }
+        Self { full: (0..plain.tokens()).map(|token| plain.full_of(token)).collect(), ..self }
     }
 
     pub(super) fn kl_of(&self, token: usize) -> &[f32] {
@@ -142,7 +138,7 @@ impl Traces {
     pub fn outcome(&self, threshold: f64, stop: impl Fn(usize) -> usize) -> CurvePoint {
         let mut point = CurvePoint { threshold, ..CurvePoint::default() };
         point.stops = vec![0; self.repetitions];
-        for (token, full) in self.full().iter().enumerate() {
+        for token in 0..self.tokens() {
             let stop = stop(token);
             let at = token * self.repetitions + stop - 1;
             point.stops[stop - 1] += 1;
@@ -150,7 +146,7 @@ impl Traces {
             point.kl_nats += f64::from(self.kl[at]);
             point.nll_nats += f64::from(self.nll[at]);
             point.agreement += f64::from(u8::from(self.agree[at]));
-            point.changed += f64::from(u8::from(self.output[at].top != full.top));
+            point.changed += f64::from(u8::from(self.output[at].top != self.full_of(token).top));
         }
         let tokens = self.tokens().max(1) as f64;
         for sum in [
@@ -179,9 +175,9 @@ impl Traces {
         }
         points.sort_by(|a, b| a.mean_repetitions.total_cmp(&b.mean_repetitions));
         points.dedup_by(|b, a| a.stops == b.stops);
-        let full = self.full();
-        let full_kl: f64 = full.iter().map(|full| f64::from(full.kl)).sum();
-        Ok(Curve { policy, full_kl_nats: full_kl / full.len().max(1) as f64, points })
+        let tokens = self.tokens();
+        let full_kl: f64 = (0..tokens).map(|token| f64::from(self.full_of(token).kl)).sum();
+        Ok(Curve { policy, full_kl_nats: full_kl / tokens.max(1) as f64, points })
     }
 
     /// Thresholds that make a difference: quantiles of what is compared with them, and the ends.

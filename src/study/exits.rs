@@ -5,35 +5,22 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::about::About;
 use super::exit_steps::{Exits, Rule};
 use super::exits_config::ExitsRecipe;
 use super::findings::Findings;
 use super::job::{ExitsJob, Job, Outcome};
 use super::law::written;
-use super::machine::machine;
-use super::sweep::{Failure, Sweep, write_json};
+use super::sweep::{Sweep, write_json};
 use crate::data::tasks::Told;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// The content of `exits.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExitsStudy {
-    /// `exits`.
-    pub kind: String,
-    /// Of the recipe.
-    pub name: String,
-    /// The command that made it.
-    pub command: String,
-    /// Where.
-    pub machine: String,
-    /// As TOML.
-    pub recipe: String,
-    /// Points that are done.
-    pub points_done: usize,
-    /// Points of the study.
-    pub points_total: usize,
-    /// Points that failed.
-    pub failures: Vec<Failure>,
+    /// Which study it is.
+    #[serde(flatten)]
+    pub about: About,
     /// One for each learner of which a seed is done.
     pub learners: Vec<LearnerExits>,
 }
@@ -75,19 +62,10 @@ pub fn measure(recipe: &ExitsRecipe, sweep: &Sweep) -> Result<ExitsStudy> {
         learners[place].1.seeds.push(seed);
         learners[place].1.runs.push(found);
     }
-    let recipe_text = toml::to_string(recipe)
-        .map_err(|error| Error::internal(format!("writing the recipe: {error}")))?;
     let averaged =
         |(_, one): (_, LearnerExits)| LearnerExits { mean: Exits::mean(&one.runs), ..one };
     Ok(ExitsStudy {
-        kind: "exits".to_owned(),
-        name: recipe.name.clone(),
-        command: sweep.command().to_owned(),
-        machine: machine(),
-        recipe: recipe_text,
-        points_done,
-        points_total: sweep.points().len(),
-        failures: sweep.failures(),
+        about: About::new(&recipe.name, recipe, sweep, points_done)?,
         learners: learners.into_iter().map(averaged).collect(),
     })
 }

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use super::config::{LawRecipe, Target};
 use super::findings::Findings;
 use super::job::Role;
-use super::machine::machine;
 use super::needed::{Bracket, Cell, Curve, Needed, curves, needed};
-use super::sweep::{Done, Failure, Sweep, write_json};
+use super::sweep::{Done, Sweep, write_json};
 use super::task_laws::{TaskLaw, laws};
 use crate::data::tasks::{TaskSplit, baselines};
 use crate::error::{Error, Result};
@@ -60,24 +60,11 @@ pub struct Control {
 /// The content of `law.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Law {
-    /// `law`.
-    pub kind: String,
-    /// Of the recipe.
-    pub name: String,
-    /// The command that made it.
-    pub command: String,
-    /// Where.
-    pub machine: String,
-    /// As TOML.
-    pub recipe: String,
+    /// Which study it is.
+    #[serde(flatten)]
+    pub about: About,
     /// When a student is as good as its teacher.
     pub target: String,
-    /// Points that are done.
-    pub points_done: usize,
-    /// Points of the study.
-    pub points_total: usize,
-    /// Points that failed.
-    pub failures: Vec<Failure>,
     /// Of the depth ratio, in the first of `laws`.
     pub exponent: Option<Estimate>,
     /// Of the width ratio, in the first of `laws` that has several widths.
@@ -125,25 +112,16 @@ pub fn measure(recipe: &LawRecipe, sweep: &Sweep) -> Result<Law> {
     let (&target, others) =
         recipe.targets.split_first().ok_or_else(|| Error::input("targets is empty"))?;
     let curves = curves(&done, target);
-    let text = toml::to_string(recipe)
-        .map_err(|error| Error::internal(format!("writing the recipe: {error}")))?;
     let points = needed(&curves);
     let laws = laws(&points)?;
     let first = laws.first().map(|law| &law.found);
     Ok(Law {
+        about: About::new(&recipe.name, recipe, sweep, done.len())?,
         exponent: first.map(|found| found.exponent.clone()),
         width_exponent: laws.iter().find_map(|law| law.found.second_exponent.clone()),
         form: first.and_then(|found| found.form),
         forms: first.map(|found| found.forms.clone()).unwrap_or_default(),
-        kind: "law".to_owned(),
-        name: recipe.name.clone(),
-        command: sweep.command().to_owned(),
-        machine: machine(),
-        recipe: text,
         target: target.to_string(),
-        points_done: done.len(),
-        points_total: sweep.points().len(),
-        failures: sweep.failures(),
         points,
         other_targets: others.iter().map(|&one| other(one, &done)).collect::<Result<_>>()?,
         laws,
@@ -260,7 +238,7 @@ impl Findings for Law {
     /// How good the teachers are, for to come near one that did not learn says nothing; every law of
     /// the first target, the first law of the others.
     fn sentences(&self) -> Vec<String> {
-        let (done, total) = (self.points_done, self.points_total);
+        let (done, total) = (self.about.points_done, self.about.points_total);
         let mut said = vec![format!("{done} of {total} points")];
         let teachers = self.curves.iter().filter_map(|curve| curve.teacher_accuracy);
         let ends = teachers.fold(None, |ends: Option<(f64, f64)>, accuracy| {

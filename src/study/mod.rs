@@ -3,6 +3,7 @@
 //! A study is a grid of points, each a piece of work of its own, carried out by processes side by
 //! side and written down whole or not at all. Laws are fitted to what the points gave.
 
+pub mod about;
 mod claim;
 pub mod config;
 pub mod exit_steps;
@@ -15,7 +16,6 @@ pub mod job;
 mod language;
 pub mod law;
 mod learner;
-mod machine;
 mod mixed;
 mod needed;
 mod processes;

@@ -6,14 +6,14 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::about::About;
 use super::findings::Findings;
 use super::fitted::{FittedLaw, ScalingPoint};
 use super::job::{Job, LearnerJob, Outcome, SamplesJob};
 use super::law::{estimate, written};
-use super::machine::machine;
 use super::scaling_config::{ScalingRecipe, Way};
-use super::sweep::{Done, Failure, Sweep, write_json};
-use crate::error::{Error, Result};
+use super::sweep::{Done, Sweep, write_json};
+use crate::error::Result;
 use crate::fit::horizon::Answers;
 use crate::fit::saturating::Reached;
 use crate::fit::{Estimate, Needed, Resampling, Run, chain, horizon, joint, saturating};
@@ -29,22 +29,9 @@ const CLEARLY_ABOVE: f64 = 2.0;
 /// The content of `scaling.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scaling {
-    /// `scaling`.
-    pub kind: String,
-    /// Of the recipe.
-    pub name: String,
-    /// The command that made it.
-    pub command: String,
-    /// Where.
-    pub machine: String,
-    /// As TOML.
-    pub recipe: String,
-    /// Points that are done.
-    pub points_done: usize,
-    /// Points of the study.
-    pub points_total: usize,
-    /// Points that failed.
-    pub failures: Vec<Failure>,
+    /// Which study it is.
+    #[serde(flatten)]
+    pub about: About,
     /// One for each question that was asked.
     pub laws: Vec<FittedLaw>,
 }
@@ -59,19 +46,7 @@ pub fn measure(recipe: &ScalingRecipe, sweep: &Sweep) -> Result<Scaling> {
     laws.extend(horizons(&done)?);
     laws.extend(language(&done)?);
     laws.extend(test_time(&done)?);
-    let text = toml::to_string(recipe)
-        .map_err(|error| Error::internal(format!("writing the recipe: {error}")))?;
-    Ok(Scaling {
-        kind: "scaling".to_owned(),
-        name: recipe.name.clone(),
-        command: sweep.command().to_owned(),
-        machine: machine(),
-        recipe: text,
-        points_done: done.len(),
-        points_total: sweep.points().len(),
-        failures: sweep.failures(),
-        laws,
-    })
+    Ok(Scaling { about: About::new(&recipe.name, recipe, sweep, done.len())?, laws })
 }
 
 /// Examples needed against the length of the chain, for each way of teaching.

@@ -1,0 +1,62 @@
+//! Which study is it, where was it measured, and how much of it is done?
+
+use serde::Serialize;
+
+use super::sweep::{Failure, StudyKind, Sweep};
+use crate::error::{Error, Result};
+
+/// What is said of every study before its findings.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct About {
+    /// Which.
+    pub kind: StudyKind,
+    /// Of the recipe.
+    pub name: String,
+    /// The command that made it.
+    pub command: String,
+    /// Where.
+    pub machine: String,
+    /// As TOML.
+    pub recipe: String,
+    /// Points that are done.
+    pub points_done: usize,
+    /// Points of the study.
+    pub points_total: usize,
+    /// Points that failed.
+    pub failures: Vec<Failure>,
+}
+
+impl About {
+    /// Of a `recipe` called `name`, so many of whose points are done.
+    ///
+    /// # Errors
+    /// The recipe cannot be written.
+    pub(super) fn new(
+        name: &str,
+        recipe: &impl Serialize,
+        sweep: &Sweep,
+        points_done: usize,
+    ) -> Result<Self> {
+        let recipe = toml::to_string(recipe)
+            .map_err(|error| Error::internal(format!("writing the recipe: {error}")))?;
+        Ok(Self {
+            kind: sweep.kind(),
+            name: name.to_owned(),
+            command: sweep.command().to_owned(),
+            machine: machine(),
+            recipe,
+            points_done,
+            points_total: sweep.points().len(),
+            failures: sweep.failures(),
+        })
+    }
+}
+
+/// The processor and its cores, as far as the system tells.
+fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = told.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let name = model.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
+    format!("{cores} cores, {name}, {}", std::env::consts::OS)
+}
