@@ -10,15 +10,17 @@
 use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
-use factorexe::nn::attention::{AttentionShape, attention};
-use factorexe::nn::gelu::{GeluForm, gated_gelu, gelu};
-use factorexe::nn::head::{HeadWeights, TeacherOutput, compare};
+use factorexe::autograd::{Gradients, Params, Tape, Value, Weight, Weights};
+use factorexe::losses::hidden::compare_states;
+use factorexe::losses::output::compare;
+use factorexe::losses::terms::{HeadWeights, StateComparison, StateScale, TeacherOutput};
+use factorexe::nn::attention::attention;
+use factorexe::nn::gelu::{gated_gelu, gelu};
 use factorexe::nn::linear::Linear;
 use factorexe::nn::mlp::swiglu;
 use factorexe::nn::norm::{layer_norm, rms_norm};
 use factorexe::nn::rope::{RopeTable, rope};
-use factorexe::nn::state_error::{StateComparison, StateScale, compare_states};
-use factorexe::nn::{Gradients, Params, Tape, Value, Weight, Weights};
+use factorexe::nn::shapes::{AttentionShape, GeluForm};
 use factorexe::train::{GradientSum, Optimizer, OptimizerConfig};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

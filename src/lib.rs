@@ -50,6 +50,7 @@
 //! A name on disk and in memory is one and the same: `layers.3.attention.q.weight` of a teacher,
 //! `core.0.attention.q.weight` of a student, `core.0.attention.q.lora.2.a` of its third repetition.
 
+pub mod autograd;
 pub mod bench;
 pub mod data;
 pub mod decode;
@@ -60,10 +61,12 @@ pub mod fit;
 pub mod generate;
 pub mod halting;
 pub mod hub;
-pub mod lm;
+pub mod kernels;
+pub mod losses;
 pub mod model;
 pub mod nn;
 pub mod observe;
+pub mod pretrain;
 pub mod recipe;
 pub mod report;
 pub mod run;

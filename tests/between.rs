@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use factorexe::autograd::{Params, Tape, Value};
 use factorexe::distill::*;
 use factorexe::hub::{Card, Source, StoredType, export_student, export_unrolled};
 use factorexe::model::*;
-use factorexe::nn::{Params, Tape, Value};
 use factorexe::observe::Quiet;
 use factorexe::train::{Loss, Moment, Objective};
 

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
+use factorexe::autograd::{Tape, Value};
 use factorexe::decode::{CacheSharing, Decoder, Depth, Read};
 use factorexe::halting::{Gate, HaltingPolicy, PolicyName};
+use factorexe::kernels::quantized::StoredAs;
 use factorexe::model::{
     Between, CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, Transformer,
 };
-use factorexe::nn::stored::StoredAs;
-use factorexe::nn::{Tape, Value};
 
 use crate::support::{random_params, tiny_config, tiny_looped};
 

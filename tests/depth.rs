@@ -1,10 +1,10 @@
 //! Does a student learn at every depth: before its last repetition, and past those it was made for?
 
 use candle_core::Tensor;
+use factorexe::autograd::Params;
 use factorexe::data::Batch;
 use factorexe::distill::*;
 use factorexe::model::*;
-use factorexe::nn::Params;
 use factorexe::train::{Loss, Moment, Objective, in_lanes};
 
 use crate::distill::{F32_STACK, start, student_config, teacher, trainable};

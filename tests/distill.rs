@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use factorexe::autograd::{Params, Tape};
 use factorexe::data::Batch;
 use factorexe::distill::*;
 use factorexe::model::*;
-use factorexe::nn::{Params, Tape};
 use factorexe::observe::Quiet;
 use factorexe::train::{Loss, Moment, Objective};
 

@@ -1,6 +1,7 @@
 //! Does an evaluation say what the logits say?
 
 use candle_core::{D, Device, Tensor};
+use factorexe::autograd::{Params, Tape, Value};
 use factorexe::data::{Document, Documents, EvaluationWindow, Spread};
 use factorexe::error::Kind;
 use factorexe::eval::{EvalConfig, Evaluation, StudentScore, evaluate, repetition_norm};
@@ -9,7 +10,6 @@ use factorexe::model::{
     CausalLm, Description, Injection, LoopedConfig, LoopedTransformer, Parameters, Relaxation,
     Transformer,
 };
-use factorexe::nn::{Params, Tape, Value};
 use factorexe::observe::Quiet;
 
 use crate::support::{random_params, tiny_config, tiny_looped};

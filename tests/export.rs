@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
+use factorexe::autograd::Tape;
 use factorexe::data::Tokenizer;
 use factorexe::hub::{
     Card, Checkpoint, Source, StoredType, export_stack, export_student, export_unrolled,
@@ -12,7 +13,6 @@ use factorexe::hub::{
 use factorexe::model::{
     Between, CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, Transformer,
 };
-use factorexe::nn::Tape;
 use factorexe::observe::Quiet;
 
 use crate::support::checkpoints::{fixture, fixtures, input, says};

@@ -1,6 +1,7 @@
 //! Does a model write what its logits say, and does every character arrive whole?
 
 use candle_core::{D, Device, Tensor};
+use factorexe::autograd::Tape;
 use factorexe::data::{SpecialTokens, Tokenizer};
 use factorexe::decode::CacheSharing;
 use factorexe::generate::{
@@ -11,7 +12,6 @@ use factorexe::hub::Source;
 use factorexe::model::{
     CausalLm, LoopedConfig, LoopedTransformer, Relaxation, Transformer, TransformerConfig,
 };
-use factorexe::nn::Tape;
 use factorexe::observe::Quiet;
 
 use crate::support::{random_params, tiny_config, tiny_looped};

@@ -3,18 +3,22 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use factorexe::autograd::{Params, Tape, Value};
+use factorexe::losses::hidden::compare_states;
+use factorexe::losses::output::compare;
+use factorexe::losses::terms::{
+    HeadWeights, StateComparison, StateScale, TeacherHead, TeacherOutput, TopTokens, mean,
+};
 use factorexe::model::{CausalLm, LoopedTransformer, Relaxation, Transformer};
-use factorexe::nn::attention::{AttentionShape, attention};
-use factorexe::nn::gelu::{GeluForm, gated_gelu, gelu};
-use factorexe::nn::head::{HeadWeights, TeacherHead, TeacherOutput, compare, mean};
+use factorexe::nn::attention::attention;
+use factorexe::nn::embedding::embedding;
+use factorexe::nn::gather::{pick, put};
+use factorexe::nn::gelu::{gated_gelu, gelu};
 use factorexe::nn::linear::{Linear, LowRank};
-use factorexe::nn::mlp::{embedding, swiglu};
+use factorexe::nn::mlp::swiglu;
 use factorexe::nn::norm::{layer_norm, rms_norm};
-use factorexe::nn::pick::{pick, put};
 use factorexe::nn::rope::{RopeTable, rope};
-use factorexe::nn::state_error::{StateComparison, StateScale, compare_states};
-use factorexe::nn::top_tokens::TopTokens;
-use factorexe::nn::{Params, Tape, Value};
+use factorexe::nn::shapes::{AttentionShape, GeluForm};
 use proptest::prelude::*;
 
 use crate::support::{difference, random, random_params, tiny_config, tiny_looped};
@@ -60,8 +64,8 @@ fn params(list: &[(&str, Tensor)]) -> Params {
     params
 }
 
-fn weight(params: &Params, name: &str) -> factorexe::nn::Weight {
-    use factorexe::nn::Weights;
+fn weight(params: &Params, name: &str) -> factorexe::autograd::Weight {
+    use factorexe::autograd::Weights;
     params.weight(name).unwrap()
 }
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use factorexe::autograd::{Params, Tape, Value};
 use factorexe::distill::*;
 use factorexe::model::*;
-use factorexe::nn::{Params, Tape, Value};
 use factorexe::train::{Loss, Moment, Objective};
 
 use crate::depth::{assert_differences, batch, config, exits, moment};

@@ -1,6 +1,7 @@
 //! Does a gate learn together with its student what its policy says, and stop tokens by it?
 
 use candle_core::{Device, Tensor};
+use factorexe::autograd::{Params, Tape, Value};
 use factorexe::data::{Batch, IGNORED};
 use factorexe::decode::{CacheSharing, Decoder, Depth as DecodeDepth};
 use factorexe::distill::*;
@@ -9,9 +10,8 @@ use factorexe::halting::gate::survival;
 use factorexe::halting::ponder::geometric;
 use factorexe::halting::{Gate, JointPolicy, Learned, PolicyName};
 use factorexe::hub::{Card, Source, StoredType, export_student};
+use factorexe::kernels::quantized::StoredAs;
 use factorexe::model::*;
-use factorexe::nn::stored::StoredAs;
-use factorexe::nn::{Params, Tape, Value};
 use factorexe::observe::Quiet;
 use factorexe::train::{Loss, Moment, Objective};
 
@@ -443,8 +443,9 @@ fn a_gate_waits_while_the_teacher_forces() {
 
 #[test]
 fn tokens_with_weights_of_their_own_agree_with_the_composed_comparison_and_sum() {
-    use factorexe::nn::Weights;
-    use factorexe::nn::head::{HeadWeights, TeacherHead, TeacherOutput, compare_weighed};
+    use factorexe::autograd::Weights;
+    use factorexe::losses::output::compare_weighed;
+    use factorexe::losses::terms::{HeadWeights, TeacherHead, TeacherOutput};
     let params = random_params(&[("head".to_owned(), vec![37, 12])]);
     let head = params.weight("head").unwrap();
     let state = (random(2, &[2, 9, 12]) * 3.0).unwrap();

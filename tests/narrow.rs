@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
+use factorexe::autograd::{Params, Tape};
 use factorexe::data::{Asked, Batch, IGNORED};
 use factorexe::distill::*;
 use factorexe::model::*;
-use factorexe::nn::{Params, Tape};
 use factorexe::train::Objective;
 
 use crate::depth::{assert_differences, moment};

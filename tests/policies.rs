@@ -4,8 +4,8 @@ use factorexe::data::EvaluationWindow;
 use factorexe::decode::{CacheSharing, Decoder};
 use factorexe::eval::{CalibrateConfig, PolicyScore, calibrate, evaluate_policies};
 use factorexe::halting::{Halting, PolicyName};
+use factorexe::kernels::quantized::StoredAs;
 use factorexe::model::{LoopedConfig, LoopedTransformer, Relaxation};
-use factorexe::nn::stored::StoredAs;
 use factorexe::observe::Quiet;
 
 use crate::distill::teacher;

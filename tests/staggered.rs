@@ -1,11 +1,11 @@
 //! Does a student learn with tokens of mixed depth what decoding makes of them?
 
 use candle_core::{DType, Device, Tensor};
+use factorexe::autograd::Tape;
 use factorexe::decode::{CacheSharing, Decoder, Depth};
 use factorexe::distill::*;
+use factorexe::kernels::quantized::StoredAs;
 use factorexe::model::*;
-use factorexe::nn::Tape;
-use factorexe::nn::stored::StoredAs;
 use factorexe::train::{Loss, Objective, in_lanes};
 
 use crate::depth::{assert_differences, batch, config, exits, moment, objective};

@@ -5,10 +5,10 @@ pub mod checkpoints;
 pub mod stand_in;
 
 use candle_core::{Device, Tensor};
+use factorexe::autograd::Params;
 use factorexe::model::{
     Between, Injection, LoopedConfig, Relaxation, RopeScaling, TransformerConfig,
 };
-use factorexe::nn::Params;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use factorexe::autograd::{Tape, Value};
 use factorexe::hub::{Checkpoint, Source};
 use factorexe::model::{CausalLm, Relaxation, Transformer};
-use factorexe::nn::{Tape, Value};
 use factorexe::observe::Quiet;
 use serde_json::json;
 

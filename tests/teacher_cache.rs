@@ -7,10 +7,10 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use candle_core::Tensor;
+use factorexe::autograd::Params;
 use factorexe::data::Batch;
 use factorexe::distill::*;
 use factorexe::model::*;
-use factorexe::nn::Params;
 use factorexe::observe::Observer;
 use factorexe::train::{Moment, Objective};
 

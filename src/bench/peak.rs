@@ -5,7 +5,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::nn::gemm::{Into, Matrix, Threads, product};
+use crate::kernels::gemm::{Into, Matrix, Threads, product};
 use crate::train::Interrupt;
 
 /// Each shape is multiplied at least this long (seconds) and this often.

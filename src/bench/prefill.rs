@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::clock;
 use super::shape::at_least_one;
+use crate::autograd::Tape;
 use crate::error::{Error, Result};
 use crate::eval::cost::{flops_per_token, peak_rss_mib};
 use crate::model::CausalLm;
-use crate::nn::Tape;
 use crate::train::Interrupt;
 
 /// Numbers of logits at most: 32 GiB.

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::autograd::checkpoint::KEPT;
 use crate::error::{Error, Result};
 use crate::eval::cost::flops_per_token;
 use crate::model::{Between, Injection, LoopedConfig, Relaxation, RopeScaling, TransformerConfig};
-use crate::nn::recompute::KEPT;
 
 /// The largest tensor a step may ask for (numbers): 32 GiB.
 const LARGEST: u128 = 1 << 33;

@@ -12,14 +12,16 @@ use serde::{Deserialize, Serialize};
 
 use super::clock;
 use super::shape::{StepGraph, StepShape, at_least_one};
+use crate::autograd::checkpoint::{Link, recompute_chain};
+use crate::autograd::{Params, Tape, Value};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::eval::cost::peak_rss_mib;
+use crate::losses::hidden::compare_states;
+use crate::losses::output::compare;
+use crate::losses::terms::{HeadWeights, StateComparison, StateScale, TeacherOutput, mean};
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer};
-use crate::nn::head::{HeadWeights, TeacherOutput, compare, mean};
-use crate::nn::recompute::{Link, recompute_chain};
-use crate::nn::state_error::{StateComparison, StateScale, compare_states};
-use crate::nn::{Params, RopeTable, Tape, Value};
+use crate::nn::RopeTable;
 use crate::train::{
     GradientSum, Interrupt, Loss, Moment, Objective, Optimizer, OptimizerConfig, in_lanes,
 };

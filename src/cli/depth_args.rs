@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use crate::decode::CacheSharing;
 use crate::error::Error;
 use crate::halting::{Budget, PolicyName};
-use crate::nn::stored::StoredAs;
+use crate::kernels::quantized::StoredAs;
 
 /// How deeply each token is read.
 #[derive(Debug, Args)]

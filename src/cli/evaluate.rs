@@ -10,7 +10,7 @@ use crate::decode::Decoder;
 use crate::error::Result;
 use crate::eval::{EvalConfig, evaluate_policies};
 use crate::halting::PolicyName;
-use crate::nn::stored::StoredAs;
+use crate::kernels::quantized::StoredAs;
 use crate::run::{self, Loaded, read_halting};
 
 pub(super) fn evaluate(args: &EvaluateArgs, session: &Session) -> Result<()> {

@@ -6,9 +6,9 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Session;
 use super::args::StatesArgs;
+use crate::autograd::Tape;
 use crate::error::{Error, Result};
 use crate::model::CausalLm;
-use crate::nn::Tape;
 use crate::observe::Observer;
 use crate::run::{Loaded, write_atomically};
 

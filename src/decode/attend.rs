@@ -2,9 +2,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use crate::nn::host;
-
 use super::cache::LayerRecords;
+use crate::kernels::host;
 
 /// Sizes of attention.
 #[derive(Debug, Clone, Copy)]

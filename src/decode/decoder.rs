@@ -9,11 +9,12 @@ use super::cache::{CacheSharing, DecodeCache};
 use super::layer::{Here, Layer, Store, numbers, on_host};
 use super::pass::{Pass, Place};
 use super::running::{Running, rows};
+use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::halting::{Gate, HaltingPolicy};
+use crate::kernels::quantized::{StoredAs, StoredMatrix};
 use crate::model::{Anatomy, CausalLm, LoopedTransformer, TransformerConfig};
-use crate::nn::stored::{StoredAs, StoredMatrix};
-use crate::nn::{Block, Tape, Value};
+use crate::nn::Block;
 
 /// How deeply tokens are read.
 #[derive(Clone, Copy)]

@@ -9,9 +9,11 @@ use rayon::prelude::*;
 use super::attend::{Heads, attend, normed, swiglu, turn};
 use super::cache::DecodeCache;
 use super::pass::Pass;
+use crate::autograd::Weight;
 use crate::error::Result;
-use crate::nn::stored::{StoredAs, StoredMatrix};
-use crate::nn::{Block, Linear, Weight, host};
+use crate::kernels::host;
+use crate::kernels::quantized::{StoredAs, StoredMatrix};
+use crate::nn::{Block, Linear};
 
 /// Multiplications of attention from which heads go to several threads.
 const WORTH_SPLITTING: usize = 1 << 17;

@@ -3,7 +3,7 @@
 use super::decoder::Depth;
 use crate::halting::act::Mean;
 use crate::halting::{Mix, Output, Signal};
-use crate::nn::host;
+use crate::kernels::host;
 
 /// The tokens of a pass while they go through the core.
 pub(super) struct Running<'a> {

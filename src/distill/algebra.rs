@@ -5,7 +5,7 @@
 use faer::{Mat, Side};
 
 use crate::error::{Error, Result};
-use crate::nn::gemm::{Into, Matrix, Threads, product};
+use crate::kernels::gemm::{Into, Matrix, Threads, product};
 
 /// Eigenvalues of a symmetric matrix, largest first, and its eigenvectors as rows.
 pub(super) struct Eigen {

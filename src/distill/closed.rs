@@ -7,10 +7,10 @@ use super::exits::Exit;
 use super::matching::{Later, Loop, Step};
 use super::objective::Distillation;
 use super::outputs::Outputs;
+use crate::autograd::checkpoint::{Link, recompute_chain};
+use crate::autograd::{Tape, Value};
 use crate::error::Result;
 use crate::model::alignment::Depth;
-use crate::nn::recompute::{Link, recompute_chain};
-use crate::nn::{Tape, Value};
 
 impl Distillation<'_> {
     /// Every repetition with its graph on the tape; the states after those that `outputs` wants to

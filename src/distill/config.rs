@@ -8,8 +8,8 @@ use super::exits::ExitsConfig;
 use super::halting::HaltingConfig;
 use super::weighting::Weighting;
 use crate::error::{Error, Result};
+use crate::losses::terms::StateScale;
 use crate::model::{Alignment, Between, Injection, Relaxation};
-use crate::nn::state_error::StateScale;
 
 /// A number of layers, or the word `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

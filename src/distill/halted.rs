@@ -5,15 +5,15 @@ use candle_core::Tensor;
 use super::halting::{HaltingConfig, Learns};
 use super::matching::Step;
 use super::outputs::Outputs;
+use crate::autograd::{Tape, Value};
 use crate::data::Asked;
 use crate::error::{Error, Result};
 use crate::halting::gate::survival;
 use crate::halting::joint::expected;
 use crate::halting::{JointPolicy, act};
 use crate::model::LoopedTransformer;
-use crate::nn::mean::weighed_mean;
-use crate::nn::pick::pick;
-use crate::nn::{Tape, Value};
+use crate::nn::act_mean::weighed_mean;
+use crate::nn::gather::pick;
 
 /// What the gate says of the tokens that are asked.
 struct Gates {

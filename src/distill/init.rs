@@ -13,9 +13,9 @@ use super::between::typical_size;
 use super::config::{Init, LoraInit, StudentConfig};
 use super::products::Products;
 use crate::error::{Error, Result, Stopped, go_on};
+use crate::kernels::gemm::Matrix;
+use crate::kernels::host::Host;
 use crate::model::{LoopedConfig, Relaxation, Transformer, gate};
-use crate::nn::gemm::Matrix;
-use crate::nn::host::Host;
 use crate::observe::Observer;
 
 /// Pulls the least-squares matrices towards the plain mean where the calibration text says little;

@@ -8,12 +8,14 @@ use std::rc::Rc;
 use candle_core::Tensor;
 
 use super::teaching::Lesson;
+use crate::autograd::{Gradients, Tape, Value};
 use crate::error::Result;
+use crate::losses::hidden::compare_states;
+use crate::losses::terms::StateComparison;
 use crate::model::LoopedTransformer;
 use crate::model::alignment::Depth;
-use crate::nn::pick::{pick, pick_tensor};
-use crate::nn::state_error::{StateComparison, compare_states};
-use crate::nn::{Gradients, Linear, RopeTable, Tape, Value};
+use crate::nn::gather::{pick, pick_tensor};
+use crate::nn::{Linear, RopeTable};
 use crate::train::Loss;
 
 /// What a repetition starts from.

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 use candle_core::{D, Device, Tensor};
 
 use super::algebra::eigen;
+use crate::autograd::Tape;
 use crate::error::{Error, Result, Stopped, go_on};
 use crate::model::{CausalLm, Transformer, TransformerConfig};
-use crate::nn::Tape;
 
 /// The map from a narrow state to the teacher's width, (D of the teacher, D), among the parameters.
 pub const MAP: &str = "match.weight";

@@ -15,12 +15,14 @@ use super::narrow::{MAP, MAP_NAME};
 use super::needs::Needs;
 use super::outputs::Outputs;
 use super::teaching::{Lesson, Teaching};
+use crate::autograd::{Params, Tape, Value};
 use crate::data::{Asked, Batch};
 use crate::error::{Error, Result};
+use crate::losses::hidden::compare_states;
+use crate::losses::terms::StateComparison;
 use crate::model::alignment::{Depth, equal_steps, monotone};
 use crate::model::{Alignment, CausalLm, LoopedTransformer, Transformer};
-use crate::nn::state_error::{StateComparison, compare_states};
-use crate::nn::{Linear, Params, Tape, Value};
+use crate::nn::Linear;
 use crate::train::{Loss, Moment, Objective};
 
 /// Teaches a looped student to think as its teacher does.

@@ -5,13 +5,15 @@ use super::exits::Imitated;
 use super::halting::HaltingConfig;
 use super::matching::Step;
 use super::teaching::Lesson;
+use crate::autograd::{Tape, Value};
 use crate::data::{Asked, Batch};
 use crate::error::Result;
+use crate::losses::output::compare_weighed;
+use crate::losses::terms::{HeadTerms, HeadWeights, TeacherOutput, mean};
 use crate::model::alignment::Depth;
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::nn::head::{HeadTerms, HeadWeights, TeacherOutput, compare_weighed, mean};
-use crate::nn::pick::pick;
-use crate::nn::{RopeTable, Tape, Value};
+use crate::nn::RopeTable;
+use crate::nn::gather::pick;
 
 /// What is read out of a state of the core, and what it is compared with.
 pub(super) struct Outputs<'a> {

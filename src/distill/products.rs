@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
+use crate::autograd::Tape;
 use crate::error::{Error, Result, Stopped, go_on};
+use crate::kernels::gemm::{Into, Matrix, Threads, product};
+use crate::kernels::host::Host;
 use crate::model::{CausalLm, Transformer};
-use crate::nn::Tape;
-use crate::nn::gemm::{Into, Matrix, Threads, product};
-use crate::nn::host::Host;
 use crate::observe::Observer;
 
 /// C = X^T X of the inputs of every matrix in some layers, divided by the number of tokens.

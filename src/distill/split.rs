@@ -4,10 +4,10 @@ use candle_core::Tensor;
 
 use super::config::{Layers, StudentConfig};
 use super::narrow::narrow_config;
+use crate::autograd::Tape;
 use crate::error::{Error, Result, Stopped, go_on};
+use crate::kernels::host::Host;
 use crate::model::{CausalLm, LoopedConfig, Transformer};
-use crate::nn::Tape;
-use crate::nn::host::Host;
 
 /// Mean angle between the states before and after each layer, in half turns, 0 to 1: (L).
 /// Koishekenov et al. 2025, after Gromov et al. 2024.

@@ -10,14 +10,15 @@ use super::matching::{Later, Matching, Step};
 use super::objective::Distillation;
 use super::outputs::Outputs;
 use super::teaching::Lesson;
+use crate::autograd::checkpoint::{Link, recompute_chain};
+use crate::autograd::{Tape, Value};
 use crate::data::Batch;
 use crate::error::Result;
 use crate::model::alignment::equal_steps;
 use crate::model::staggered::going_on;
 use crate::model::{CausalLm, LoopedTransformer, Staggered};
-use crate::nn::pick::put;
-use crate::nn::recompute::{Link, recompute_chain};
-use crate::nn::{RopeTable, Tape, Value};
+use crate::nn::RopeTable;
+use crate::nn::gather::put;
 
 /// The core, which some tokens leave before others.
 struct Course {

@@ -7,9 +7,9 @@ use candle_core::{Device, Tensor};
 use super::config::StudentConfig;
 use super::init::student_tensors;
 use super::narrow::{MAP, narrow};
+use crate::autograd::Params;
 use crate::error::{Error, Result, Stopped};
 use crate::model::{CausalLm, LoopedConfig, Transformer};
-use crate::nn::Params;
 use crate::observe::Observer;
 
 /// Parameters, on `device`, of a student of `teacher`, whose own tensors are `tensors`, both there;

@@ -6,12 +6,12 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::Tensor;
 
 use super::cache::{Item, TeacherCache};
+use crate::autograd::{Tape, Value};
 use crate::data::Batch;
 use crate::error::{Error, Result};
+use crate::losses::terms::{TeacherHead, TeacherOutput};
 use crate::model::alignment::Depth;
 use crate::model::{CausalLm, Transformer};
-use crate::nn::head::{TeacherHead, TeacherOutput};
-use crate::nn::{Tape, Value};
 
 /// A teacher that is asked, whether or not it was asked the same before.
 #[derive(Debug)]

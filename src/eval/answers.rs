@@ -4,9 +4,9 @@ use super::traces::{add_walk, walk};
 use crate::data::{Asked, Batch};
 use crate::error::{Error, Result, Stopped, go_on};
 use crate::halting::{Gate, Traces};
+use crate::losses::terms::TeacherHead;
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::nn::head::TeacherHead;
-use crate::nn::pick::pick_tensor;
+use crate::nn::gather::pick_tensor;
 
 /// Runs `model` over `batches`, every token to `repetitions`, and tells what stopping the asked
 /// ones earlier would have given, in the order of the batches. Others, of which the input is made,

@@ -5,9 +5,9 @@ use std::time::Instant;
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
+use crate::autograd::Tape;
 use crate::error::Result;
 use crate::model::{CausalLm, LoopedConfig, Parameters, Relaxation, TransformerConfig};
-use crate::nn::Tape;
 
 /// The price of one model at its own repetitions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -12,12 +12,12 @@ use super::report::{Evaluation, SizeRatio, StudentScore, TeacherScore};
 use super::student::{Cosines, exits};
 use super::telemetry::{Motion, repetition_norms};
 use super::windows::{batches, inputs, targets};
+use crate::autograd::Tape;
 use crate::data::EvaluationWindow;
 use crate::error::{Error, Result};
+use crate::losses::batched::compare_each;
+use crate::losses::terms::{HeadTerms, TeacherHead};
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::nn::Tape;
-use crate::nn::compare_each::compare_each;
-use crate::nn::head::{HeadTerms, TeacherHead};
 use crate::observe::Observer;
 
 /// Tokens at which Jacobians are taken, and rounds of power iteration: the work of a repetition over

@@ -12,9 +12,9 @@ use crate::decode::{CacheSharing, Decoder, Depth};
 use crate::error::{Error, Result};
 use crate::halting::calibration::oracle_area;
 use crate::halting::{Calibration, Curve, CurvePoint, Gate, Halting, PolicyName};
+use crate::losses::batched::compare_each;
+use crate::losses::terms::{TeacherHead, mean};
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::nn::compare_each::compare_each;
-use crate::nn::head::{TeacherHead, mean};
 use crate::observe::Observer;
 
 /// Tokens that are decoded one by one to tell how fast that is.

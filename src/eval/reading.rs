@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
+use crate::autograd::{Tape, Value};
 use crate::data::{Asked, Batch};
 use crate::error::{Error, Result};
 use crate::model::CausalLm;
-use crate::nn::pick::pick;
-use crate::nn::{Tape, Value};
+use crate::nn::gather::pick;
 
 /// What a model says at the asked tokens of a batch.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,11 +3,12 @@
 use candle_core::Tensor;
 
 use super::telemetry::Motion;
+use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
+use crate::losses::hidden::compare_states;
+use crate::losses::terms::{StateComparison, StateScale};
 use crate::model::alignment::{Alignment, Depth, equal_steps};
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::nn::state_error::{StateComparison, StateScale, compare_states};
-use crate::nn::{Tape, Value};
 
 /// Cosines between a state after a repetition and the teacher's state it stands for.
 #[derive(Debug, Clone, Copy, Default)]

@@ -5,9 +5,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
+use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::nn::{Tape, Value};
 
 /// Half the length of a central difference over that of the state: f32 keeps three digits of it.
 const DIFFERENCE: f64 = 1e-3;
@@ -141,8 +141,9 @@ mod tests {
     use candle_core::Device;
 
     use super::*;
+    use crate::autograd::Weight;
+    use crate::nn::Linear;
     use crate::nn::mlp::add;
-    use crate::nn::{Linear, Weight};
 
     fn linear(rows: [[f32; 2]; 2]) -> Linear {
         let weight = Weight::frozen(Tensor::new(&rows, &Device::Cpu).unwrap());

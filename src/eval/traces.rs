@@ -4,16 +4,16 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::windows::{batches, inputs, targets};
+use crate::autograd::{Tape, Value};
 use crate::data::EvaluationWindow;
 use crate::decode::output;
 use crate::error::{Error, Result};
 use crate::halting::act::Mean;
 use crate::halting::gate::STATE_EPS;
 use crate::halting::{Gate, Traces};
+use crate::losses::batched::compare_and_look;
+use crate::losses::terms::TeacherHead;
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::nn::compare_each::compare_and_look;
-use crate::nn::head::TeacherHead;
-use crate::nn::{Tape, Value};
 use crate::observe::Observer;
 
 /// Runs teacher and student over `windows`, every token to `repetitions`, and tells what stopping

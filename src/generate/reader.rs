@@ -5,8 +5,8 @@ use candle_core::{DType, Device, Tensor};
 use crate::decode::{CacheSharing, DecodeCache, Decoder, Depth, Read};
 use crate::error::{Error, Result};
 use crate::halting::{Gate, HaltingPolicy};
+use crate::kernels::quantized::StoredAs;
 use crate::model::{CausalLm, KvCache};
-use crate::nn::stored::StoredAs;
 
 /// When a token has been through the core often enough.
 pub struct Stopping {

@@ -4,7 +4,7 @@ use rand::Rng;
 
 use super::config::GenerateConfig;
 use crate::error::{Error, Result};
-use crate::nn::host;
+use crate::kernels::host;
 
 /// Below this a temperature takes the likeliest token: logits divided by less overflow.
 const COLD: f64 = 1e-7;

@@ -9,10 +9,8 @@ use std::time::Duration;
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
 use hf_hub::{HFError, HFRepositorySync, RepoTypeModel};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Stopped};
 use crate::observe::Observer;
-
-use super::source::Stopped;
 
 /// How often the waiting thread looks for news and for Ctrl-C.
 const TICK: Duration = Duration::from_millis(50);

@@ -259,10 +259,10 @@ fn has_metadata(path: &Path) -> bool {
 mod tests {
     use candle_core::Device;
 
+    use super::super::source::Source;
     use super::*;
-    use crate::hub::Source;
+    use crate::autograd::Tape;
     use crate::model::{Between, CausalLm, Injection, LoopedTransformer, Relaxation};
-    use crate::nn::Tape;
     use crate::observe::Quiet;
 
     fn logits(config: &LoopedConfig, tensors: &BTreeMap<String, Tensor>) -> Vec<f32> {

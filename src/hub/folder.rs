@@ -4,19 +4,17 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::data::Tokenizer;
-use crate::error::{Error, Result};
-use crate::model::{LoopedConfig, TransformerConfig};
-use crate::observe::Observer;
-
 use super::adapter::Family;
 use super::checkpoint::{Checkpoint, fingerprint};
 use super::config::read_config;
 use super::looped::read_looped;
 use super::settings::{Settings, read_json};
 use super::shards::stored_tensors;
-use super::source::Stopped;
 use super::weights::{Wanted, load_tensors};
+use crate::data::Tokenizer;
+use crate::error::{Error, Result, Stopped};
+use crate::model::{LoopedConfig, TransformerConfig};
+use crate::observe::Observer;
 
 /// Reads `config.json`, the safetensors and, if there is one, the tokenizer of `folder`.
 ///

@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::error::Result;
+use super::source::HubId;
+use crate::error::{Result, Stopped};
 use crate::observe::Observer;
-
-use super::source::{HubId, Stopped};
 
 /// What the environment says about the Hub. Everything left out is read by the client itself:
 /// `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT`.

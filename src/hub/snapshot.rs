@@ -4,13 +4,12 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::{HFClient, HFClientSync, HFError};
 
-use crate::error::{Error, Result};
-use crate::observe::Observer;
-
 use super::download::{Download, run};
 use super::remote::HubConfig;
 use super::shards::{INDEX, SINGLE, read_index};
-use super::source::{HubId, Stopped};
+use super::source::HubId;
+use crate::error::{Error, Result, Stopped};
+use crate::observe::Observer;
 
 /// Files a model may do without.
 const OPTIONAL: [&str; 4] =

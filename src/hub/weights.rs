@@ -11,11 +11,9 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
-use crate::error::{Error, Result};
-use crate::observe::Observer;
-
 use super::header::Stored;
-use super::source::Stopped;
+use crate::error::{Error, Result, Stopped};
+use crate::observe::Observer;
 
 /// One tensor the model asks for.
 #[derive(Debug, Clone)]

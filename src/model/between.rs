@@ -5,9 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::config::TransformerConfig;
+use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 use crate::nn::norm::rms_norm;
-use crate::nn::{Tape, Value, Weight, Weights};
 
 /// The one tensor it has.
 const NAME: &str = "between.norm.weight";

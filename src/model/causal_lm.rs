@@ -4,10 +4,11 @@ use candle_core::{Device, Tensor};
 
 use super::config::{RopeScaling, TransformerConfig};
 use super::looped::{LoopedConfig, LoopedTransformer};
+use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 use crate::nn::linear::Linear;
 use crate::nn::norm::rms_norm;
-use crate::nn::{Block, BlockShape, LayerCache, RopeTable, Tape, Value, Weight, Weights};
+use crate::nn::{Block, BlockShape, LayerCache, RopeTable};
 
 /// Keys and values of the tokens read so far: one entry for each application of a layer.
 #[derive(Debug, Clone)]
@@ -68,7 +69,7 @@ impl Frame {
     /// # Errors
     /// An id is past the vocabulary.
     pub fn embed(&self, tape: &Tape, ids: &Tensor) -> Result<Value> {
-        crate::nn::mlp::embedding(tape, &self.embed, ids)
+        crate::nn::embedding::embedding(tape, &self.embed, ids)
     }
 
     /// The rotations of `tokens` positions from `start`.

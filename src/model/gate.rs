@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 
 use super::looped::LoopedConfig;
+use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 use crate::halting::gate::STATE_EPS;
 use crate::halting::{Gate, JointPolicy};
-use crate::nn::along::along;
-use crate::nn::{Tape, Value, Weight, Weights};
+use crate::nn::halting_head::along;
 
 const WEIGHT: &str = "halt.weight";
 const BIAS: &str = "halt.bias";

@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::config::TransformerConfig;
+use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 use crate::nn::injection::{gate, mix};
-use crate::nn::{Tape, Value, Weight, Weights};
 
 /// How much of the state stays at the start, where an injection takes some of it away.
 const KEPT: f64 = 0.99;

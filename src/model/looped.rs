@@ -9,9 +9,10 @@ use super::causal_lm::{Anatomy, CausalLm, Frame, KvCache, blocks};
 use super::config::TransformerConfig;
 use super::gate::{self, Head};
 use super::injection::{Injection, Injector};
+use crate::autograd::{Tape, Value, Weights};
 use crate::error::{Error, Result};
 use crate::halting::{Gate, JointPolicy};
-use crate::nn::{Block, RopeTable, Tape, Value, Weights};
+use crate::nn::{Block, RopeTable};
 
 /// What may differ between repetitions of the core.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -7,9 +7,10 @@ use candle_core::Tensor;
 
 use super::causal_lm::CausalLm;
 use super::looped::{LoopedConfig, LoopedTransformer};
+use crate::autograd::{Tape, Value};
 use crate::error::Result;
-use crate::nn::pick::{pick, put};
-use crate::nn::{LastKeys, RopeTable, Tape, Value};
+use crate::nn::gather::{pick, put};
+use crate::nn::{LastKeys, RopeTable};
 
 /// All tokens, each after its last repetition so far.
 #[derive(Debug, Clone)]

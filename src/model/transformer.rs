@@ -4,8 +4,9 @@ use candle_core::Tensor;
 
 use super::causal_lm::{Anatomy, CausalLm, Frame, KvCache, blocks};
 use super::config::TransformerConfig;
+use crate::autograd::{Tape, Value, Weights};
 use crate::error::Result;
-use crate::nn::{Block, Tape, Value, Weights};
+use crate::nn::Block;
 
 /// A decoder of L layers, each with its own weights.
 #[derive(Debug, Clone)]

@@ -8,42 +8,15 @@ use std::ops::Range;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::gemm::{HeadPart, Into, Matrix, Threads, head_parts, product};
-use super::host::{self, Host};
 use super::reference;
-use super::tape::{Tape, Value};
+use super::shapes::AttentionShape;
+use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
+use crate::kernels::gemm::{HeadPart, Into, Matrix, Threads, head_parts, product};
+use crate::kernels::host::{self, Host};
 
 /// Queries that share one block of scores.
 const BLOCK: usize = 64;
-
-/// Who sees whom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AttentionShape {
-    /// Position of the first query among the keys.
-    pub start: usize,
-    /// A query sees this many keys, its own included; none: all before it.
-    pub window: Option<usize>,
-}
-
-impl AttentionShape {
-    /// Whether `query` (counted from the first query) sees `key`.
-    #[must_use]
-    pub fn sees(&self, query: usize, key: usize) -> bool {
-        self.keys(query).contains(&key)
-    }
-
-    /// The keys that `query` sees.
-    fn keys(&self, query: usize) -> Range<usize> {
-        let end = self.start + query + 1;
-        self.window.map_or(0, |window| end.saturating_sub(window))..end
-    }
-
-    /// The keys that any of the `queries` sees.
-    fn keys_of(&self, queries: &Range<usize>) -> Range<usize> {
-        self.keys(queries.start).start..self.keys(queries.end - 1).end
-    }
-}
 
 /// Sizes of one call.
 #[derive(Clone, Copy)]

@@ -2,14 +2,14 @@
 
 use candle_core::Tensor;
 
-use super::attention::{AttentionShape, attention};
+use super::attention::attention;
+use super::gather::{pick, put};
 use super::linear::{Linear, vector};
 use super::mlp::{add, swiglu};
 use super::norm::rms_norm;
-use super::params::{Weight, Weights};
-use super::pick::{pick, put};
 use super::rope::{RopeTable, rope};
-use super::tape::{Tape, Value};
+use super::shapes::AttentionShape;
+use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 
 /// Sizes of a block that its weights do not tell.

@@ -3,23 +3,11 @@
 //! gelu(x) = x P(x), where P(x) is the chance that a normal number is below x. Hendrycks & Gimpel
 //! 2016.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-use super::host::{self, Host};
 use super::reference;
-use super::tape::{Tape, Value};
+use super::shapes::GeluForm;
+use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
-
-/// How the normal distribution is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum GeluForm {
-    /// By a hyperbolic tangent that comes within 5e-4 of it.
-    Tanh,
-    /// By the error function.
-    Erf,
-}
+use crate::kernels::host::{self, Host};
 
 /// gelu(x), element by element.
 ///

@@ -4,9 +4,8 @@
 
 use candle_core::D;
 
-use super::params::Weight;
 use super::reference::{self, sigmoid};
-use super::tape::{Tape, Value};
+use crate::autograd::{Tape, Value, Weight};
 use crate::error::{Error, Result};
 
 /// a * state + b * first, dimension by dimension: (.., D) twice, and D.

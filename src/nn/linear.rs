@@ -2,13 +2,12 @@
 
 use candle_core::Tensor;
 
-use super::backward::Backward;
-use super::gemm::{Into, Matrix, Threads, new_product, product};
-use super::host::{self, Host};
-use super::params::{Weight, Weights};
 use super::reference;
-use super::tape::{Tape, Value};
+use crate::autograd::backward::Backward;
+use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
+use crate::kernels::gemm::{Into, Matrix, Threads, new_product, product};
+use crate::kernels::host::{self, Host};
 
 /// A correction of a matrix by two thin ones: W + B A. Hu et al. 2021.
 #[derive(Debug, Clone)]

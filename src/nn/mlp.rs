@@ -1,13 +1,9 @@
 //! What are the pointwise steps of a block?
 
-use candle_core::Tensor;
-
-use super::head::check_tokens;
-use super::host::{self, Host};
-use super::params::Weight;
 use super::reference;
-use super::tape::{Tape, Value};
+use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
+use crate::kernels::host::{self, Host};
 
 /// silu(gate) * up, element by element. Shazeer 2020.
 ///
@@ -82,40 +78,5 @@ pub fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
     Ok(tape.push(output, move |gradient, backward| {
         backward.add(a_slot, gradient.clone())?;
         backward.add(b_slot, gradient)
-    }))
-}
-
-/// Rows of `weight` (V, D) picked by `ids` (B, T) u32: (B, T, D).
-///
-/// # Errors
-/// An id is past the vocabulary.
-pub fn embedding(tape: &Tape, weight: &Weight, ids: &Tensor) -> Result<Value> {
-    let (batch, tokens) = ids.dims2()?;
-    let (vocabulary, width) = weight.tensor().dims2()?;
-    let flat = ids.flatten_all()?;
-    let rows = flat.to_vec1::<u32>()?;
-    check_tokens(&rows, vocabulary)?;
-    let shape = (batch, tokens, width);
-    if !tape.fuses(weight.tensor()) {
-        return tape.composed(&[], &[weight], |_, weights| {
-            Ok(weights[0].index_select(&flat, 0)?.reshape(shape)?)
-        });
-    }
-    let output = weight.tensor().index_select(&flat, 0)?.reshape(shape)?;
-    if !tape.needs(&[], &[weight]) {
-        return Ok(Value::constant(output));
-    }
-    let weight = weight.clone();
-    Ok(tape.push(output, move |gradient, backward| {
-        let gradient = Host::new(&gradient)?;
-        backward.sum_weight(&weight, |sum| {
-            for (row, values) in rows.iter().zip(gradient.chunks_exact(width)) {
-                let start = *row as usize * width;
-                for (sum, value) in sum[start..start + width].iter_mut().zip(values) {
-                    *sum += value;
-                }
-            }
-        });
-        Ok(())
     }))
 }

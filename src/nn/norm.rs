@@ -1,12 +1,11 @@
 //! How is a vector brought to unit size?
 
-use super::backward::Gradient;
-use super::host::{self, Host};
 use super::linear::add_rows;
-use super::params::Weight;
-use super::tape::{Tape, Value};
 use super::{ops, reference};
+use crate::autograd::backward::Gradient;
+use crate::autograd::{Tape, Value, Weight};
 use crate::error::Result;
+use crate::kernels::host::{self, Host};
 
 /// y = weight * x / sqrt(mean(x^2) + eps) over the last axis: (.., D) by (D). Zhang & Sennrich 2019.
 ///

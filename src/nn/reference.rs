@@ -4,9 +4,8 @@
 
 use candle_core::{D, DType, Tensor};
 
-use super::attention::AttentionShape;
-use super::gelu::GeluForm;
 use super::ops;
+use super::shapes::{AttentionShape, GeluForm};
 use crate::error::Result;
 
 /// x (W + B A)^T + bias; `weights` is W, then the bias, then A and B, where they are.
@@ -100,4 +99,62 @@ pub(crate) fn attention(
     let weights = ops::softmax(&scores.broadcast_add(&mask)?)?;
     let mixed = weights.to_dtype(v.dtype())?.matmul(&spread(v)?)?;
     Ok(mixed.transpose(1, 2)?.contiguous()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+
+    use super::*;
+
+    /// Rounding of sums of f32 in two orders, of numbers near 1.
+    const F32_SUMS: f32 = 1e-5;
+
+    fn wave(shape: &[usize], phase: f32) -> Tensor {
+        let count: usize = shape.iter().product();
+        let values: Vec<f32> =
+            (0..count).map(|index| 2.0 * (index as f32 * 0.37 + phase).sin()).collect();
+        Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+    }
+
+    #[track_caller]
+    fn assert_same(fused: &Tensor, composed: &Tensor) {
+        assert_eq!(fused.dims(), composed.dims());
+        let off = (fused - composed).unwrap().abs().unwrap().max_all().unwrap();
+        let off = off.to_scalar::<f32>().unwrap();
+        assert!(off < F32_SUMS, "off by {off}");
+    }
+
+    #[test]
+    fn norms_are_those_of_the_reference() {
+        // Strided: the kernels want contiguous numbers.
+        let x = wave(&[3, 40, 50], 0.0).transpose(0, 1).unwrap();
+        let (weight, bias) = (wave(&[50], 0.3), wave(&[50], 0.9));
+        let composed = rms_norm(&x, &weight, 1e-5).unwrap();
+        assert_same(&ops::rms_norm(&x, &weight, 1e-5).unwrap(), &composed);
+        let composed = layer_norm(&x, std::slice::from_ref(&weight), 1e-5).unwrap();
+        assert_same(&ops::layer_norm(&x, &weight, None, 1e-5).unwrap(), &composed);
+        let composed = layer_norm(&x, &[weight.clone(), bias.clone()], 1e-5).unwrap();
+        assert_same(&ops::layer_norm(&x, &weight, Some(&bias), 1e-5).unwrap(), &composed);
+    }
+
+    #[test]
+    fn rotations_are_those_of_the_reference() {
+        let x = wave(&[2, 3, 7, 10], 0.0).transpose(1, 2).unwrap();
+        let (cos, sin) = (wave(&[7, 5], 0.2), wave(&[7, 5], 1.3));
+        assert_same(&ops::rope(&x, &cos, &sin).unwrap(), &rope(&x, &cos, &sin).unwrap());
+    }
+
+    #[test]
+    fn softmax_is_fused_where_no_graph_leads_through_it() {
+        let mut rows = wave(&[6, 41], 0.0).to_vec2::<f32>().unwrap();
+        rows[2][7..].fill(f32::NEG_INFINITY);
+        let x = Tensor::new(rows, &Device::Cpu).unwrap();
+        let composed = candle_nn::ops::softmax(&x, D::Minus1).unwrap();
+        assert_same(&ops::softmax(&x).unwrap(), &composed);
+        let tracked = Var::from_tensor(&x).unwrap();
+        let output = ops::softmax(tracked.as_tensor()).unwrap();
+        assert!(output.track_op());
+        assert_same(&output, &composed);
+    }
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
 
-use super::host::{self, Host};
-use super::tape::{Tape, Value};
 use super::{ops, reference};
+use crate::autograd::{Tape, Value};
 use crate::error::Result;
+use crate::kernels::host::{self, Host};
 
 /// Cosines and sines of the positions of one forward pass, each (T, head width / 2).
 #[derive(Debug, Clone)]

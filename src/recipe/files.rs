@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::Recipe;
+use super::sections::Recipe;
 use crate::data::SplitConfig;
-use crate::lm::TokenizerConfig;
+use crate::pretrain::TokenizerConfig;
 
 /// Rewrites every relative path that is not in the current directory, but beside the recipe.
 pub(super) fn resolve(recipe: &mut Recipe, folder: &Path) {

@@ -4,7 +4,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json};
 use toml::{Table, Value};
 
-use super::Recipe;
+use super::sections::Recipe;
 
 /// A JSON schema of recipes, for editors, and to find unknown keys.
 #[must_use]

@@ -9,7 +9,7 @@ use crate::distill::{
 };
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
-use crate::lm::{ModelConfig, TokenizerConfig};
+use crate::pretrain::{ModelConfig, TokenizerConfig};
 use crate::train::TrainConfig;
 
 /// An experiment: what a recipe file holds, every default filled in.

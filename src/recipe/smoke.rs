@@ -1,6 +1,6 @@
 //! How does any recipe become one of seconds?
 
-use super::Recipe;
+use super::sections::Recipe;
 
 /// Steps, windows and texts become as few as still pass through every part. What is distilled
 /// keeps its shape; what is trained from nothing becomes narrow.

@@ -10,6 +10,7 @@ use super::measure::{continuations, evaluate};
 use super::report::{Report, Training, write_json};
 use super::whole::write_atomically;
 use super::{Options, goes_on, student, text};
+use crate::autograd::Params;
 use crate::data::{Corpus, EvaluationWindow, Split};
 use crate::distill::{
     CachePlace, Distillation, Layers, Recompute, TeacherCache, graph_bytes, split,
@@ -19,7 +20,6 @@ use crate::eval::cost::available_bytes;
 use crate::eval::{EvalConfig, StudentScore};
 use crate::hub::{StoredType, export_student};
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer};
-use crate::nn::Params;
 use crate::recipe::Recipe;
 use crate::train::{Objective, Summary, Trainer};
 

@@ -13,7 +13,7 @@ use crate::data::{Corpus, Split, Tokenizer, read_documents};
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
 use crate::hub::{StoredType, export_stack};
-use crate::lm::{LanguageModeling, TokenizerConfig, initial_tensors};
+use crate::pretrain::{LanguageModeling, TokenizerConfig, initial_tensors};
 use crate::recipe::Recipe;
 use crate::train::{Objective, Summary, Trainer};
 

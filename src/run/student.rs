@@ -6,11 +6,11 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Options;
 use super::load::{Loaded, on};
+use crate::autograd::Params;
 use crate::distill::start::{Frozen, params};
 use crate::distill::{MAP, StudentConfig, student_params};
 use crate::error::Result;
 use crate::model::LoopedConfig;
-use crate::nn::Params;
 
 /// Parameters of a student that starts from its teacher.
 pub(super) fn initial(

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::data::tasks::TaskConfig;
 use crate::distill::{DepthLaw, Init};
 use crate::error::{Error, Result};
-use crate::lm::{ModelConfig, Supervision};
 use crate::model::{Between, Injection, Relaxation};
+use crate::pretrain::{ModelConfig, Supervision};
 use crate::train::{OptimizerConfig, Schedule, TrainConfig};
 
 /// How many repetitions does a small block need to do what a deep stack does? A grid over tasks or

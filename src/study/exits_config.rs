@@ -9,7 +9,7 @@ use super::scaling_config::BlockConfig;
 use crate::data::tasks::{TaskConfig, TaskSplit, Told};
 use crate::error::{Error, Result};
 use crate::halting::Risk;
-use crate::lm::Supervision;
+use crate::pretrain::Supervision;
 
 /// Does a model that decides by itself how often to repeat its block repeat it more often for longer
 /// chains? The recipe of `factorize exits`.

@@ -4,8 +4,8 @@ use super::config::{LawRecipe, StepsConfig, TextConfig};
 use super::job::{Job, Role, StudentJob, TeacherJob, TextJob};
 use crate::data::tasks::TaskConfig;
 use crate::distill::DepthLaw;
-use crate::lm::ModelConfig;
 use crate::model::Relaxation;
+use crate::pretrain::ModelConfig;
 
 /// Shape of a teacher of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use crate::data::tasks::{TaskConfig, Told};
 use crate::distill::{DepthLaw, Init};
 use crate::error::{Error, Result};
 use crate::halting::Risk;
-use crate::lm::{ModelConfig, Supervision};
 use crate::model::{Between, Injection, Relaxation};
+use crate::pretrain::{ModelConfig, Supervision};
 
 /// A piece of work that needs nothing but itself, and the points it names, to be done. What it is
 /// called is a hash of what it says.

@@ -8,8 +8,8 @@ use crate::data::windows::Spread;
 use crate::data::{Corpus, DataConfig, Split, SplitConfig, Tokenizer};
 use crate::error::Result;
 use crate::eval::EvalConfig;
-use crate::lm::{LanguageModeling, initial_looped_tensors};
 use crate::model::{Between, Injection, LoopedConfig, Relaxation};
+use crate::pretrain::{LanguageModeling, initial_looped_tensors};
 use crate::run::evaluate;
 
 pub(super) fn learn(job: &LanguageJob, work: &Work) -> Result<Surprise> {

@@ -6,8 +6,8 @@ use super::work::{Work, test_batches, tidy, trained};
 use crate::data::SpecialTokens;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::error::Result;
-use crate::lm::{LanguageModeling, initial_looped_tensors};
 use crate::model::{Between, LoopedConfig, LoopedTransformer, Parameters, Relaxation};
+use crate::pretrain::{LanguageModeling, initial_looped_tensors};
 
 pub(super) fn learn(job: &LearnerJob, work: &Work) -> Result<Measured> {
     let task = job.task.build()?;

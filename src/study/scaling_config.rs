@@ -7,8 +7,8 @@ use super::config::{StepsConfig, StudyEvalConfig};
 use super::job::{Job, LanguageJob, LearnerJob, SamplesJob};
 use crate::data::tasks::TaskConfig;
 use crate::error::{Error, Result};
-use crate::lm::{ModelConfig, Supervision};
 use crate::model::Injection;
+use crate::pretrain::{ModelConfig, Supervision};
 
 /// How does what a factored model can do grow with its size, the length of a chain, and data? The
 /// recipe of `factorize scaling`; each section is a law, and each may be left out.

@@ -9,6 +9,7 @@ use super::job::{Measured, Role, StudentJob};
 use super::scoring::measure;
 use super::teacher;
 use super::work::{Work, test_batches, trained};
+use crate::autograd::Params;
 use crate::data::Batches;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::distill::start::params;
@@ -17,9 +18,8 @@ use crate::distill::{
     Layers, LossConfig, PhaseConfig, Recompute, StudentConfig, Weighting, split, student_params,
 };
 use crate::error::Result;
-use crate::lm::{LanguageModeling, initial_looped_tensors};
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer, Parameters, Transformer};
-use crate::nn::Params;
+use crate::pretrain::{LanguageModeling, initial_looped_tensors};
 use crate::train::Summary;
 
 /// Keeps the examples of an initialisation apart from those of the first steps.

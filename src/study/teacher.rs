@@ -11,8 +11,8 @@ use super::work::{Work, teacher_folder, test_batches, trained};
 use crate::data::SpecialTokens;
 use crate::data::tasks::{TaskBatches, TaskSplit};
 use crate::error::{Error, Result};
-use crate::lm::{LanguageModeling, initial_tensors};
 use crate::model::{Parameters, Transformer, TransformerConfig};
+use crate::pretrain::{LanguageModeling, initial_tensors};
 use crate::run::write_atomically;
 use crate::train::Objective;
 

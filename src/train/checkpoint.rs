@@ -11,8 +11,8 @@ use safetensors::SafeTensorError;
 
 use super::state::{FORMAT, Manifest, Restored};
 use super::store::Saved;
+use crate::autograd::Params;
 use crate::error::{Error, Result};
-use crate::nn::Params;
 use crate::observe::Observer;
 
 const TENSORS: &str = "state.safetensors";

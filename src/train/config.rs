@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{OptimizerConfig, Schedule};
+use super::optimizer::OptimizerConfig;
+use super::schedule::Schedule;
 use crate::error::{Error, Result};
 
 /// One training run.

@@ -6,8 +6,8 @@ use candle_core::{DType, Tensor};
 
 use super::kernels::{self, Average};
 use super::store::{Saved, Store};
+use crate::autograd::Params;
 use crate::error::Result;
-use crate::nn::Params;
 
 /// An exponential moving average of the trainable parameters, in f32 on their device.
 #[derive(Debug)]

@@ -6,8 +6,8 @@ use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
 use super::kernels;
+use crate::autograd::{Gradients, Params};
 use crate::error::{Error, Result};
-use crate::nn::{Gradients, Params};
 
 /// The sum of the gradients of some micro-batches by parameter name, in f32.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Storage, Tensor, Var};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
-use crate::nn::host::vectorised;
+use crate::kernels::loops::vectorised;
 
 /// Elements per chunk: 64 KiB of f32, so the four streams of a chunk stay in the L2 cache.
 const CHUNK: usize = 1 << 14;

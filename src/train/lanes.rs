@@ -6,11 +6,11 @@
 
 use rayon::prelude::*;
 
-use super::{Loss, Moment, Objective};
+use super::objective::{Loss, Moment, Objective};
+use crate::autograd::Params;
 use crate::data::Batch;
 use crate::error::Result;
-use crate::nn::Params;
-use crate::nn::loops::{alone, threads};
+use crate::kernels::loops::{alone, threads};
 
 /// Tokens a lane has at least: products of fewer rows are mostly spent on rearranging the weights.
 const LANE_TOKENS: usize = 512;

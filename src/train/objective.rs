@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use crate::autograd::{Gradients, Params};
 use crate::data::Batch;
 use crate::error::Result;
-use crate::nn::{Gradients, Params};
 
 /// The moment of training an objective is asked at.
 #[derive(Debug, Clone)]

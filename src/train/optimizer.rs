@@ -7,13 +7,12 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Ema;
-use super::ema::Following;
+use super::ema::{Ema, Following};
 use super::gradients::GradientSum;
 use super::kernels::{self, Beside, Update};
 use super::store::{Saved, Store, is_fused};
+use crate::autograd::Params;
 use crate::error::{Error, Result};
-use crate::nn::Params;
 
 /// `AdamW` with decoupled weight decay; Loshchilov and Hutter 2019.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

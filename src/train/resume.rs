@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use super::config::TrainConfig;
+use super::optimizer::Optimizer;
 use super::state::{FrozenMark, Restored};
-use super::{Optimizer, TrainConfig};
+use crate::autograd::Params;
 use crate::error::{Error, Result};
-use crate::nn::Params;
 use crate::observe::Observer;
 
 /// The keys that change the numbers of a run, and their blake3.

@@ -5,16 +5,21 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::checkpoint::Checkpoints;
+use super::config::TrainConfig;
+use super::ema::Ema;
+use super::gradients::GradientSum;
+use super::interrupt::Interrupt;
 use super::lanes::in_lanes;
 use super::metrics::{Recorder, StepMetrics};
+use super::objective::{Moment, Objective};
+use super::optimizer::Optimizer;
 use super::resume::{fingerprint, restore};
 use super::state::{FrozenMark, Manifest, Progress, Restored};
 use super::store::Saved;
 use super::trainer::Resume;
-use super::{Ema, GradientSum, Interrupt, Moment, Objective, Optimizer, TrainConfig};
+use crate::autograd::Params;
 use crate::data::Batches;
 use crate::error::{Error, Result};
-use crate::nn::Params;
 use crate::observe::Observer;
 
 /// What a run is given and does not change.

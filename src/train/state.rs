@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::autograd::Params;
 use crate::error::{Error, Result};
-use crate::nn::Params;
 
 /// The layout of a checkpoint folder; another number is another layout.
 pub(super) const FORMAT: u32 = 1;

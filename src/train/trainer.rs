@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::config::TrainConfig;
+use super::ema::Ema;
+use super::interrupt::Interrupt;
+use super::lock::RunLock;
 use super::metrics::StepMetrics;
+use super::objective::Objective;
 use super::run::{Run, Setting};
-use super::{Ema, Interrupt, Objective, RunLock, TrainConfig};
+use crate::autograd::Params;
 use crate::data::Batches;
 use crate::error::{Error, Kind, Result};
-use crate::nn::Params;
 use crate::observe::Observer;
 
 /// What to do about checkpoints that are already there.

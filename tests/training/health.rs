@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use factorexe::Result;
+use factorexe::autograd::Params;
 use factorexe::data::Batch;
-use factorexe::nn::Params;
 use factorexe::train::{
     Interrupt, Loss, Moment, Objective, Resume, TrainConfig, Trainer, read_steps,
 };

@@ -12,8 +12,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use candle_core::{DType, Device, Tensor};
+use factorexe::autograd::Params;
 use factorexe::data::{Batch, Batches};
-use factorexe::nn::Params;
 use factorexe::observe::Observer;
 use factorexe::train::{Loss, Moment, Objective, TrainConfig};
 use factorexe::{Error, Result};
@@ -113,7 +113,7 @@ impl Objective for Net {
 /// Loss and gradients from a candle graph over the parameters' variables.
 pub fn backward(params: &Params, total: &Tensor, terms: BTreeMap<String, f64>) -> Result<Loss> {
     let value = f64::from(total.to_dtype(DType::F32)?.to_scalar::<f32>()?);
-    let mut gradients = factorexe::nn::Gradients::new();
+    let mut gradients = factorexe::autograd::Gradients();
     if value.is_finite() {
         let mut store = total.backward()?;
         for (name, var) in params.trainable() {

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::format::{Format, Item};
 use crate::error::Result;
-use crate::nn::top_tokens::TopTokens;
+use crate::losses::terms::TopTokens;
 
 /// What the teacher said of a batch.
 pub(in crate::distill) struct Answer {

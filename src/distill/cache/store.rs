@@ -14,8 +14,8 @@ use super::shard::{Draft, Shard, Signature};
 use super::sheet::{Answer, Sheet};
 use crate::data::Batch;
 use crate::error::{Error, Result};
+use crate::losses::terms::TopTokens;
 use crate::model::{CausalLm, Transformer, TransformerConfig};
-use crate::nn::top_tokens::TopTokens;
 use crate::observe::Observer;
 
 /// Bytes of a file, about.

@@ -1,47 +1,12 @@
 //! How far is one hidden state from another?
 
 use candle_core::Tensor;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
-use super::composed_loss;
-use super::head::mean;
-use super::host::{self, Host};
-use super::tape::{Tape, Value};
+use super::composed;
+use super::terms::{StateComparison, StateScale, StateTerms, mean};
+use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
-
-/// How the width of a state is scaled before states are compared.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum StateScale {
-    /// Not at all: a few huge dimensions decide.
-    Raw,
-    /// Every dimension by the root mean square of the target in it: all dimensions count alike.
-    #[default]
-    Dimension,
-}
-
-/// How two states are compared.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StateComparison {
-    /// Weight of the relative squared error, sum |h - t|^2 / sum |t|^2.
-    pub squared: f32,
-    /// Weight of 1 - cosine.
-    pub cosine: f32,
-    /// Scaling of the width.
-    pub scale: StateScale,
-    /// Tokens at the start of every row that are not compared: many models park huge numbers there.
-    pub skip_tokens: usize,
-}
-
-/// What was found, averaged over the compared tokens.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct StateTerms {
-    /// Mean over tokens of |h - t|^2 / |t|^2.
-    pub squared: f64,
-    /// Mean over tokens of the cosine.
-    pub cosine: f64,
-}
+use crate::kernels::host::{self, Host};
 
 /// Compares `state` (B, T, D) with `target` (B, T, D), token by token, and records the gradient of
 /// `weight * (squared * relative error + cosine * (1 - cos))`, the mean over tokens.
@@ -64,7 +29,7 @@ pub fn compare_states(
         )));
     }
     if !tape.fuses(state.tensor()) {
-        return composed_loss::compare_states(tape, state, target, how, weight);
+        return composed::compare_states(tape, state, target, how, weight);
     }
     let (state_host, target_host) = (state.tensor().contiguous()?, target.contiguous()?);
     let (h, t) = (Host::new(&state_host)?, Host::new(&target_host)?);

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::config::Supervision;
+use crate::autograd::{Params, Tape, Value};
 use crate::data::{Asked, Batch};
 use crate::error::{Error, Result};
+use crate::losses::output::compare;
+use crate::losses::terms::{HeadWeights, mean};
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer, Transformer, TransformerConfig};
-use crate::nn::head::{HeadWeights, compare, mean};
-use crate::nn::pick::pick;
-use crate::nn::{Params, Tape, Value};
+use crate::nn::gather::pick;
 use crate::train::{Loss, Moment, Objective};
 
 /// Cross entropy of every token that is asked something, with every weight trainable. Where a batch

@@ -6,99 +6,19 @@
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::composed_loss;
-use super::gemm::{Into, Matrix, Threads, new_product, product};
-use super::host::{self, Host};
-use super::params::Weight;
-use super::pick::pick_tensor;
-use super::tape::{Tape, Value};
-use super::top_tokens::{TopTokens, compare_with_top};
+use super::composed;
+use super::terms::{
+    HeadTerms, HeadWeights, Row, TeacherHead, TeacherOutput, TopTokens, log_sum_exp,
+};
+use super::top_k::compare_with_top;
+use crate::autograd::{Tape, Value, Weight};
 use crate::error::{Error, Result};
+use crate::kernels::gemm::{Into, Matrix, Threads, new_product, product};
+use crate::kernels::host::{self, Host};
+use crate::nn::embedding::check_tokens;
 
 /// Tokens whose logits are alive at once: enough to rearrange the head for, few enough to hold.
-pub(super) const CHUNK: usize = 256;
-
-/// The teacher's side of the comparison.
-#[derive(Debug, Clone)]
-pub enum TeacherOutput {
-    /// Its last state and its head: the logits are made chunk by chunk.
-    Head(TeacherHead),
-    /// Its logits, (B, T, V).
-    Logits(Tensor),
-    /// Its likeliest tokens, as they are kept on disk.
-    Top(TopTokens),
-}
-
-impl TeacherOutput {
-    /// What it says at `places`, counted through (B, T) row by row.
-    ///
-    /// # Errors
-    /// A place is past the last token.
-    pub fn at(&self, places: &[usize]) -> Result<Self> {
-        Ok(match self {
-            Self::Head(TeacherHead { hidden, weight }) => {
-                let (hidden, weight) = (pick_tensor(hidden, places)?, weight.clone());
-                Self::Head(TeacherHead { hidden, weight })
-            }
-            Self::Logits(logits) => Self::Logits(pick_tensor(logits, places)?),
-            Self::Top(top) => Self::Top(top.at(places)),
-        })
-    }
-}
-
-/// What the teacher's logits are made of.
-#[derive(Debug, Clone)]
-pub struct TeacherHead {
-    /// Normed last state, (B, T, D of the teacher).
-    pub hidden: Tensor,
-    /// Head, (V, D of the teacher).
-    pub weight: Tensor,
-}
-
-/// How the two comparisons are weighed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct HeadWeights {
-    /// Of the cross entropy with the next token.
-    pub cross_entropy: f32,
-    /// Of KL(teacher || student), multiplied by the squared temperature. Hinton et al. 2015.
-    pub kl: f32,
-    /// Divides both sides' logits in the KL.
-    pub temperature: f32,
-}
-
-/// What was found, token by token, in the order of the targets.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct HeadTerms {
-    /// -log p of the next token, in nats.
-    pub cross_entropy: Vec<f32>,
-    /// KL(teacher || student) at the temperature, in nats; empty without a teacher.
-    pub kl: Vec<f32>,
-    /// Whether both prefer the same token; empty without a teacher.
-    pub agree: Vec<bool>,
-}
-
-/// Refuses tokens that no row of the head or the embedding stands for.
-pub(super) fn check_tokens(tokens: &[u32], vocabulary: usize) -> Result<()> {
-    match tokens.iter().find(|&&token| token as usize >= vocabulary) {
-        None => Ok(()),
-        Some(token) => {
-            Err(Error::input(format!("token {token} is past the vocabulary of {vocabulary}"))
-                .hint("is the tokenizer the one this model was trained with?"))
-        }
-    }
-}
-
-/// The mean of a list.
-#[must_use]
-pub fn mean(values: &[f32]) -> f64 {
-    values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64
-}
-
-pub(super) struct Row {
-    pub(super) cross_entropy: f32,
-    pub(super) kl: f32,
-    pub(super) agree: bool,
-}
+pub(crate) const CHUNK: usize = 256;
 
 /// Compares softmax(hidden head^T) with the next tokens and the teacher, and records the gradient
 /// of `weights.cross_entropy * mean CE + weights.kl * temperature^2 * mean KL`.
@@ -140,7 +60,7 @@ pub fn compare_weighed(
     }
     if !tape.fuses(hidden.tensor()) {
         let targets = (targets, of_tokens);
-        return composed_loss::compare(tape, hidden, head, teacher, targets, weights);
+        return composed::compare(tape, hidden, head, teacher, targets, weights);
     }
     let needs = tape.needs(&[hidden], &[head]);
     let mut job = Job {
@@ -203,7 +123,7 @@ impl<'a> Side<'a> {
 }
 
 /// Logits of some rows of `hidden` (tokens, D) under `head` (V, D).
-pub(super) fn logits_of(
+pub(crate) fn logits_of(
     hidden: &Tensor,
     head: &Tensor,
     rows: &std::ops::Range<usize>,
@@ -312,21 +232,8 @@ impl<'a> Job<'a> {
     }
 }
 
-/// The highest value, its place, and the log of the sum of exponentials at a temperature.
 #[inline(always)]
-pub(super) fn log_sum_exp(values: &[f32], temperature: f32) -> (f32, f32) {
-    let highest = host::highest(values);
-    let inverse = 1.0 / temperature;
-    let sum = host::sum_of(
-        values,
-        #[inline(always)]
-        |value| host::exp((value - highest) * inverse),
-    );
-    (highest, highest * inverse + sum.ln())
-}
-
-#[inline(always)]
-pub(super) fn compare_row(
+pub(crate) fn compare_row(
     logits: &mut [f32],
     teacher: Option<&[f32]>,
     target: usize,

@@ -5,11 +5,11 @@
 
 use candle_core::{D, DType, Tensor};
 
-use super::head::{HeadTerms, HeadWeights, TeacherHead, TeacherOutput};
-use super::params::Weight;
-use super::state_error::{StateComparison, StateScale, StateTerms};
-use super::tape::{Tape, Value};
-use super::top_tokens::TopTokens;
+use super::terms::{
+    HeadTerms, HeadWeights, StateComparison, StateScale, StateTerms, TeacherHead, TeacherOutput,
+    TopTokens,
+};
+use crate::autograd::{Tape, Value, Weight};
 use crate::error::Result;
 
 /// Tokens whose logits are alive at once.
@@ -26,8 +26,8 @@ fn logits(hidden: &Tensor, head: &Tensor) -> Result<Tensor> {
     Ok(hidden.matmul(&head.t()?)?.to_dtype(DType::F32)?)
 }
 
-/// As [`super::head::compare_weighed`].
-pub(super) fn compare(
+/// As [`super::output::compare_weighed`].
+pub(crate) fn compare(
     tape: &Tape,
     hidden: &Value,
     head: &Weight,
@@ -142,8 +142,8 @@ fn beside_top(
     Ok(Beside { kl, agree, gradient })
 }
 
-/// As [`super::state_error::compare_states`].
-pub(super) fn compare_states(
+/// As [`super::hidden::compare_states`].
+pub(crate) fn compare_states(
     tape: &Tape,
     state: &Value,
     target: &Tensor,

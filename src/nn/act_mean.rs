@@ -5,7 +5,7 @@
 use candle_core::Tensor;
 
 use super::reference::sigmoid;
-use super::tape::{Tape, Value};
+use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 
 /// sum p_n h_n over the N `states` h, (B, T, D) each, and what is left for the last, (B, T, 1):

@@ -2,9 +2,9 @@
 
 use candle_core::{Shape, Tensor};
 
-use super::host::{self, Host};
-use super::tape::{Tape, Value};
+use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
+use crate::kernels::host::{self, Host};
 
 /// The tokens at `places`, each at most once, counted through (B, T) row by row, of a state
 /// (B, T, D): (n, D).

@@ -7,11 +7,12 @@ use std::ops::Range;
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
-use super::head::{CHUNK, HeadTerms, HeadWeights, Row, TeacherHead};
-use super::head::{check_tokens, compare_row, log_sum_exp, logits_of};
-use super::host;
-use super::params::Weight;
+use super::output::{CHUNK, compare_row, logits_of};
+use super::terms::{HeadTerms, HeadWeights, Row, TeacherHead, log_sum_exp};
+use crate::autograd::Weight;
 use crate::error::{Error, Result};
+use crate::kernels::host;
+use crate::nn::embedding::check_tokens;
 
 /// Nothing is trained here.
 const NO_LOSS: HeadWeights = HeadWeights { cross_entropy: 0.0, kl: 0.0, temperature: 1.0 };

@@ -9,13 +9,10 @@ use std::cell::RefCell;
 
 use candle_core::{Shape, Tensor, Var};
 
-use super::backward::{Backward, Gradient, Slots};
-use super::host;
+use super::backward::{Backward, Gradient, Slots, Step};
 use super::params::{Gradients, Weight};
 use crate::error::{Error, Result};
-
-/// Turns the gradient of an output into gradients of inputs.
-pub(super) type Step = Box<dyn FnOnce(&mut Backward) -> Result<()>>;
+use crate::kernels::host;
 
 /// A tensor in a computation, and where its gradient is summed if anything asks for it.
 #[derive(Debug, Clone)]

@@ -10,21 +10,21 @@ use half::bf16;
 use pulp::{Simd, WithSimd};
 
 /// Rows of activations up to which the order of a sum is the same.
-pub(super) const FEW: usize = 16;
+pub(crate) const FEW: usize = 16;
 /// Columns that share one scale in 8 bits.
-pub(super) const GROUP: usize = 32;
+pub(crate) const GROUP: usize = 32;
 /// Rows of weights, and of activations, that are worked on at once.
 const TOGETHER: usize = 4;
 
 /// Rows of weights as they are stored.
-pub(super) trait Rows: Copy + Sync {
+pub(crate) trait Rows: Copy + Sync {
     /// A row as f32: written to `wide`, which is as long, unless it is such.
     fn row<'a, S: Simd>(&'a self, _: S, row: usize, wide: &'a mut [f32]) -> &'a [f32];
 }
 
 /// f32 or bf16, row by row.
 #[derive(Clone, Copy)]
-pub(super) struct Plain<'a, E>(pub(super) &'a [E]);
+pub(crate) struct Plain<'a, E>(pub(crate) &'a [E]);
 
 impl Rows for Plain<'_, f32> {
     #[inline(always)]
@@ -46,9 +46,9 @@ impl Rows for Plain<'_, bf16> {
 
 /// 8 bits, and a scale for every [`GROUP`] columns of a row.
 #[derive(Clone, Copy)]
-pub(super) struct Int8<'a> {
-    pub(super) numbers: &'a [i8],
-    pub(super) scales: &'a [f32],
+pub(crate) struct Int8<'a> {
+    pub(crate) numbers: &'a [i8],
+    pub(crate) scales: &'a [f32],
 }
 
 impl Rows for Int8<'_> {
@@ -75,15 +75,15 @@ impl Rows for Int8<'_> {
 }
 
 /// y = x W^T for some rows of W: to be given to [`pulp::Arch::dispatch`].
-pub(super) struct Product<'a, R> {
-    pub(super) weights: R,
+pub(crate) struct Product<'a, R> {
+    pub(crate) weights: R,
     /// The rows of W.
-    pub(super) rows: Range<usize>,
+    pub(crate) rows: Range<usize>,
     /// (rows of x, inner).
-    pub(super) x: &'a [f32],
-    pub(super) inner: usize,
+    pub(crate) x: &'a [f32],
+    pub(crate) inner: usize,
     /// (rows of x, rows of W).
-    pub(super) y: &'a mut [f32],
+    pub(crate) y: &'a mut [f32],
 }
 
 impl<R: Rows> WithSimd for Product<'_, R> {

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use candle_core::{Shape, Tensor};
 
-use super::gemm::{Into, Matrix, Threads, new_product, product};
-use super::host::{self, Host};
 use super::params::{Gradients, Weight};
-use super::tape::Step;
 use crate::error::Result;
+use crate::kernels::gemm::{Into, Matrix, Threads, new_product, product};
+use crate::kernels::host::{self, Host};
 
 /// The gradient of one weight while it is summed.
 enum Sum {
@@ -26,7 +25,7 @@ pub(crate) enum Gradient {
 }
 
 impl Gradient {
-    pub(super) fn tensor(self) -> Result<Tensor> {
+    pub(crate) fn tensor(self) -> Result<Tensor> {
         match self {
             Self::Own(values, shape) => host::tensor(values, shape),
             Self::Shared(tensor) => Ok(tensor),
@@ -42,7 +41,7 @@ impl Gradient {
     }
 }
 
-pub(super) type Slots = Vec<Option<Gradient>>;
+pub(crate) type Slots = Vec<Option<Gradient>>;
 
 fn empty(slots: usize) -> Slots {
     (0..slots).map(|_| None).collect()
@@ -55,12 +54,12 @@ pub(crate) struct Backward {
 }
 
 impl Backward {
-    pub(super) fn new(slots: usize) -> Self {
+    pub(crate) fn new(slots: usize) -> Self {
         Self { slots: empty(slots), weights: BTreeMap::new() }
     }
 
     /// The gradients of the weights, and of what nothing has taken.
-    pub(super) fn finish(self) -> Result<(Gradients, Slots)> {
+    pub(crate) fn finish(self) -> Result<(Gradients, Slots)> {
         let mut gradients = Gradients::new();
         for (name, sum) in self.weights {
             let gradient = match sum {
@@ -75,7 +74,7 @@ impl Backward {
     /// Goes back through the steps of another tape of `slots` values, whose weights are summed
     /// with those of this one: from the gradient of its output, if there is any, to those of its
     /// inputs.
-    pub(super) fn through(
+    pub(crate) fn through(
         &mut self,
         steps: Vec<Step>,
         slots: usize,
@@ -113,7 +112,7 @@ impl Backward {
         self.give(slot, Gradient::Own(gradient, shape.clone()))
     }
 
-    pub(super) fn give(&mut self, slot: Option<usize>, gradient: Gradient) -> Result<()> {
+    pub(crate) fn give(&mut self, slot: Option<usize>, gradient: Gradient) -> Result<()> {
         let Some(slot) = slot else { return Ok(()) };
         let sum = match (self.slots[slot].take(), gradient) {
             (None, gradient) => gradient,
@@ -199,3 +198,6 @@ impl Backward {
         Ok(())
     }
 }
+
+/// Turns the gradient of an output into gradients of inputs.
+pub(crate) type Step = Box<dyn FnOnce(&mut Backward) -> Result<()>>;

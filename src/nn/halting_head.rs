@@ -4,9 +4,8 @@
 
 use candle_core::{D, DType};
 
-use super::params::Weight;
 use super::reference;
-use super::tape::{Tape, Value};
+use crate::autograd::{Tape, Value, Weight};
 use crate::error::Result;
 
 /// w . h / sqrt(mean(h^2) + eps) + b_i of states h, (.., D), by a weight w, (D), and the number
