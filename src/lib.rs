@@ -54,6 +54,7 @@ pub mod autograd;
 pub mod bench;
 pub mod data;
 pub mod decode;
+pub mod disk;
 pub mod distill;
 pub mod error;
 pub mod eval;

@@ -7,10 +7,11 @@ use candle_core::{DType, Device, Tensor};
 use super::Session;
 use super::args::StatesArgs;
 use crate::autograd::Tape;
+use crate::disk::write_atomically;
 use crate::error::{Error, Result};
 use crate::model::CausalLm;
 use crate::observe::Observer;
-use crate::run::{Loaded, write_atomically};
+use crate::run::Loaded;
 
 pub(super) fn states(args: &StatesArgs, session: &Session) -> Result<()> {
     let (progress, interrupt) = (&session.progress, &session.interrupt);

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use super::mapped::{self, Tokens, Width};
+use super::mapped::{Tokens, Width};
+use crate::disk::map_cached;
 use crate::error::{Error, Result, Stopped, go_on};
 use crate::observe::Observer;
 
@@ -159,7 +160,7 @@ fn read(index: &Path, tokens: &Path, width: Width) -> std::result::Result<Cached
     {
         return Err("the columns of the index disagree".to_owned());
     }
-    let bytes = mapped::map(&file).map_err(|error| error.to_string())?;
+    let bytes = map_cached(&file).map_err(|error| error.to_string())?;
     if !bytes.starts_with(&MAGIC) {
         return Err("the token file begins with something else".to_owned());
     }

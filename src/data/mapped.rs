@@ -1,6 +1,5 @@
 //! Where do tokens lie that do not fit in memory?
 
-use std::fs::File;
 use std::ops::Range;
 
 use memmap2::Mmap;
@@ -65,13 +64,4 @@ impl Tokens {
             }
         }
     }
-}
-
-/// The bytes of a file of a cache.
-#[expect(unsafe_code, reason = "memory maps are the point of this file")]
-pub(crate) fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the bytes must not change while they are mapped. Files of a cache are written
-    // under another name, renamed when complete and never written again; a rebuilt one is a new
-    // file under the old name, so an existing map keeps the old bytes.
-    unsafe { Mmap::map(file) }
 }

@@ -10,7 +10,7 @@ pub mod corpus;
 pub mod documents;
 pub mod encode;
 mod files;
-pub(crate) mod mapped;
+mod mapped;
 mod permutation;
 pub mod read;
 mod special;

@@ -12,9 +12,9 @@ use super::card::Card;
 use super::cut::{SHARD_BYTES, is_part, write_checkpoint};
 use super::header::LONGEST_HEADER;
 use super::looped::{KEY, MODEL_TYPE};
-use super::replace::replace_folder;
 use super::store::StoredType;
 use crate::data::Tokenizer;
+use crate::disk::replace_folder;
 use crate::error::{Error, Result};
 use crate::model::{LoopedConfig, Parameters, TransformerConfig, unroll};
 

@@ -14,9 +14,7 @@ pub mod gguf;
 pub mod header;
 pub mod hf_config;
 pub mod looped;
-mod mapped;
 pub mod remote;
-mod replace;
 pub mod settings;
 pub mod shards;
 #[cfg(feature = "hub")]
@@ -29,5 +27,5 @@ pub use adapter::Family;
 pub use card::Card;
 pub use checkpoint::Checkpoint;
 pub use export::{export_stack, export_student, export_unrolled};
-pub use source::{HubId, Source, Stopped};
+pub use source::{HubId, Source};
 pub use store::StoredType;

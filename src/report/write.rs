@@ -7,8 +7,8 @@ use super::page::{Item, Section, html};
 use super::plot::svg;
 use super::png::Painter;
 use super::{exits, law, run, scaling};
+use crate::disk::write_atomically;
 use crate::error::{Error, Result};
-use crate::run::write_atomically;
 
 /// What the data in a folder says, part by part; nothing is written.
 ///

@@ -8,10 +8,10 @@ use super::folder::RunFolder;
 use super::load::Loaded;
 use super::measure::{continuations, evaluate};
 use super::report::{Report, Training, write_json};
-use super::whole::write_atomically;
 use super::{Options, goes_on, student, text};
 use crate::autograd::Params;
 use crate::data::{Corpus, EvaluationWindow, Split};
+use crate::disk::write_atomically;
 use crate::distill::{
     CachePlace, Distillation, Layers, Recompute, TeacherCache, graph_bytes, split,
 };

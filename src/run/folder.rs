@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::whole::{is_unfinished, write_atomically};
+use crate::disk::{RunLock, is_unfinished, write_atomically};
 use crate::distill::{Layers, Recompute};
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
-use crate::train::{Checkpoints, Resume, RunLock};
+use crate::train::{Checkpoints, Resume};
 
 /// What to do about a run that is already in the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

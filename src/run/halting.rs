@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::load::Loaded;
-use super::whole::write_atomically;
+use crate::disk::write_atomically;
 use crate::error::{Error, Result};
 use crate::halting::Halting;
 

@@ -13,7 +13,6 @@ mod pretrain;
 mod report;
 mod student;
 mod text;
-mod whole;
 
 pub use distill::distill;
 pub use folder::{Existing, finished};
@@ -22,7 +21,6 @@ pub use load::{Loaded, Model, device};
 pub use measure::{continuations, evaluate};
 pub use pretrain::pretrain;
 pub use report::{Report, Sample, Training};
-pub use whole::write_atomically;
 
 use std::path::PathBuf;
 

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::whole::write_atomically;
+use crate::disk::write_atomically;
 use crate::error::{Error, Result};
 use crate::eval::{Evaluation, StudentScore};
 use crate::hub::Card;

@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::sweep::Sweep;
+use crate::disk::{RunLock, write_atomically};
 use crate::error::{Error, Result};
-use crate::run::{Existing, write_atomically};
-use crate::train::RunLock;
+use crate::run::Existing;
 
 /// Multiply-adds a core does in a second of training small blocks, roughly; see `bench step`.
 const SPEED: f64 = 2.5e10;

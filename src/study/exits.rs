@@ -11,8 +11,9 @@ use super::exits_config::ExitsRecipe;
 use super::findings::Findings;
 use super::job::{ExitsJob, Job, Outcome};
 use super::law::written;
-use super::sweep::{Sweep, write_json};
+use super::sweep::Sweep;
 use crate::data::tasks::Told;
+use crate::disk::write_json;
 use crate::error::Result;
 
 /// The content of `exits.json`.
@@ -127,7 +128,7 @@ impl Findings for ExitsStudy {
                 }
             }
         }
-        crate::run::write_atomically(&folder.join("points.csv"), text.as_bytes())
+        crate::disk::write_atomically(&folder.join("points.csv"), text.as_bytes())
     }
 
     fn tables(&self) -> Vec<Vec<Vec<String>>> {

@@ -10,9 +10,10 @@ use super::config::{LawRecipe, Target};
 use super::findings::Findings;
 use super::job::Role;
 use super::needed::{Bracket, Cell, Curve, Needed, curves, needed};
-use super::sweep::{Done, Sweep, write_json};
+use super::sweep::{Done, Sweep};
 use super::task_laws::{TaskLaw, laws};
 use crate::data::tasks::{TaskSplit, baselines};
+use crate::disk::write_json;
 use crate::error::{Error, Result};
 use crate::fit::{Estimate, Form, FormFit};
 
@@ -202,7 +203,7 @@ impl Law {
 impl Findings for Law {
     fn write(&self, folder: &Path) -> Result<()> {
         write_json(&folder.join("law.json"), self)?;
-        crate::run::write_atomically(&folder.join("points.csv"), self.csv().as_bytes())
+        crate::disk::write_atomically(&folder.join("points.csv"), self.csv().as_bytes())
     }
 
     /// A row for each cell: what it needed for the first target, by seed.

@@ -12,11 +12,12 @@ use super::fitted::{FittedLaw, ScalingPoint};
 use super::job::{Job, LearnerJob, Outcome, SamplesJob};
 use super::law::{estimate, written};
 use super::scaling_config::{ScalingRecipe, Way};
-use super::sweep::{Done, Sweep, write_json};
+use super::sweep::{Done, Sweep};
+use crate::disk::write_json;
 use crate::error::Result;
-use crate::fit::horizon::Answers;
-use crate::fit::saturating::Reached;
-use crate::fit::{Estimate, Needed, Resampling, Run, chain, horizon, joint, saturating};
+use crate::fit::horizon::{self, Answers};
+use crate::fit::saturating::{self, Reached};
+use crate::fit::{Estimate, Needed, Resampling, Run, chain, joint};
 
 /// Of the intervals of curves.
 const MANY: Resampling = Resampling { resamples: 1000, seed: 0 };
@@ -271,7 +272,7 @@ impl Findings for Scaling {
                 );
             }
         }
-        crate::run::write_atomically(&folder.join("points.csv"), text.as_bytes())
+        crate::disk::write_atomically(&folder.join("points.csv"), text.as_bytes())
     }
 
     fn tables(&self) -> Vec<Vec<Vec<String>>> {

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::job::{Job, Outcome};
+use crate::disk::write_json;
 use crate::error::{Error, Result};
-use crate::run::write_atomically;
 
 /// A piece of work with its place in the study.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -210,14 +210,4 @@ fn result_path(folder: &Path, id: &str) -> PathBuf {
 
 fn list_path(folder: &Path) -> PathBuf {
     folder.join("study.json")
-}
-
-/// As JSON, whole or not at all.
-///
-/// # Errors
-/// The disk is full, or the folder cannot be written to.
-pub(super) fn write_json<T: Serialize + ?Sized>(path: &Path, value: &T) -> Result<()> {
-    let text = serde_json::to_vec_pretty(value)
-        .map_err(|error| Error::internal(format!("writing {}: {error}", path.display())))?;
-    write_atomically(path, &text)
 }

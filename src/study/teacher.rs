@@ -10,10 +10,10 @@ use super::scoring::measure;
 use super::work::{Work, teacher_folder, test_batches, trained};
 use crate::data::SpecialTokens;
 use crate::data::tasks::{TaskBatches, TaskSplit};
+use crate::disk::write_atomically;
 use crate::error::{Error, Result};
 use crate::model::{Parameters, Transformer, TransformerConfig};
 use crate::pretrain::{LanguageModeling, initial_tensors};
-use crate::run::write_atomically;
 use crate::train::Objective;
 
 /// What it learned, beside its folder.

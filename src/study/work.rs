@@ -7,9 +7,10 @@ use super::job::{Job, Measured, Outcome, TeacherJob};
 use super::{language, learner, mixed, student, teacher, textual};
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::data::{Batch, Batches};
+use crate::disk::RunLock;
 use crate::error::{Error, Result, go_on};
 use crate::run::Options;
-use crate::train::{Objective, Resume, RunLock, Summary, TrainConfig, Trainer};
+use crate::train::{Objective, Resume, Summary, TrainConfig, Trainer};
 
 /// Examples read at once when answers are counted.
 pub(super) const ROWS: usize = 64;

@@ -12,6 +12,7 @@ use safetensors::SafeTensorError;
 use super::state::{FORMAT, Manifest, Restored};
 use super::store::Saved;
 use crate::autograd::Params;
+use crate::disk::sync_folder;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 
@@ -177,16 +178,6 @@ fn write(folder: &Path, manifest: &mut Manifest, tensors: Vec<(String, Saved<'_>
     std::fs::write(&path, json).map_err(io)?;
     File::open(&path).and_then(|file| file.sync_all()).map_err(io)?;
     sync_folder(folder)
-}
-
-/// Forces the names in a folder to the disk, where the system can.
-fn sync_folder(folder: &Path) -> Result<()> {
-    if cfg!(unix) {
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| Error::io("forcing a checkpoint to the disk", folder, &error))?;
-    }
-    Ok(())
 }
 
 fn read(folder: &Path) -> Result<Restored> {

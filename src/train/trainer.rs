@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use super::config::TrainConfig;
 use super::ema::Ema;
 use super::interrupt::Interrupt;
-use super::lock::RunLock;
 use super::metrics::StepMetrics;
 use super::objective::Objective;
 use super::run::{Run, Setting};
 use crate::autograd::Params;
 use crate::data::Batches;
+use crate::disk::RunLock;
 use crate::error::{Error, Kind, Result};
 use crate::observe::Observer;
 

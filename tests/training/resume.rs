@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use factorexe::disk::RunLock;
 use factorexe::error::Kind;
 use factorexe::train::{
-    Checkpoints, Interrupt, Resume, RunLock, Summary, TrainConfig, Trainer, Weights, read_steps,
+    Checkpoints, Interrupt, Resume, Summary, TrainConfig, Trainer, Weights, read_steps,
     restore_parameters,
 };
 use factorexe::{Error, Result};

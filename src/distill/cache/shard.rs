@@ -9,7 +9,7 @@ use memmap2::Mmap;
 use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, View};
 
 use super::format::{Column, Format, Item, Pieces, RowKey, digest};
-use crate::data::mapped;
+use crate::disk::map_cached;
 
 /// The hashes of the rows, (rows, 16).
 const ROWS: &str = "rows";
@@ -38,7 +38,7 @@ impl Shard {
     /// # Errors
     /// It cannot be read, which says nothing of what is in it.
     pub(super) fn map(path: &Path) -> std::io::Result<Mmap> {
-        mapped::map(&File::open(path)?)
+        map_cached(&File::open(path)?)
     }
 
     /// What the bytes of the file at `path` hold; none of its rows is read yet.

@@ -15,7 +15,7 @@ use std::path::Path;
 pub use blocks::BlockType;
 
 use super::checkpoint::{Checkpoint, fingerprint};
-use super::mapped;
+use crate::disk::map;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 
@@ -24,7 +24,7 @@ use crate::observe::Observer;
 /// # Errors
 /// The file is damaged, of another family, quantised in another way, or inconsistent.
 pub fn load_gguf(path: &Path, observer: &dyn Observer) -> Result<Checkpoint> {
-    let file = mapped::map(path)?;
+    let file = map(path)?;
     let checkpoint = read(&file, observer).map_err(|error| error.at(path.display()))?;
     Ok(Checkpoint { origin: path.display().to_string(), ..checkpoint })
 }

@@ -40,7 +40,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// The disk is full, or the folder cannot be written to.
-pub(super) fn make_folder(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn make_folder(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let failed = |error: std::io::Error| Error::io("making", path, &error);
     let (parent, prefix) = beside(path);
     let folder = Builder::new().prefix(&prefix).suffix(UNFINISHED).tempdir_in(parent);
@@ -70,7 +70,17 @@ fn beside(path: &Path) -> (&Path, String) {
 }
 
 /// Whether a name is a hidden one of those in `made`.
-pub(super) fn is_unfinished(name: &OsStr, made: &[&str]) -> bool {
+pub(crate) fn is_unfinished(name: &OsStr, made: &[&str]) -> bool {
     let name = name.to_string_lossy();
     name.ends_with(UNFINISHED) && made.iter().any(|made| name.starts_with(&format!(".{made}.")))
+}
+
+/// Forces the names in a folder to the disk, where the system can.
+pub(crate) fn sync_folder(folder: &Path) -> Result<()> {
+    if cfg!(unix) {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| Error::io("forcing a checkpoint to the disk", folder, &error))?;
+    }
+    Ok(())
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// # Errors
 /// The file is missing, empty, a folder, or cannot be mapped.
 #[expect(unsafe_code, reason = "a memory map is the only way to read gigabytes without copying")]
-pub(super) fn map(path: &Path) -> Result<Mmap> {
+pub(crate) fn map(path: &Path) -> Result<Mmap> {
     let failed = |error: std::io::Error| Error::io("reading", path, &error);
     // Asked before it is opened: opening a pipe waits for a writer.
     let metadata = std::fs::metadata(path).map_err(failed)?;
@@ -27,4 +27,13 @@ pub(super) fn map(path: &Path) -> Result<Mmap> {
     // while a checkpoint is loaded; whoever overwrites the file meanwhile gets garbage or SIGBUS,
     // as with every loader that maps weights.
     unsafe { Mmap::map(&file) }.map_err(failed)
+}
+
+/// The bytes of a file of a cache.
+#[expect(unsafe_code, reason = "memory maps are the point of this file")]
+pub(crate) fn map_cached(file: &File) -> std::io::Result<Mmap> {
+    // SAFETY: the bytes must not change while they are mapped. Files of a cache are written
+    // under another name, renamed when complete and never written again; a rebuilt one is a new
+    // file under the old name, so an existing map keeps the old bytes.
+    unsafe { Mmap::map(file) }
 }

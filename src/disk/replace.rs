@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// The place is in use by something else, or the disk does not take it.
-pub(super) fn replace_folder(
+pub(crate) fn replace_folder(
     folder: &Path,
     replaceable: &dyn Fn(&Path) -> bool,
     write: impl FnOnce(&Path) -> Result<()>,

@@ -1,0 +1,16 @@
+//! What is written is there whole or not at all, locked while it is in use, and mapped where it is
+//! large.
+
+mod atomic;
+mod json;
+mod lock;
+mod mmap;
+mod replace;
+
+pub use atomic::write_atomically;
+pub use lock::RunLock;
+
+pub(crate) use atomic::{is_unfinished, make_folder, sync_folder};
+pub(crate) use json::write_json;
+pub(crate) use mmap::{map, map_cached};
+pub(crate) use replace::replace_folder;
