@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::depth::{DepthConfig, DrawnFor, Recompute};
 use super::exits::ExitsConfig;
+use super::granularity::Every;
 use super::halting::HaltingConfig;
 use super::weighting::Weighting;
 use crate::error::{Error, Result};
@@ -108,17 +109,6 @@ impl Default for StudentConfig {
             frozen: vec!["embed.*".into(), "head.*".into()],
         }
     }
-}
-
-/// Where hidden states are compared.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Every {
-    /// After every layer of the core.
-    #[default]
-    Layer,
-    /// After every repetition.
-    Repetition,
 }
 
 /// Which tokens' states are compared.

@@ -4,7 +4,7 @@ use rand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::config::Every;
+use super::granularity::Every;
 use super::weighting::Weighting;
 use crate::error::{Error, Result};
 

@@ -12,9 +12,8 @@ use super::{Options, goes_on, student, text};
 use crate::autograd::Params;
 use crate::data::{Corpus, EvaluationWindow, Split};
 use crate::disk::write_atomically;
-use crate::distill::{
-    CachePlace, Distillation, Layers, Recompute, TeacherCache, graph_bytes, split,
-};
+use crate::distill::init::split;
+use crate::distill::{CachePlace, Distillation, Layers, Recompute, TeacherCache, graph_bytes};
 use crate::error::{Error, Result};
 use crate::eval::cost::available_bytes;
 use crate::eval::{EvalConfig, StudentScore};

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use super::Options;
 use super::load::{Loaded, on};
 use crate::autograd::Params;
-use crate::distill::start::{Frozen, params};
+use crate::distill::init::params::{Frozen, params};
 use crate::distill::{MAP, StudentConfig, student_params};
 use crate::error::Result;
 use crate::model::LoopedConfig;

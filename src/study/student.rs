@@ -12,10 +12,11 @@ use super::work::{Work, test_batches, trained};
 use crate::autograd::Params;
 use crate::data::Batches;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
-use crate::distill::start::params;
+use crate::distill::init::params::params;
+use crate::distill::init::split;
 use crate::distill::{
     Compared, DepthConfig, DistillConfig, Distillation, Every, ExitsConfig, HiddenConfig, Imitated,
-    Layers, LossConfig, PhaseConfig, Recompute, StudentConfig, Weighting, split, student_params,
+    Layers, LossConfig, PhaseConfig, Recompute, StudentConfig, Weighting, student_params,
 };
 use crate::error::Result;
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer, Parameters, Transformer};

@@ -2,11 +2,11 @@
 
 use candle_core::Tensor;
 
-use super::halting::{HaltingConfig, Learns};
-use super::matching::Step;
-use super::outputs::Outputs;
+use super::hidden_loss::Step;
+use super::output_loss::Outputs;
 use crate::autograd::{Tape, Value};
 use crate::data::Asked;
+use crate::distill::halting::{HaltingConfig, Learns};
 use crate::error::{Error, Result};
 use crate::halting::gate::survival;
 use crate::halting::joint::expected;
@@ -26,7 +26,7 @@ struct Gates {
 impl Outputs<'_> {
     /// Reads out the states `ends` after each repetition, by how likely a token is to stop there:
     /// the loss that is expected, what the gate's policy costs, and the last repetition's own loss.
-    pub(super) fn halted(
+    pub(crate) fn halted(
         &self,
         step: &mut Step,
         ends: &[Value],

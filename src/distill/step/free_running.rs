@@ -2,20 +2,20 @@
 
 use std::rc::Rc;
 
-use super::config::Every;
-use super::exits::Exit;
-use super::matching::{Later, Loop, Step};
-use super::objective::Distillation;
-use super::outputs::Outputs;
+use super::hidden_loss::{Later, Loop, Step};
+use super::output_loss::Outputs;
 use crate::autograd::checkpoint::{Link, recompute_chain};
 use crate::autograd::{Tape, Value};
+use crate::distill::exits::Exit;
+use crate::distill::granularity::Every;
+use crate::distill::objective::Distillation;
 use crate::error::Result;
 use crate::model::alignment::Depth;
 
 impl Distillation<'_> {
     /// Every repetition with its graph on the tape; the states after those that `outputs` wants to
     /// read together, the last among them.
-    pub(super) fn kept(
+    pub(crate) fn kept(
         &self,
         step: &mut Step,
         looped: &Loop,
@@ -64,7 +64,7 @@ impl Distillation<'_> {
 
     /// Every repetition by its first state alone: what it is compared with is known when it is
     /// computed anew. Gives the states that [`Self::kept`] gives.
-    pub(super) fn recomputed(
+    pub(crate) fn recomputed(
         &self,
         step: &mut Step,
         looped: &Rc<Loop>,

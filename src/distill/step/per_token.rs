@@ -5,14 +5,14 @@ use std::rc::Rc;
 
 use candle_core::Tensor;
 
-use super::depth::Recompute;
-use super::matching::{Later, Matching, Step};
-use super::objective::Distillation;
-use super::outputs::Outputs;
-use super::teaching::Lesson;
+use super::hidden_loss::{Later, Matching, Step};
+use super::output_loss::Outputs;
+use super::teacher_outputs::Lesson;
 use crate::autograd::checkpoint::{Link, recompute_chain};
 use crate::autograd::{Tape, Value};
 use crate::data::Batch;
+use crate::distill::depth::Recompute;
+use crate::distill::objective::Distillation;
 use crate::error::Result;
 use crate::model::alignment::equal_steps;
 use crate::model::staggered::going_on;
@@ -63,7 +63,7 @@ impl Course {
 
 impl Distillation<'_> {
     /// The whole student on its own states, each token as deep as `depths` says, (B, T) row by row.
-    pub(super) fn staggered(
+    pub(crate) fn staggered(
         &self,
         batch: &Batch,
         ids: &Tensor,

@@ -2,9 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::config::{Layers, StudentConfig};
-use super::narrow::narrow_config;
+use super::project_width::narrow_config;
 use crate::autograd::Tape;
+use crate::distill::config::{Layers, StudentConfig};
 use crate::error::{Error, Result, Stopped, go_on};
 use crate::kernels::host::Host;
 use crate::model::{CausalLm, LoopedConfig, Transformer};

@@ -10,7 +10,7 @@ use crate::model::Transformer;
 /// The root of the mean square of the states after each layer of `middle`, (B, T, D), on the
 /// `calibration` tokens, each (B, T): the geometric mean over tokens and layers, so that the few
 /// tokens whose states are a hundred times larger do not decide.
-pub(super) fn typical_size(
+pub(crate) fn typical_size(
     teacher: &Transformer,
     middle: Range<usize>,
     calibration: &[Tensor],

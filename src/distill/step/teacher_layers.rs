@@ -2,22 +2,23 @@
 
 use std::collections::BTreeSet;
 
-use super::config::{DistillConfig, Every};
-use super::depth::DepthLaw;
+use crate::distill::config::DistillConfig;
+use crate::distill::depth::DepthLaw;
+use crate::distill::granularity::Every;
 use crate::model::alignment::{Depth, equal_steps};
 use crate::model::{Alignment, LoopedConfig};
 
 /// Indices of states, 0 for the embedding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Needs {
+pub(crate) struct Needs {
     /// While the core alone stands on the teacher's states.
-    pub(super) forced: BTreeSet<usize>,
+    pub(crate) forced: BTreeSet<usize>,
     /// Afterwards.
-    pub(super) closed: BTreeSet<usize>,
+    pub(crate) closed: BTreeSet<usize>,
 }
 
 impl Needs {
-    pub(super) fn new(student: &LoopedConfig, config: &DistillConfig) -> Self {
+    pub(crate) fn new(student: &LoopedConfig, config: &DistillConfig) -> Self {
         let (middle, hidden) = (student.middle(), &config.loss.hidden);
         let fixed = config.depth.law == DepthLaw::Fixed && config.depth.ramp <= 0.0;
         if !fixed || hidden.alignment == Alignment::Monotone {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{D, Device, Tensor};
 
-use super::algebra::eigen;
+use super::svd::eigen;
 use crate::autograd::Tape;
 use crate::error::{Error, Result, Stopped, go_on};
 use crate::model::{CausalLm, Transformer, TransformerConfig};
@@ -17,7 +17,7 @@ use crate::model::{CausalLm, Transformer, TransformerConfig};
 /// The map from a narrow state to the teacher's width, (D of the teacher, D), among the parameters.
 pub const MAP: &str = "match.weight";
 /// The same as the name of a linear map.
-pub(super) const MAP_NAME: &str = "match";
+pub(crate) const MAP_NAME: &str = "match";
 
 /// Shortest state whose direction is counted.
 const SHORTEST: f64 = 1e-12;

@@ -13,7 +13,7 @@ use crate::model::{CausalLm, Transformer};
 use crate::observe::Observer;
 
 /// C = X^T X of the inputs of every matrix in some layers, divided by the number of tokens.
-pub(super) struct Products {
+pub(crate) struct Products {
     /// By layer and input: q, k and v share theirs, and so do gate and up.
     sums: BTreeMap<(usize, &'static str), Vec<f32>>,
 }
@@ -31,7 +31,7 @@ fn input_of(name: &str) -> Option<&'static str> {
 
 impl Products {
     /// Runs the teacher over `calibration`, batches of (B, T) tokens, and sums over `layers`.
-    pub(super) fn measure(
+    pub(crate) fn measure(
         teacher: &Transformer,
         layers: Range<usize>,
         calibration: &[Tensor],
@@ -84,7 +84,7 @@ impl Products {
     }
 
     /// C of the input of matrix `name` in `layer`, (inner, inner).
-    pub(super) fn of(&self, layer: usize, name: &str) -> Result<&[f32]> {
+    pub(crate) fn of(&self, layer: usize, name: &str) -> Result<&[f32]> {
         let found = input_of(name).and_then(|input| self.sums.get(&(layer, input)));
         found
             .map(Vec::as_slice)

@@ -8,10 +8,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use rayon::prelude::*;
 
-use super::algebra::{self, Thin, times, times_inverse};
-use super::between::typical_size;
-use super::config::{Init, LoraInit, StudentConfig};
-use super::products::Products;
+use super::gram::Products;
+use super::state_rms::typical_size;
+use super::svd::{self, Thin, times, times_inverse};
+use crate::distill::config::{Init, LoraInit, StudentConfig};
 use crate::error::{Error, Result, Stopped, go_on};
 use crate::kernels::gemm::Matrix;
 use crate::kernels::host::Host;
@@ -233,7 +233,7 @@ impl Source<'_> {
             Some(products) => Some(products.of(layer, name)?),
             None => None,
         };
-        algebra::truncated(&Host::new(&delta)?, shape, rank, metric)
+        svd::truncated(&Host::new(&delta)?, shape, rank, metric)
     }
 
     /// B = 0, and A that reads the directions the teacher's matrix reads most.
@@ -245,7 +245,7 @@ impl Source<'_> {
         rank: usize,
     ) -> Result<Thin> {
         let weight = self.layer(layer, name)?;
-        let a = algebra::truncated(&Host::new(&weight)?, (out, inner), rank, None)?.a;
+        let a = svd::truncated(&Host::new(&weight)?, (out, inner), rank, None)?.a;
         Ok(Thin { b: vec![0.0; out * rank], a })
     }
 }

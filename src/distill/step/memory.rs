@@ -1,6 +1,6 @@
 //! How much memory does the graph of a step take when every repetition keeps its own?
 
-use super::depth::{DepthConfig, DepthLaw};
+use crate::distill::depth::{DepthConfig, DepthLaw};
 use crate::model::LoopedConfig;
 
 /// States that the composed operations of an injection keep: of the gate, which keeps most.

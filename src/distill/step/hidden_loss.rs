@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use candle_core::Tensor;
 
-use super::teaching::Lesson;
+use super::teacher_outputs::Lesson;
 use crate::autograd::{Gradients, Tape, Value};
 use crate::error::Result;
 use crate::losses::hidden::compare_states;
@@ -20,7 +20,7 @@ use crate::train::Loss;
 
 /// What a repetition starts from.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Start {
+pub(crate) enum Start {
     /// The state before it.
     Own,
     /// That state, but no gradient goes back to it.
@@ -30,17 +30,17 @@ pub(super) enum Start {
 }
 
 /// The core, closed on itself.
-pub(super) struct Loop {
-    pub(super) student: LoopedTransformer,
-    pub(super) table: RopeTable,
-    pub(super) teacher: Rc<Lesson>,
+pub(crate) struct Loop {
+    pub(crate) student: LoopedTransformer,
+    pub(crate) table: RopeTable,
+    pub(crate) teacher: Rc<Lesson>,
     /// One for each repetition.
-    pub(super) starts: Vec<Start>,
+    pub(crate) starts: Vec<Start>,
 }
 
 impl Loop {
     /// The states after each layer of a repetition that follows `state`; the prelude gave `first`.
-    pub(super) fn repeat(
+    pub(crate) fn repeat(
         &self,
         tape: &Tape,
         repetition: usize,
@@ -58,35 +58,35 @@ impl Loop {
 }
 
 /// How the states of the core are compared.
-pub(super) struct Matching {
+pub(crate) struct Matching {
     /// From the width of the student to that of its teacher, where they differ.
-    pub(super) map: Option<Linear>,
+    pub(crate) map: Option<Linear>,
     /// The tokens whose states are compared, counted through (B, T); none: all.
-    pub(super) places: Option<Vec<usize>>,
-    pub(super) how: StateComparison,
+    pub(crate) places: Option<Vec<usize>>,
+    pub(crate) how: StateComparison,
     /// Of the mean over all states compared with the teacher's; 0: none is.
-    pub(super) weight: f64,
+    pub(crate) weight: f64,
     /// Every so many states one is compared.
-    pub(super) stride: usize,
+    pub(crate) stride: usize,
     /// K, states of one repetition.
-    pub(super) layers: usize,
-    pub(super) repetitions: usize,
+    pub(crate) layers: usize,
+    pub(crate) repetitions: usize,
     /// The teacher's depth of each state, in order of application.
-    pub(super) depths: Vec<Depth>,
+    pub(crate) depths: Vec<Depth>,
     /// Weight of the pull towards the last state, and that state.
-    pub(super) settle: Option<(f64, Tensor)>,
+    pub(crate) settle: Option<(f64, Tensor)>,
 }
 
 /// Means over what was compared so far, of all that will be.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Matched {
+pub(crate) struct Matched {
     squared: f64,
     cosine: f64,
     settle: f64,
 }
 
 impl Matched {
-    pub(super) fn times(self, share: f64) -> Self {
+    pub(crate) fn times(self, share: f64) -> Self {
         let Self { squared, cosine, settle } = self;
         Self { squared: share * squared, cosine: share * cosine, settle: share * settle }
     }
@@ -102,7 +102,7 @@ impl AddAssign for Matched {
 
 impl Matching {
     /// Compares the states after each layer of a repetition, and records the gradients.
-    pub(super) fn repetition(
+    pub(crate) fn repetition(
         &self,
         tape: &Tape,
         repetition: usize,
@@ -175,29 +175,29 @@ impl Matching {
 
 /// What is known, and what is found, when repetitions are computed anew.
 #[derive(Default)]
-pub(super) struct Later {
-    pub(super) matching: OnceCell<Matching>,
-    pub(super) matched: RefCell<Matched>,
+pub(crate) struct Later {
+    pub(crate) matching: OnceCell<Matching>,
+    pub(crate) matched: RefCell<Matched>,
 }
 
 /// What one step found.
-pub(super) struct Step {
-    pub(super) tape: Tape,
-    pub(super) total: f64,
-    pub(super) terms: BTreeMap<String, f64>,
-    pub(super) matching: Option<Matching>,
-    pub(super) matched: Matched,
-    pub(super) later: Option<Rc<Later>>,
+pub(crate) struct Step {
+    pub(crate) tape: Tape,
+    pub(crate) total: f64,
+    pub(crate) terms: BTreeMap<String, f64>,
+    pub(crate) matching: Option<Matching>,
+    pub(crate) matched: Matched,
+    pub(crate) later: Option<Rc<Later>>,
 }
 
 impl Step {
-    pub(super) fn new(tape: Tape) -> Self {
+    pub(crate) fn new(tape: Tape) -> Self {
         let (terms, matched) = (BTreeMap::new(), Matched::default());
         Self { tape, total: 0.0, terms, matching: None, matched, later: None }
     }
 
     /// Goes back, unless the loss is lost already.
-    pub(super) fn finish(mut self, partial: bool) -> Result<Loss> {
+    pub(crate) fn finish(mut self, partial: bool) -> Result<Loss> {
         if let Some(matching) = &self.matching {
             matching.note(self.matched, &mut self.total, &mut self.terms);
         }

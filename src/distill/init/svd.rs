@@ -8,14 +8,14 @@ use crate::error::{Error, Result};
 use crate::kernels::gemm::{Into, Matrix, Threads, product};
 
 /// Eigenvalues of a symmetric matrix, largest first, and its eigenvectors as rows.
-pub(super) struct Eigen {
-    pub(super) values: Vec<f32>,
+pub(crate) struct Eigen {
+    pub(crate) values: Vec<f32>,
     /// (size, size), one eigenvector a row.
-    pub(super) vectors: Vec<f32>,
+    pub(crate) vectors: Vec<f32>,
 }
 
 /// The eigenvalues and eigenvectors of `matrix`, (size, size).
-pub(super) fn eigen(matrix: &[f32], size: usize) -> Result<Eigen> {
+pub(crate) fn eigen(matrix: &[f32], size: usize) -> Result<Eigen> {
     let wide = Mat::from_fn(size, size, |i, j| {
         f64::midpoint(f64::from(matrix[i * size + j]), f64::from(matrix[j * size + i]))
     });
@@ -33,7 +33,7 @@ pub(super) fn eigen(matrix: &[f32], size: usize) -> Result<Eigen> {
 }
 
 /// `right` (rows, size) times the inverse of the positive definite `matrix` (size, size).
-pub(super) fn times_inverse(right: &[f32], matrix: &[f32], size: usize) -> Result<Vec<f32>> {
+pub(crate) fn times_inverse(right: &[f32], matrix: &[f32], size: usize) -> Result<Vec<f32>> {
     let wide = Mat::from_fn(size, size, |i, j| f64::from(matrix[i * size + j]));
     let factor = wide
         .llt(Side::Lower)
@@ -48,22 +48,22 @@ pub(super) fn times_inverse(right: &[f32], matrix: &[f32], size: usize) -> Resul
 }
 
 /// The product of a (rows, inner) and b (inner, columns) on this thread.
-pub(super) fn times(a: Matrix<'_>, b: Matrix<'_>, rows: usize, columns: usize) -> Vec<f32> {
+pub(crate) fn times(a: Matrix<'_>, b: Matrix<'_>, rows: usize, columns: usize) -> Vec<f32> {
     let mut output = vec![0.0; rows * columns];
     product(&mut output, Into::Replace, 1.0, a, b, Threads::One);
     output
 }
 
 /// The two thin factors (out, rank) and (rank, in) of a matrix.
-pub(super) struct Thin {
-    pub(super) b: Vec<f32>,
-    pub(super) a: Vec<f32>,
+pub(crate) struct Thin {
+    pub(crate) b: Vec<f32>,
+    pub(crate) a: Vec<f32>,
 }
 
 /// The best approximation of `delta` (out, inner) of rank `rank`: B A that minimises
 /// |(delta - B A) C^(1/2)|, with C the `metric` (inner, inner) or the identity. Both factors get
 /// an equal share of the size. Eckart & Young 1936.
-pub(super) fn truncated(
+pub(crate) fn truncated(
     delta: &[f32],
     (out, inner): (usize, usize),
     rank: usize,

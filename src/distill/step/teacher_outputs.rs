@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use candle_core::Tensor;
 
-use super::cache::{Item, TeacherCache};
 use crate::autograd::{Tape, Value};
 use crate::data::Batch;
+use crate::distill::cache::{Item, TeacherCache};
 use crate::error::{Error, Result};
 use crate::losses::terms::{TeacherHead, TeacherOutput};
 use crate::model::alignment::Depth;
@@ -15,7 +15,7 @@ use crate::model::{CausalLm, Transformer};
 
 /// A teacher that is asked, whether or not it was asked the same before.
 #[derive(Debug)]
-pub(super) struct Teaching<'a> {
+pub(crate) struct Teaching<'a> {
     teacher: Transformer,
     /// None: it computes every answer.
     cache: Option<Mutex<TeacherCache<'a>>>,
@@ -23,32 +23,32 @@ pub(super) struct Teaching<'a> {
 
 /// What it said of one batch.
 #[derive(Debug)]
-pub(super) struct Lesson {
+pub(crate) struct Lesson {
     states: BTreeMap<usize, Tensor>,
     output: Option<TeacherOutput>,
 }
 
 impl<'a> Teaching<'a> {
-    pub(super) fn live(teacher: Transformer) -> Self {
+    pub(crate) fn live(teacher: Transformer) -> Self {
         Self { teacher, cache: None }
     }
 
-    pub(super) fn remembering(self, cache: TeacherCache<'a>) -> Self {
+    pub(crate) fn remembering(self, cache: TeacherCache<'a>) -> Self {
         Self { cache: Some(Mutex::new(cache)), ..self }
     }
 
-    pub(super) fn teacher(&self) -> &Transformer {
+    pub(crate) fn teacher(&self) -> &Transformer {
         &self.teacher
     }
 
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         if let Some(cache) = &self.cache {
             cache.lock().unwrap_or_else(PoisonError::into_inner).close();
         }
     }
 
     /// The states of the indices `wanted`, 0 for the embedding.
-    pub(super) fn states(
+    pub(crate) fn states(
         &self,
         batch: &Batch,
         ids: &Tensor,
@@ -63,7 +63,7 @@ impl<'a> Teaching<'a> {
     }
 
     /// The same, and what it says of the next token.
-    pub(super) fn states_and_output(
+    pub(crate) fn states_and_output(
         &self,
         batch: &Batch,
         ids: &Tensor,
@@ -78,7 +78,7 @@ impl<'a> Teaching<'a> {
     }
 
     /// What its head reads out of the state at a depth of a lesson.
-    pub(super) fn said_at(&self, lesson: &Lesson, depth: Depth) -> Result<TeacherOutput> {
+    pub(crate) fn said_at(&self, lesson: &Lesson, depth: Depth) -> Result<TeacherOutput> {
         self.head_of(lesson.at_depth(depth)?)
     }
 
@@ -109,14 +109,14 @@ fn only(states: Vec<Tensor>, wanted: &BTreeSet<usize>) -> BTreeMap<usize, Tensor
 
 impl Lesson {
     /// The state of an index, (B, T, D).
-    pub(super) fn state(&self, index: usize) -> Result<&Tensor> {
+    pub(crate) fn state(&self, index: usize) -> Result<&Tensor> {
         self.states
             .get(&index)
             .ok_or_else(|| Error::internal(format!("state {index} of the teacher was not asked")))
     }
 
     /// The state at a depth: one of them, or a blend of two.
-    pub(super) fn at_depth(&self, depth: Depth) -> Result<Tensor> {
+    pub(crate) fn at_depth(&self, depth: Depth) -> Result<Tensor> {
         let lower = self.state(depth.lower)?;
         if depth.fraction <= 0.0 {
             return Ok(lower.clone());
@@ -126,7 +126,7 @@ impl Lesson {
     }
 
     /// What it says of the next token.
-    pub(super) fn output(&self) -> Result<&TeacherOutput> {
+    pub(crate) fn output(&self) -> Result<&TeacherOutput> {
         let missing = || Error::internal("the teacher's output was not asked");
         self.output.as_ref().ok_or_else(missing)
     }

@@ -1,12 +1,12 @@
 //! What does the student say, after the last repetition or an earlier one, beside its teacher?
 
-use super::config::LossConfig;
-use super::exits::Imitated;
-use super::halting::HaltingConfig;
-use super::matching::Step;
-use super::teaching::Lesson;
+use super::hidden_loss::Step;
+use super::teacher_outputs::Lesson;
 use crate::autograd::{Tape, Value};
 use crate::data::{Asked, Batch};
+use crate::distill::config::LossConfig;
+use crate::distill::exits::Imitated;
+use crate::distill::halting::HaltingConfig;
 use crate::error::Result;
 use crate::losses::output::compare_weighed;
 use crate::losses::terms::{HeadTerms, HeadWeights, TeacherOutput, mean};
@@ -16,34 +16,34 @@ use crate::nn::RopeTable;
 use crate::nn::gather::pick;
 
 /// What is read out of a state of the core, and what it is compared with.
-pub(super) struct Outputs<'a> {
-    pub(super) student: &'a LoopedTransformer,
-    pub(super) table: &'a RopeTable,
-    pub(super) loss: &'a LossConfig,
-    pub(super) teacher: &'a Lesson,
+pub(crate) struct Outputs<'a> {
+    pub(crate) student: &'a LoopedTransformer,
+    pub(crate) table: &'a RopeTable,
+    pub(crate) loss: &'a LossConfig,
+    pub(crate) teacher: &'a Lesson,
     /// What the teacher's head reads out of its state at a depth.
-    pub(super) said_at: &'a dyn Fn(Depth) -> Result<TeacherOutput>,
+    pub(crate) said_at: &'a dyn Fn(Depth) -> Result<TeacherOutput>,
     /// The teacher's depth of each state of the core, in order of application.
-    pub(super) depths: Vec<Depth>,
+    pub(crate) depths: Vec<Depth>,
     /// What is asked.
-    pub(super) batch: &'a Batch,
+    pub(crate) batch: &'a Batch,
     /// Of the run, 0 to 1.
-    pub(super) progress: f64,
+    pub(crate) progress: f64,
 }
 
 impl Outputs<'_> {
     /// Whether anything before the last state is read out.
-    pub(super) fn reads_early(&self) -> bool {
+    pub(crate) fn reads_early(&self) -> bool {
         self.loss.exits.weight.at(self.progress) > 0.0
     }
 
     /// The gate that learns in this step, if one does.
-    pub(super) fn halting(&self) -> Option<&HaltingConfig> {
+    pub(crate) fn halting(&self) -> Option<&HaltingConfig> {
         self.loss.halting.as_ref().filter(|halting| halting.weight.at(self.progress) > 0.0)
     }
 
     /// Reads out the state after the last repetition.
-    pub(super) fn last(&self, step: &mut Step, state: &Value) -> Result<()> {
+    pub(crate) fn last(&self, step: &mut Step, state: &Value) -> Result<()> {
         let ce = self.loss.cross_entropy.at(self.progress);
         let found = self.read(&step.tape, state, self.teacher.output()?, ce, (1.0, None))?;
         step.total += self.loss_of(&found, ce);
@@ -51,7 +51,7 @@ impl Outputs<'_> {
         Ok(())
     }
 
-    pub(super) fn note_last(step: &mut Step, found: &HeadTerms) {
+    pub(crate) fn note_last(step: &mut Step, found: &HeadTerms) {
         let agreeing = found.agree.iter().filter(|&&agree| agree).count();
         let terms = [
             ("cross_entropy", mean(&found.cross_entropy)),
@@ -63,7 +63,7 @@ impl Outputs<'_> {
 
     /// Reads out the state after an earlier `application` of a layer of the core, counted from 0, for
     /// its `part` of the mean.
-    pub(super) fn exit(
+    pub(crate) fn exit(
         &self,
         step: &mut Step,
         state: &Value,
@@ -89,7 +89,7 @@ impl Outputs<'_> {
 
     /// Records the gradient of `share` times the loss of this output beside what was `said`, each
     /// token with a weight of its own if it has one.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         tape: &Tape,
         state: &Value,
@@ -118,12 +118,12 @@ impl Outputs<'_> {
     }
 
     /// The mean over tokens of what they lose.
-    pub(super) fn loss_of(&self, found: &HeadTerms, ce: f64) -> f64 {
+    pub(crate) fn loss_of(&self, found: &HeadTerms, ce: f64) -> f64 {
         ce * mean(&found.cross_entropy) + self.kl_weight() * mean(&found.kl)
     }
 
     /// What each token loses.
-    pub(super) fn losses_of(&self, found: &HeadTerms, ce: f64) -> Vec<f32> {
+    pub(crate) fn losses_of(&self, found: &HeadTerms, ce: f64) -> Vec<f32> {
         let (ce, kl) = (ce as f32, self.kl_weight() as f32);
         let both = found.cross_entropy.iter().zip(&found.kl);
         both.map(|(of_text, of_teacher)| ce * of_text + kl * of_teacher).collect()

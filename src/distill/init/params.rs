@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
-use super::config::StudentConfig;
-use super::init::student_tensors;
-use super::narrow::{MAP, narrow};
+use super::project_width::{MAP, narrow};
+use super::tensors::student_tensors;
 use crate::autograd::Params;
+use crate::distill::config::StudentConfig;
 use crate::error::{Error, Result, Stopped};
 use crate::model::{CausalLm, LoopedConfig, Transformer};
 use crate::observe::Observer;
