@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use factorexe::hub::Checkpoint;
-use factorexe::hub::gguf::BlockType;
-use factorexe::hub::gguf::load_gguf;
+use factorexe::hub::gguf::{BlockType, load_gguf};
 use factorexe::model::config::RopeScaling;
 use factorexe::observe::Quiet;
 use serde_json::Value;

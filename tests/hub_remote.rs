@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use factorexe::error::Kind;
-use factorexe::hub::remote::{HubConfig, fetch};
+use factorexe::hub::client::HubConfig;
+use factorexe::hub::remote::fetch;
 use factorexe::hub::{HubId, Source};
 use factorexe::observe::Quiet;
 

@@ -17,8 +17,18 @@ const SMALLEST_VOCABULARY: usize = 257;
 /// A pair seen once is not worth a token.
 const LEAST_COUNT: u64 = 2;
 
-/// Learns a byte-level BPE of at most `vocabulary` tokens.
-pub(super) fn train(texts: impl Iterator<Item = String>, vocabulary: usize) -> Result<Tokenizer> {
+impl Tokenizer {
+    /// Learns a byte-level BPE of at most `vocabulary` tokens, `<|endoftext|>` included: the same
+    /// texts in the same order give the same tokenizer.
+    ///
+    /// # Errors
+    /// There is no text, or the vocabulary has no room for the 256 bytes.
+    pub fn train_bpe(texts: impl Iterator<Item = String>, vocabulary: usize) -> Result<Self> {
+        train(texts, vocabulary)
+    }
+}
+
+fn train(texts: impl Iterator<Item = String>, vocabulary: usize) -> Result<Tokenizer> {
     if !(SMALLEST_VOCABULARY..=1 << 24).contains(&vocabulary) {
         return Err(Error::input(format!(
             "a byte-level vocabulary of {vocabulary} tokens: expected {SMALLEST_VOCABULARY} (every \

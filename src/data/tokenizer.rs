@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::data::chat;
 use crate::data::special::{self, SpecialTokens};
-use crate::data::{bpe, chat};
 use crate::error::{Error, Result};
 
 /// A tokenizer, the tokens that open and close a text, and the chat template.
@@ -53,15 +53,6 @@ impl Tokenizer {
         inner.with_padding(None);
         let vocabulary = inner.get_vocab(true).into_values().max().map_or(0, |id| id as usize + 1);
         Self { inner, special, vocabulary }
-    }
-
-    /// Learns a byte-level BPE of at most `vocabulary` tokens, `<|endoftext|>` included: the same
-    /// texts in the same order give the same tokenizer.
-    ///
-    /// # Errors
-    /// There is no text, or the vocabulary has no room for the 256 bytes.
-    pub fn train_bpe(texts: impl Iterator<Item = String>, vocabulary: usize) -> Result<Self> {
-        bpe::train(texts, vocabulary)
     }
 
     /// The ids of `text`. Nothing is added before or after it; special tokens written in the text

@@ -2,40 +2,19 @@
 
 use std::sync::Arc;
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Tensor};
 
 use super::attend::normed;
 use super::cache::{CacheSharing, DecodeCache};
+use super::depth::Depth;
 use super::layer::{Here, Layer, Store, numbers, on_host};
 use super::pass::{Pass, Place};
 use super::running::{Running, rows};
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
-use crate::halting::{Gate, HaltingPolicy};
 use crate::kernels::quantized::{StoredAs, StoredMatrix};
-use crate::model::{Anatomy, CausalLm, LoopedTransformer, TransformerConfig};
+use crate::model::{Anatomy, CausalLm, RepetitionInput, TransformerConfig};
 use crate::nn::Block;
-
-/// How deeply tokens are read.
-#[derive(Clone, Copy)]
-pub struct Depth<'a> {
-    /// Repetitions at most; every policy is bounded by it.
-    pub most: usize,
-    /// When a token stops before, and its gate.
-    pub policy: Option<(&'a dyn HaltingPolicy, Option<&'a Gate>)>,
-}
-
-impl Depth<'_> {
-    /// All tokens at `repetitions`.
-    #[must_use]
-    pub fn fixed(repetitions: usize) -> Self {
-        Self { most: repetitions, policy: None }
-    }
-
-    fn reads_output(&self) -> bool {
-        self.policy.is_some_and(|(policy, _)| policy.reads().output)
-    }
-}
 
 /// What was read, token by token, text after text.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +41,9 @@ pub struct Decoder {
     core: Vec<Vec<Layer>>,
     coda: Vec<Layer>,
     /// Puts the prelude's state into the loop.
-    student: Option<LoopedTransformer>,
+    input: Option<RepetitionInput>,
+    /// Where the loop computes, and in which type.
+    place: (Device, DType),
     bytes: usize,
 }
 
@@ -72,7 +53,7 @@ impl Decoder {
     /// # Errors
     /// A weight is no matrix where one is expected.
     pub fn new(model: &dyn CausalLm, stored_as: StoredAs) -> Result<Self> {
-        let Anatomy { prelude, core, coda, student } = model.anatomy();
+        let Anatomy { prelude, core, coda } = model.anatomy();
         let (frame, mut store) = (model.frame(), Store::new(stored_as));
         let mut layers = |blocks: &[Block]| {
             blocks.iter().map(|block| Layer::new(block, &mut store)).collect::<Result<Vec<_>>>()
@@ -89,7 +70,8 @@ impl Decoder {
             prelude,
             core,
             coda,
-            student: student.cloned(),
+            input: model.repetition_input().cloned(),
+            place: (frame.device().clone(), frame.embed.tensor().dtype()),
             bytes: store.bytes(),
         })
     }
@@ -336,19 +318,17 @@ impl Decoder {
         Ok(running.finish())
     }
 
-    /// What the student adds of its prelude before a repetition, from 1: (tokens, D) each.
+    /// What is added of the prelude before a repetition, from 1: (tokens, D) each.
     fn inject(&self, x: Vec<f32>, start: Vec<f32>, repetition: usize) -> Result<Vec<f32>> {
-        let Some(student) = self.student.as_ref().filter(|student| student.injects()) else {
-            return Ok(x);
-        };
+        let Some(input) = &self.input else { return Ok(x) };
         let shape = (1, x.len() / self.config.width, self.config.width);
-        let like = student.frame().embed.tensor();
+        let (device, dtype) = &self.place;
         let value = |values: Vec<f32>| {
-            let tensor = Tensor::from_vec(values, shape, like.device())?;
-            Ok::<_, Error>(Value::constant(tensor.to_dtype(like.dtype())?))
+            let tensor = Tensor::from_vec(values, shape, device)?;
+            Ok::<_, Error>(Value::constant(tensor.to_dtype(*dtype)?))
         };
         let (x, start) = (value(x)?, value(start)?);
-        let injected = student.inject(&Tape::off(), &x, &start, repetition - 1)?;
+        let injected = input.of(&Tape::off(), &x, &start, repetition - 1)?;
         Ok(on_host(injected.tensor())?.flatten_all()?.to_vec1()?)
     }
 

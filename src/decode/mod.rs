@@ -7,10 +7,12 @@
 mod attend;
 mod cache;
 mod decoder;
+mod depth;
 mod layer;
 mod pass;
 mod running;
 
 pub use cache::{CacheSharing, DecodeCache};
-pub use decoder::{Decoder, Depth, Read};
+pub use decoder::{Decoder, Read};
+pub use depth::Depth;
 pub(crate) use running::output;

@@ -1,6 +1,6 @@
 //! How far is each token, and which of them stop?
 
-use super::decoder::Depth;
+use super::depth::Depth;
 use crate::halting::act::Mean;
 use crate::halting::{Mix, Output, Signal};
 use crate::kernels::host;

@@ -103,7 +103,7 @@ impl HaltingConfig {
     pub(super) fn prior(&self, repetitions: usize) -> Vec<f32> {
         match self.policy {
             JointPolicy::Ponder => {
-                let prior = self.prior.map_or(crate::halting::fit::PRIOR, |prior| prior as f32);
+                let prior = self.prior.map_or(crate::halting::ponder::PRIOR, |prior| prior as f32);
                 geometric(prior, repetitions)
             }
             JointPolicy::ExitGate | JointPolicy::Act => vec![1.0; repetitions],

@@ -10,7 +10,7 @@ use super::windows::{batches, targets};
 use crate::data::EvaluationWindow;
 use crate::decode::{CacheSharing, Decoder, Depth};
 use crate::error::{Error, Result};
-use crate::halting::calibration::oracle_area;
+use crate::halting::curve::oracle_area;
 use crate::halting::{Calibration, Curve, CurvePoint, Gate, Halting, PolicyName};
 use crate::losses::batched::compare_each;
 use crate::losses::terms::{TeacherHead, mean};

@@ -34,16 +34,12 @@ pub fn read(model: &dyn CausalLm, batch: &Batch, repetitions: &[usize]) -> Resul
     let tape = Tape::off();
     let ids = batch.input_tensor(model.frame().device())?;
     let states = model.states(&tape, &ids, most)?;
-    let student = model.anatomy().student;
     let read = |repetitions: &usize| {
-        let Some(student) = student else {
+        let Some(config) = model.factorization() else {
             return of_state(model, &states[states.len() - 1], &asked);
         };
-        let config = student.config();
         let state = &states[config.prelude_layers + config.core_layers * repetitions];
-        let table = student.frame().rope(0, batch.columns);
-        let last = student.coda(&tape, state, &table)?.pop();
-        of_state(model, last.as_ref().unwrap_or(state), &asked)
+        of_state(model, &model.after_core(&tape, state)?, &asked)
     };
     repetitions.iter().map(read).collect()
 }

@@ -9,14 +9,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::exit_gate::goes_on;
 use super::gate::{Gate, log_change, sigmoid, survival};
-use super::ponder::{divergence, geometric};
-use super::select::PolicyName;
+use super::name::PolicyName;
+use super::ponder::{PRIOR, divergence, geometric};
 use super::traces::Traces;
 use super::{act, correctness};
 use crate::error::{Error, Result};
 
-/// PonderNet's prior: of the repetitions that are left, so many stop.
-pub const PRIOR: f32 = 0.4;
 /// Weight of PonderNet's cost.
 const PONDER_WEIGHT: f32 = 0.01;
 /// ACT: nats that a repetition must be worth.
@@ -218,37 +216,9 @@ impl Fitted {
     }
 }
 
-/// Traces whose tokens need few repetitions or many, as the first number of their state says.
-#[cfg(test)]
-pub(super) fn easy_and_hard(tokens: usize, seed: u64) -> Traces {
-    use rand::Rng;
-
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let repetitions = 4;
-    let mut traces = Traces::new(repetitions, 3);
-    for _ in 0..tokens {
-        let hard = rng.random::<bool>();
-        for r in 0..repetitions {
-            let done = r >= if hard { 2 } else { 0 };
-            let noise: f32 = rng.random_range(-0.1..0.1);
-            traces.states.extend([if hard { 1.0 } else { -1.0 }, noise, r as f32 - 1.5]);
-            traces.change.push(if done { 0.01 } else { 1.0 });
-            traces.bend.push(None);
-            traces.output.push(super::policy::Output {
-                top: u32::from(done),
-                gap: if done { 0.9 } else { 0.1 },
-                kl: (r > 0).then_some(if r >= 3 || (done && !hard) { 0.0 } else { 1.0 }),
-            });
-            traces.kl.push(if done { 0.1 } else { 2.0 });
-            traces.nll.push(if done { 1.0 } else { 3.0 });
-            traces.agree.push(done);
-        }
-    }
-    traces
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::traces::examples::easy_and_hard;
     use super::*;
 
     const FITTED: [PolicyName; 4] =

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::gate::{sigmoid, survival};
-use super::select::PolicyName;
+use super::name::PolicyName;
 
 /// The policies whose gate can learn together with the student.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

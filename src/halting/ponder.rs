@@ -4,6 +4,9 @@
 use super::gate::{sigmoid, survival};
 use super::policy::{HaltingPolicy, Reads, Signal, StopDistribution};
 
+/// PonderNet's prior: of the repetitions that are left, so many stop.
+pub const PRIOR: f32 = 0.4;
+
 /// PonderNet. Where the paper draws the repetition, the first one with P(stopped) >= `threshold`
 /// is taken: the same token stops at the same place every time.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,9 +1,9 @@
 //! What would each token have become, had it stopped earlier?
 
-use super::calibration::{Curve, CurvePoint};
+use super::curve::{Curve, CurvePoint};
 use super::gate::{Gate, log_change, sigmoid};
+use super::name::{PolicyName, Range};
 use super::policy::{Output, Signal};
-use super::select::{PolicyName, Range};
 use crate::error::Result;
 
 /// Thresholds that are tried.
@@ -242,8 +242,42 @@ fn score(policy: PolicyName, signals: &[Signal]) -> Option<f32> {
 }
 
 #[cfg(test)]
+pub(super) mod examples {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// Traces whose tokens need few repetitions or many, as the first number of their state says.
+    pub(in super::super) fn easy_and_hard(tokens: usize, seed: u64) -> Traces {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let repetitions = 4;
+        let mut traces = Traces::new(repetitions, 3);
+        for _ in 0..tokens {
+            let hard = rng.random::<bool>();
+            for r in 0..repetitions {
+                let done = r >= if hard { 2 } else { 0 };
+                let noise: f32 = rng.random_range(-0.1..0.1);
+                traces.states.extend([if hard { 1.0 } else { -1.0 }, noise, r as f32 - 1.5]);
+                traces.change.push(if done { 0.01 } else { 1.0 });
+                traces.bend.push(None);
+                traces.output.push(Output {
+                    top: u32::from(done),
+                    gap: if done { 0.9 } else { 0.1 },
+                    kl: (r > 0).then_some(if r >= 3 || (done && !hard) { 0.0 } else { 1.0 }),
+                });
+                traces.kl.push(if done { 0.1 } else { 2.0 });
+                traces.nll.push(if done { 1.0 } else { 3.0 });
+                traces.agree.push(done);
+            }
+        }
+        traces
+    }
+}
+
+#[cfg(test)]
 mod tests {
-    use super::super::fit::easy_and_hard;
+    use super::examples::easy_and_hard;
     use super::*;
 
     #[test]

@@ -44,3 +44,6 @@ pub fn fingerprint(
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
+
+/// The tensors by canonical name and the hashes of their stored bytes.
+pub type Loaded = (BTreeMap<String, Tensor>, BTreeMap<String, blake3::Hash>);

@@ -229,4 +229,20 @@ mod tests {
         let error = read_config(&qwen(&json!({"hidden_size": "wide"}))).unwrap_err();
         assert_eq!(error.message(), "`hidden_size` is \"wide\", expected a whole number");
     }
+
+    #[test]
+    fn every_tensor_of_every_family_has_its_names() {
+        for family in FAMILIES {
+            let keys = serde_json::json!({
+                "model_type": family.name, "num_hidden_layers": 1, "hidden_size": 8,
+                "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 12,
+                "vocab_size": 16, "attention_bias": true, "mlp_bias": true,
+            });
+            let (_, config) = read_config(&keys).unwrap();
+            for (name, _) in config.tensors() {
+                assert!(family.hf_name(&name).is_some(), "{} {name}", family.name);
+                assert!(family.gguf_name(&name).is_some(), "{} {name}", family.name);
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Which published families fit?
 
 use super::adapter::{Defaults, Family, GgufTable, Name, Switch, WindowRule};
+use crate::error::{Error, Result};
 
 /// Every family that fits. A new one is a new entry.
 pub const FAMILIES: &[Family] = &[
@@ -75,4 +76,81 @@ const LLAMA_NAMES: &[Name] = &[
 
 const fn name(canonical: &'static str, hf: &'static str, gguf: &'static str) -> Name {
     Name { canonical, hf, gguf }
+}
+
+impl Family {
+    /// The family called `name`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn named(name: &str) -> Result<&'static Self> {
+        FAMILIES.iter().find(|family| family.name == name).ok_or_else(|| refuse("family", name))
+    }
+
+    /// The family whose checkpoints have this `model_type`, or failing that this class.
+    ///
+    /// # Errors
+    /// There is none, or the checkpoint is not a causal language model.
+    pub fn of_config(model_type: Option<&str>, class: Option<&str>) -> Result<&'static Self> {
+        let by_class = || FAMILIES.iter().find(|family| Some(family.architecture) == class);
+        let Some(model_type) = model_type else {
+            return match (by_class(), class) {
+                (Some(family), _) => Ok(family),
+                (None, Some(class)) => Err(refuse("architecture", class)),
+                (None, None) => Err(Error::input("neither `model_type` nor `architectures` says which family this is")
+                    .hint("is this the config.json of a language model? Add \"model_type\", for example \"llama\"")),
+            };
+        };
+        let by_type = FAMILIES.iter().find(|family| family.name == model_type);
+        let family = by_type.ok_or_else(|| refuse("model_type", model_type))?;
+        match class {
+            Some(class) if class != family.architecture => {
+                Err(Error::input(format!("this is a {class}, expected a {}", family.architecture))
+                    .hint("only causal language models have logits to distil"))
+            }
+            _ => Ok(family),
+        }
+    }
+
+    /// The family llama.cpp calls `architecture`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of_gguf(architecture: &str) -> Result<&'static Self> {
+        let found = FAMILIES.iter().find(|family| family.gguf.architecture == architecture);
+        found.ok_or_else(|| refuse("general.architecture", architecture))
+    }
+}
+
+/// The families that fit, for messages.
+#[must_use]
+pub fn family_names() -> String {
+    FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>().join(", ")
+}
+
+fn refuse(what: &str, found: &str) -> Error {
+    Error::input(format!("{what} `{found}` does not fit yet"))
+        .hint(format!("families that fit: {}", family_names()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canonical_name_has_one_name_in_each_world() {
+        let family = Family::named("qwen3").unwrap();
+        let hf = |name| family.hf_name(name).unwrap();
+        assert_eq!(hf("layers.3.attention.q.weight"), "model.layers.3.self_attn.q_proj.weight");
+        assert_eq!(
+            hf("layers.0.attention.k_norm.weight"),
+            "model.layers.0.self_attn.k_norm.weight"
+        );
+        assert_eq!(hf("head.weight"), "lm_head.weight");
+        let gguf = |name| family.gguf_name(name).unwrap();
+        assert_eq!(gguf("layers.12.mlp.down.weight"), "blk.12.ffn_down.weight");
+        assert_eq!(gguf("embed.weight"), "token_embd.weight");
+        assert_eq!(family.hf_name("layers.0.nonsense.weight"), None);
+        assert_eq!(family.hf_name("layers.x.attention.q.weight"), None);
+    }
 }

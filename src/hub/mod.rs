@@ -3,6 +3,7 @@
 pub mod adapter;
 pub mod card;
 pub mod checkpoint;
+pub mod client;
 pub mod config;
 mod cut;
 #[cfg(feature = "hub")]
@@ -13,6 +14,8 @@ pub mod folder;
 pub mod gguf;
 pub mod header;
 pub mod hf_config;
+pub mod id;
+mod load;
 pub mod looped;
 pub mod remote;
 pub mod settings;
@@ -27,5 +30,6 @@ pub use adapter::Family;
 pub use card::Card;
 pub use checkpoint::Checkpoint;
 pub use export::{export_stack, export_student, export_unrolled};
-pub use source::{HubId, Source};
+pub use id::HubId;
+pub use source::Source;
 pub use store::StoredType;

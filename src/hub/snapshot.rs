@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use hf_hub::{HFClient, HFClientSync, HFError};
 
+use super::client::HubConfig;
 use super::download::{Download, run};
-use super::remote::HubConfig;
+use super::id::HubId;
 use super::shards::{INDEX, SINGLE, read_index};
-use super::source::HubId;
 use crate::error::{Error, Result, Stopped};
 use crate::observe::Observer;
 

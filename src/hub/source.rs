@@ -4,30 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-pub use crate::error::Stopped;
+use super::id::{HubId, parse_hub_id};
 use crate::error::{Error, Result};
-use crate::observe::Observer;
-
-use super::checkpoint::Checkpoint;
-use super::{folder, remote};
-
-/// A repository of the Hugging Face Hub.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubId {
-    /// Whose it is.
-    pub owner: String,
-    /// What it is called.
-    pub name: String,
-    /// Branch, tag or commit; none is `main`.
-    pub revision: Option<String>,
-}
-
-impl fmt::Display for HubId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.owner, self.name)?;
-        self.revision.iter().try_for_each(|revision| write!(f, "@{revision}"))
-    }
-}
 
 /// A published checkpoint: a folder, a GGUF file or a repository of the Hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,26 +16,6 @@ pub enum Source {
     Gguf(PathBuf),
     /// A repository.
     Hub(HubId),
-}
-
-impl Source {
-    /// Reads the checkpoint, from the network first when it must. `stopped` is asked now and then.
-    ///
-    /// # Errors
-    /// It cannot be had, is damaged, or its family does not fit.
-    pub fn load(&self, observer: &dyn Observer, stopped: &Stopped) -> Result<Checkpoint> {
-        let mut checkpoint = match self {
-            Self::Folder(path) => folder::load(path, observer, stopped)?,
-            Self::Gguf(path) => super::gguf::load_gguf(path, observer)?,
-            Self::Hub(id) => {
-                let snapshot =
-                    remote::fetch(id, &remote::HubConfig::from_env(), observer, stopped)?;
-                folder::load(&snapshot, observer, stopped)?
-            }
-        };
-        checkpoint.origin = self.to_string();
-        Ok(checkpoint)
-    }
 }
 
 impl fmt::Display for Source {
@@ -100,27 +58,4 @@ fn wrong_file(path: &Path) -> Error {
     let folder = folder.unwrap_or(Path::new("."));
     Error::input(format!("`{}` is a file, but not a GGUF file", path.display()))
         .hint(format!("safetensors are named by their folder: {}", folder.display()))
-}
-
-fn parse_hub_id(text: &str) -> Option<HubId> {
-    let (id, revision) = match text.split_once('@') {
-        Some((id, revision)) => (id, Some(revision)),
-        None => (text, None),
-    };
-    let (owner, name) = id.split_once('/')?;
-    let plain = |part: &str| {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        !part.is_empty() && part.len() <= 96 && !part.starts_with('.') && part.chars().all(allowed)
-    };
-    // A revision becomes part of paths in the cache.
-    let safe = |revision: &str| {
-        revision.split('/').all(|part| {
-            !matches!(part, "" | "." | "..") && !part.contains(['\\', ':']) && part.is_ascii()
-        })
-    };
-    (plain(owner) && plain(name) && revision.is_none_or(safe)).then(|| HubId {
-        owner: owner.to_owned(),
-        name: name.to_owned(),
-        revision: revision.map(str::to_owned),
-    })
 }

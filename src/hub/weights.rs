@@ -11,6 +11,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
+use super::checkpoint::Loaded;
 use super::header::Stored;
 use crate::error::{Error, Result, Stopped};
 use crate::observe::Observer;
@@ -25,9 +26,6 @@ pub struct Wanted {
     /// Its shape, as the configuration says it.
     pub shape: Vec<usize>,
 }
-
-/// The tensors by canonical name and the hashes of their stored bytes.
-pub type Loaded = (BTreeMap<String, Tensor>, BTreeMap<String, blake3::Hash>);
 
 /// Reads every wanted tensor as f32 on the CPU, several at a time. `config` is the file that told
 /// the shapes.

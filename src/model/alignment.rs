@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::looped::LoopedConfig;
+use super::looped_config::LoopedConfig;
 
 /// The rule that pairs states of the core with states of the teacher.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

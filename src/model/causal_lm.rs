@@ -3,7 +3,8 @@
 use candle_core::{Device, Tensor};
 
 use super::config::{RopeScaling, TransformerConfig};
-use super::looped::{LoopedConfig, LoopedTransformer};
+use super::looped_config::LoopedConfig;
+use super::repetition_input::RepetitionInput;
 use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 use crate::nn::linear::Linear;
@@ -119,8 +120,6 @@ pub struct Anatomy<'a> {
     pub core: Vec<&'a [Block]>,
     /// After the core.
     pub coda: &'a [Block],
-    /// The student itself, if it is one.
-    pub student: Option<&'a LoopedTransformer>,
 }
 
 /// A causal language model, deep or factored.
@@ -141,6 +140,21 @@ pub trait CausalLm {
 
     /// The layers it is made of.
     fn anatomy(&self) -> Anatomy<'_>;
+
+    /// What a repetition of the core starts from; none where that is the state after the one before
+    /// it and nothing else.
+    fn repetition_input(&self) -> Option<&RepetitionInput> {
+        None
+    }
+
+    /// A state of the core, (B, T, D), after the layers that follow the core: itself when there are
+    /// none.
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    fn after_core(&self, _tape: &Tape, state: &Value) -> Result<Value> {
+        Ok(state.clone())
+    }
 
     /// The residual stream after the embedding and after every application of a layer, each
     /// (B, T, D); `repetitions` means nothing to an unshared stack.

@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::between::Between;
 use super::config::TransformerConfig;
 use super::injection::Injection;
-use super::looped::{LoopedConfig, Relaxation};
+use super::looped_config::{LoopedConfig, Relaxation};
+use super::state_norm::Between;
 use crate::halting::JointPolicy;
 
 /// How many numbers a model holds. What is in neither part is the last norm.

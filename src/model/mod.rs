@@ -1,23 +1,27 @@
 //! What is factored into what?
 
 pub mod alignment;
-pub mod between;
 pub mod causal_lm;
 pub mod config;
 pub mod describe;
-pub mod gate;
+pub mod halting_head;
 pub mod injection;
 pub mod looped;
-pub mod staggered;
+pub mod looped_config;
+pub mod per_token_depth;
+pub mod repetition_input;
+pub mod state_norm;
 pub mod transformer;
 pub mod unroll;
 
 pub use alignment::{Alignment, Depth};
-pub use between::Between;
 pub use causal_lm::{Anatomy, CausalLm, Frame, KvCache};
 pub use config::{RopeScaling, TransformerConfig};
 pub use describe::{Description, Factorization, Parameters};
 pub use injection::Injection;
-pub use looped::{LoopedConfig, LoopedTransformer, Relaxation};
-pub use staggered::Staggered;
+pub use looped::LoopedTransformer;
+pub use looped_config::{LoopedConfig, Relaxation};
+pub use per_token_depth::Staggered;
+pub use repetition_input::RepetitionInput;
+pub use state_norm::Between;
 pub use transformer::Transformer;

@@ -72,7 +72,7 @@ impl CausalLm for Transformer {
     }
 
     fn anatomy(&self) -> Anatomy<'_> {
-        Anatomy { prelude: &self.layers, core: Vec::new(), coda: &[], student: None }
+        Anatomy { prelude: &self.layers, core: Vec::new(), coda: &[] }
     }
 
     fn states(&self, tape: &Tape, ids: &Tensor, _repetitions: usize) -> Result<Vec<Value>> {

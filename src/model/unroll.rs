@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::config::TransformerConfig;
-use super::looped::LoopedConfig;
+use super::looped_config::LoopedConfig;
 use crate::error::{Error, Result};
 
 /// One application of a layer: the layer that is applied, and as what.

@@ -99,12 +99,12 @@ impl<M: CausalLm> LanguageModeling<M> {
     }
 
     /// A state of the core goes through the coda before it is read.
-    fn read(&self, tape: &Tape, states: &[Value], index: usize, tokens: usize) -> Result<Value> {
+    fn read(&self, tape: &Tape, states: &[Value], index: usize) -> Result<Value> {
         let state = &states[index];
-        let student = self.model.anatomy().student.filter(|_| index + 1 < states.len());
-        let Some(student) = student else { return Ok(state.clone()) };
-        let table = student.frame().rope(0, tokens);
-        Ok(student.coda(tape, state, &table)?.pop().unwrap_or_else(|| state.clone()))
+        if index + 1 == states.len() {
+            return Ok(state.clone());
+        }
+        self.model.after_core(tape, state)
     }
 }
 
@@ -124,7 +124,7 @@ impl<M: CausalLm + Sync> Objective for LanguageModeling<M> {
         let weights = HeadWeights { cross_entropy: share as f32, kl: 0.0, temperature: 1.0 };
         let (mut total, mut answer) = (0.0, 0.0);
         for (index, targets) in readings {
-            let state = self.read(&tape, &states, index, batch.columns)?;
+            let state = self.read(&tape, &states, index)?;
             let asked = Asked::of(targets);
             let (state, targets) = match &asked {
                 Some(asked) if asked.places.is_empty() => {

@@ -1,5 +1,7 @@
 //! How good did it become, and how does it write?
 
+use super::options::Options;
+use super::report::Sample;
 use crate::data::{EvaluationWindow, Tokenizer};
 use crate::error::Result;
 use crate::eval::{EvalConfig, Evaluation};
@@ -8,9 +10,6 @@ use crate::model::{CausalLm, LoopedTransformer};
 use crate::observe::Observer;
 use crate::recipe::SamplesConfig;
 use crate::train::Interrupt;
-
-use super::Options;
-use super::report::Sample;
 
 /// Compares a student with its teacher, or measures a model alone.
 ///

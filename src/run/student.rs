@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::Options;
 use super::load::{Loaded, on};
+use super::options::Options;
 use crate::autograd::Params;
 use crate::distill::init::params::{Frozen, params};
 use crate::distill::{MAP, StudentConfig, student_params};

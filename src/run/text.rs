@@ -4,7 +4,7 @@ use std::path::Path;
 
 use candle_core::Tensor;
 
-use super::Options;
+use super::options::Options;
 use crate::data::windows::Spread;
 use crate::data::{Batches, Corpus, DataConfig, Encode, EvaluationWindow, PackedWindows, Split};
 use crate::error::{Error, Result};

@@ -27,5 +27,6 @@ pub use lanes::in_lanes;
 pub use metrics::{StepMetrics, read_steps};
 pub use objective::{Loss, Moment, Objective};
 pub use optimizer::{GroupConfig, Optimizer, OptimizerConfig};
+pub use resume::Resume;
 pub use schedule::{Schedule, ScheduleKind};
-pub use trainer::{Resume, Summary, Trainer, Validate};
+pub use trainer::{Summary, Trainer, Validate};

@@ -60,3 +60,12 @@ pub(super) fn restore(
     }
     Ok(())
 }
+
+/// What to do about checkpoints that are already there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// Refuse: a run is not overwritten.
+    Fresh,
+    /// Go on from the newest one; begin if there is none.
+    IfPresent,
+}

@@ -8,21 +8,13 @@ use super::ema::Ema;
 use super::interrupt::Interrupt;
 use super::metrics::StepMetrics;
 use super::objective::Objective;
+use super::resume::Resume;
 use super::run::{Run, Setting};
 use crate::autograd::Params;
 use crate::data::Batches;
 use crate::disk::RunLock;
 use crate::error::{Error, Kind, Result};
 use crate::observe::Observer;
-
-/// What to do about checkpoints that are already there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resume {
-    /// Refuse: a run is not overwritten.
-    Fresh,
-    /// Go on from the newest one; begin if there is none.
-    IfPresent,
-}
 
 /// Measures the model as it stands after some step: numbers by name.
 pub type Validate<'a> = &'a mut (dyn FnMut(u64) -> Result<BTreeMap<String, f64>> + 'a);

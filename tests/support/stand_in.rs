@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use factorexe::hub::remote::HubConfig;
+use factorexe::hub::client::HubConfig;
 
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use factorexe::train::{Interrupt, Objective, Resume, TrainConfig, Trainer, Weights};
-use factorexe::train::{read_steps, restore_parameters};
+use factorexe::train::{
+    Interrupt, Objective, Resume, TrainConfig, Trainer, Weights, read_steps, restore_parameters,
+};
 
 use super::{Counting, Listener, Net, config};
 

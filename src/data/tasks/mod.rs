@@ -3,12 +3,12 @@
 mod addition;
 mod baselines;
 mod batches;
+mod build;
 mod check;
 mod config;
 mod digits;
 mod example;
 mod group;
-mod length;
 mod multiplication;
 mod path_star;
 mod pointer;

@@ -15,7 +15,7 @@ use crate::distill::config::{Init, LoraInit, StudentConfig};
 use crate::error::{Error, Result, Stopped, go_on};
 use crate::kernels::gemm::Matrix;
 use crate::kernels::host::Host;
-use crate::model::{LoopedConfig, Relaxation, Transformer, gate};
+use crate::model::{LoopedConfig, Relaxation, Transformer, halting_head};
 use crate::observe::Observer;
 
 /// Pulls the least-squares matrices towards the plain mean where the calibration text says little;
@@ -86,7 +86,7 @@ pub fn student_tensors(
     observer.end();
     made.extend(cores?.into_iter().flatten());
     made.extend(config.injection.start(config.base.width)?);
-    made.extend(gate::start(config)?);
+    made.extend(halting_head::start(config.gate, config.base.width, config.repetitions)?);
     if !config.between.is_none() {
         let size = typical_size(teacher, config.middle(), calibration, stopped)?;
         made.extend(config.between.start(config.base.width, size)?);

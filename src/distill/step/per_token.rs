@@ -15,7 +15,7 @@ use crate::distill::depth::Recompute;
 use crate::distill::objective::Distillation;
 use crate::error::Result;
 use crate::model::alignment::equal_steps;
-use crate::model::staggered::going_on;
+use crate::model::per_token_depth::going_on;
 use crate::model::{CausalLm, LoopedTransformer, Staggered};
 use crate::nn::RopeTable;
 use crate::nn::gather::put;

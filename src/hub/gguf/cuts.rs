@@ -8,8 +8,8 @@ use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 
-use super::tokenizer::unusable;
 use super::value::Metadata;
+use super::vocabulary::unusable;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 

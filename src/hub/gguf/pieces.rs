@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 
-use super::tokenizer::{Kind, Vocabulary, unusable};
 use super::value::Metadata;
+use super::vocabulary::{Kind, Vocabulary, unusable};
 use crate::error::{Error, Result};
 
 /// Longer pieces would take too long to cut in all ways; published ones stay under 100 bytes.

@@ -1,43 +1,17 @@
 //! How is a tokenizer rebuilt from the metadata of a GGUF file?
 
-use std::collections::HashSet;
-
 use serde_json::json;
 use tokenizers::AddedToken;
-use tokenizers::models::bpe::{BPE, Merges, Vocab};
+use tokenizers::models::bpe::{BPE, Merges};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::processors::template::TemplateProcessing;
 
 use super::value::Metadata;
+use super::vocabulary::{Kind, Vocabulary, unusable};
 use super::{config, cuts, pieces};
 use crate::data::{SpecialTokens, Tokenizer};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
-
-/// What the vocabulary says of each token.
-pub(super) struct Vocabulary<'a> {
-    /// The text of each token, by id.
-    pub(super) tokens: Vec<&'a str>,
-    /// The kind of each token, by id.
-    pub(super) kinds: Vec<Kind>,
-}
-
-/// Why a token is in the vocabulary.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A piece of text.
-    Normal,
-    /// Stands for what cannot be spelled.
-    Unknown,
-    /// A mark that no text contains.
-    Control,
-    /// A text that is never taken apart.
-    UserDefined,
-    /// Fills the embedding up.
-    Unused,
-    /// One byte of a character that has no token.
-    Byte,
-}
 
 /// The tokenizer of the file; none when it carries none.
 ///
@@ -65,53 +39,6 @@ pub(super) fn rebuild(metadata: &Metadata, observer: &dyn Observer) -> Result<Op
     finish(inner, &vocabulary, metadata, add_bos).map(Some)
 }
 
-impl<'a> Vocabulary<'a> {
-    fn read(metadata: &Metadata<'a>) -> Result<Self> {
-        let tokens = metadata.texts("tokenizer.ggml.tokens")?;
-        let tokens = tokens.ok_or_else(|| Error::input("the tokenizer has no list of tokens"))?;
-        let kinds = match metadata.numbers("tokenizer.ggml.token_type")? {
-            None => vec![Kind::Normal; tokens.len()],
-            Some(kinds) => kinds.into_iter().map(Kind::from_number).collect::<Result<Vec<_>>>()?,
-        };
-        if kinds.len() != tokens.len() {
-            return Err(Error::input(format!(
-                "the tokenizer has {} tokens, but {} token types",
-                tokens.len(),
-                kinds.len()
-            )));
-        }
-        let mut seen = HashSet::with_capacity(tokens.len());
-        if let Some(twice) = tokens.iter().find(|token| !seen.insert(**token)) {
-            return Err(Error::input(format!("the tokenizer has the token {twice:?} twice")));
-        }
-        Ok(Self { tokens, kinds })
-    }
-
-    /// Token by text, as the library wants it; without the tokens that only fill up.
-    pub(super) fn ids(&self) -> Vocab {
-        let used = self.tokens.iter().zip(&self.kinds).zip(0u32..);
-        let used = used.filter(|((_, kind), _)| **kind != Kind::Unused);
-        used.map(|((token, _), id)| ((*token).to_owned(), id)).collect()
-    }
-}
-
-impl Kind {
-    fn from_number(number: f64) -> Result<Self> {
-        let kinds = [
-            Self::Normal,
-            Self::Normal,
-            Self::Unknown,
-            Self::Control,
-            Self::UserDefined,
-            Self::Unused,
-            Self::Byte,
-        ];
-        let kind = kinds.get(number as usize).filter(|_| number >= 0.0);
-        kind.copied()
-            .ok_or_else(|| Error::input(format!("there is no token type {number} in GGUF")))
-    }
-}
-
 fn byte_level(
     vocabulary: &Vocabulary,
     metadata: &Metadata,
@@ -136,11 +63,6 @@ fn byte_level(
     pre.apply(&mut inner)?;
     inner.with_decoder(Some(ByteLevel::new(false, true, false)));
     Ok(inner)
-}
-
-/// An error of the tokenizer library.
-pub(super) fn unusable(error: impl std::fmt::Display) -> Error {
-    Error::input(format!("the tokenizer of the file cannot be rebuilt: {error}"))
 }
 
 /// Adds what every kind of tokenizer has: special tokens, the opening token, the chat template.

@@ -9,7 +9,7 @@ use super::config::ROPE_FREQUENCIES;
 use super::header::{Header, TensorInfo};
 use crate::error::{Error, Result};
 use crate::hub::adapter::Family;
-use crate::hub::weights::Loaded;
+use crate::hub::checkpoint::Loaded;
 use crate::model::config::TransformerConfig;
 use crate::observe::Observer;
 

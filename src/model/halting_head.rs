@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::looped::LoopedConfig;
 use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 use crate::halting::gate::STATE_EPS;
@@ -16,9 +15,13 @@ const BIAS: &str = "halt.bias";
 
 /// The tensors of a gate that learned with its student, by name, with their shapes: w, (D), and b of
 /// the repetitions before the last, (N - 1); past them the last one goes on.
-pub(super) fn tensors(config: &LoopedConfig) -> Vec<(String, Vec<usize>)> {
-    let shapes = [(WEIGHT, config.base.width), (BIAS, config.repetitions.saturating_sub(1))];
-    let some = shapes.into_iter().filter(|_| config.gate.is_some());
+pub(super) fn tensors(
+    policy: Option<JointPolicy>,
+    width: usize,
+    repetitions: usize,
+) -> Vec<(String, Vec<usize>)> {
+    let shapes = [(WEIGHT, width), (BIAS, repetitions.saturating_sub(1))];
+    let some = shapes.into_iter().filter(|_| policy.is_some());
     some.map(|(name, count)| (name.to_owned(), vec![count])).collect()
 }
 
@@ -27,12 +30,16 @@ pub(super) fn tensors(config: &LoopedConfig) -> Vec<(String, Vec<usize>)> {
 ///
 /// # Errors
 /// There is no memory for them.
-pub fn start(config: &LoopedConfig) -> Result<BTreeMap<String, Tensor>> {
-    let Some(policy) = config.gate else { return Ok(BTreeMap::new()) };
-    let bias = policy.start(config.repetitions);
+pub fn start(
+    policy: Option<JointPolicy>,
+    width: usize,
+    repetitions: usize,
+) -> Result<BTreeMap<String, Tensor>> {
+    let Some(policy) = policy else { return Ok(BTreeMap::new()) };
+    let bias = policy.start(repetitions);
     let count = bias.len();
     Ok(BTreeMap::from([
-        (WEIGHT.to_owned(), Tensor::zeros(config.base.width, DType::F32, &Device::Cpu)?),
+        (WEIGHT.to_owned(), Tensor::zeros(width, DType::F32, &Device::Cpu)?),
         (BIAS.to_owned(), Tensor::from_vec(bias, count, &Device::Cpu)?),
     ]))
 }
@@ -46,8 +53,8 @@ pub(super) struct Head {
 }
 
 impl Head {
-    pub(super) fn new(config: &LoopedConfig, weights: &dyn Weights) -> Result<Option<Self>> {
-        let Some(policy) = config.gate else { return Ok(None) };
+    pub(super) fn new(policy: Option<JointPolicy>, weights: &dyn Weights) -> Result<Option<Self>> {
+        let Some(policy) = policy else { return Ok(None) };
         let (weight, bias) = (weights.weight(WEIGHT)?, weights.weight(BIAS)?);
         Ok(Some(Self { policy, weight, bias }))
     }

@@ -6,7 +6,8 @@
 use candle_core::Tensor;
 
 use super::causal_lm::CausalLm;
-use super::looped::{LoopedConfig, LoopedTransformer};
+use super::looped::LoopedTransformer;
+use super::looped_config::LoopedConfig;
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
 use crate::nn::gather::{pick, put};
