@@ -7,11 +7,11 @@ use factorexe::data::{Asked, Batches, IGNORED};
 use factorexe::halting::{Calibration, Curve, Gate, PolicyName, Traces};
 use factorexe::model::*;
 use factorexe::pretrain::{LanguageModeling, ModelConfig, Supervision, initial_looped_tensors};
-use factorexe::study::config::{LawRecipe, StudyEvalConfig};
-use factorexe::study::exit_steps::Exits;
-use factorexe::study::job::{Enough, Job, LearnerJob, Outcome};
-use factorexe::study::sweep::{Done, finish};
-use factorexe::study::{StudyKind, Sweep, TextTeacher, law_jobs};
+use factorexe::study::halting::stops::Exits;
+use factorexe::study::law::config::StudyEvalConfig;
+use factorexe::study::sweep::finish;
+use factorexe::study::sweep::job::{Enough, LearnerJob};
+use factorexe::study::{Done, Job, LawRecipe, Outcome, StudyKind, Sweep, TextTeacher, law_jobs};
 use factorexe::train::{Moment, Objective};
 
 use crate::depth::assert_differences;

@@ -7,8 +7,8 @@ use super::Session;
 use super::study_args::PointArgs;
 use crate::error::Result;
 use crate::run::{Existing, Options};
-use crate::study::carry_out;
-use crate::study::sweep::{Done, find, finish};
+use crate::study::sweep::{find, finish};
+use crate::study::{Done, carry_out};
 
 pub(super) fn point(args: &PointArgs, session: &Session) -> Result<()> {
     // Whoever started this process holds its input open; when it ends, so does this.

@@ -12,7 +12,7 @@ use crate::recipe::{read_as, resolve_path};
 use crate::run::Loaded;
 use crate::study::{
     ExitsRecipe, Findings, Job, LawRecipe, ScalingRecipe, Starter, StudyKind, Sweep, TextTeacher,
-    carry_out_all, exits, law, law_jobs, open, scaling,
+    carry_out_all, halting, law, law_jobs, open, scaling,
 };
 
 /// `law`.
@@ -59,7 +59,7 @@ pub(super) fn exits(args: &StudyArgs, session: &Session) -> Result<()> {
     name(&mut recipe.name, &args.recipe);
     recipe.validate().map_err(|error| error.at(args.recipe.display()))?;
     let sweep = sweep(args, StudyKind::Exits, &recipe.name, recipe.jobs())?;
-    carry_out(args, session, &sweep, &recipe, None, || exits::measure(&recipe, &sweep))
+    carry_out(args, session, &sweep, &recipe, None, || halting::measure(&recipe, &sweep))
 }
 
 fn sweep(args: &StudyArgs, kind: StudyKind, name: &str, jobs: Vec<Job>) -> Result<Sweep> {

@@ -3,7 +3,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::job::Measured;
+use super::sweep::job::Measured;
 use crate::data::{Asked, Batch};
 use crate::error::{Error, Result, Stopped, go_on};
 use crate::eval::{Reading, read};

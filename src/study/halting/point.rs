@@ -1,19 +1,19 @@
 //! When do policies stop a block that learned chains of many lengths?
 
-use super::exit_steps::Exits;
-use super::job::ExitsJob;
-use super::learner::start;
-use super::work::{ROWS, TEST_SEED, Work};
+use super::stops::Exits;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::data::{Batch, Batches};
 use crate::error::Result;
 use crate::eval::{choose, trace_answers};
 use crate::halting::Gate;
 use crate::model::Parameters;
+use crate::study::scaling::samples::start;
+use crate::study::sweep::job::ExitsJob;
+use crate::study::sweep::work::{ROWS, TEST_SEED, Work};
 
 /// Trains, fits gates on validation examples, chooses thresholds on others, and counts on test
 /// examples.
-pub(super) fn exits(job: &ExitsJob, work: &Work) -> Result<Exits> {
+pub(crate) fn exits(job: &ExitsJob, work: &Work) -> Result<Exits> {
     let learner = &job.learner;
     let task = learner.task.build()?;
     let rows = learner.train.batch_rows;

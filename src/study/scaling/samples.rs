@@ -1,15 +1,15 @@
 //! How does a small block learn a task by itself, and how many examples does it need?
 
-use super::job::{Enough, LearnerJob, Measured, SamplesJob};
-use super::scoring::measure;
-use super::work::{Work, test_batches, tidy, trained};
 use crate::data::SpecialTokens;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::error::Result;
 use crate::model::{Between, LoopedConfig, LoopedTransformer, Parameters, Relaxation};
 use crate::pretrain::{LanguageModeling, initial_looped_tensors};
+use crate::study::scoring::measure;
+use crate::study::sweep::job::{Enough, LearnerJob, Measured, SamplesJob};
+use crate::study::sweep::work::{Work, test_batches, tidy, trained};
 
-pub(super) fn learn(job: &LearnerJob, work: &Work) -> Result<Measured> {
+pub(crate) fn learn(job: &LearnerJob, work: &Work) -> Result<Measured> {
     let task = job.task.build()?;
     let batches = TaskBatches::new(&task, TaskSplit::Train, job.seed, job.train.batch_rows);
     let (objective, config) = start(job, &task)?;
@@ -27,7 +27,7 @@ pub(super) fn learn(job: &LearnerJob, work: &Work) -> Result<Measured> {
     Ok(trained(found, &summary))
 }
 
-pub(super) fn start(
+pub(crate) fn start(
     job: &LearnerJob,
     task: &Task,
 ) -> Result<(LanguageModeling<LoopedTransformer>, LoopedConfig)> {
@@ -64,7 +64,7 @@ fn asked(
 
 /// Starts anew with other numbers of examples until it is known which of them is the fewest that
 /// are enough.
-pub(super) fn enough(job: &SamplesJob, work: &Work) -> Result<Enough> {
+pub(crate) fn enough(job: &SamplesJob, work: &Work) -> Result<Enough> {
     let mut tried: Vec<(u64, f64)> = Vec::new();
     let (low, high) = fewest(&job.examples, |examples| {
         let accuracy = accuracy_of(job, examples, work)?;

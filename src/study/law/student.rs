@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::config::Start;
-use super::job::{Measured, Role, StudentJob};
-use super::scoring::measure;
 use super::teacher;
-use super::work::{Work, test_batches, trained};
 use crate::autograd::Params;
 use crate::data::Batches;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
@@ -21,6 +18,9 @@ use crate::distill::{
 use crate::error::Result;
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer, Parameters, Transformer};
 use crate::pretrain::{LanguageModeling, initial_looped_tensors};
+use crate::study::scoring::measure;
+use crate::study::sweep::job::{Measured, Role, StudentJob};
+use crate::study::sweep::work::{Work, test_batches, trained};
 use crate::train::Summary;
 
 /// Keeps the examples of an initialisation apart from those of the first steps.
@@ -28,7 +28,7 @@ const CALIBRATION: u64 = 0x00CA_11B8;
 /// Batches an initialisation looks at.
 const CALIBRATION_BATCHES: u64 = 8;
 
-pub(super) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
+pub(crate) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
     let task = job.teacher.task.build()?;
     let (deep, tensors) = teacher::load(&job.teacher, work.study)?;
     let student = student_config(job, deep.base().width);

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::config::Target;
-use super::job::{Job, Measured, Outcome, Role};
-use super::sweep::Done;
 use crate::model::Relaxation;
+use crate::study::sweep::job::{Measured, Role};
+use crate::study::sweep::{Done, Job, Outcome};
 
 /// Between which numbers of repetitions the least that reaches the target lies.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

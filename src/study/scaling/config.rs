@@ -3,12 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::config::{StepsConfig, StudyEvalConfig};
-use super::job::{Job, LanguageJob, LearnerJob, SamplesJob};
 use crate::data::tasks::TaskConfig;
 use crate::error::{Error, Result};
 use crate::model::Injection;
 use crate::pretrain::{ModelConfig, Supervision};
+use crate::study::law::config::{StepsConfig, StudyEvalConfig};
+use crate::study::sweep::Job;
+use crate::study::sweep::job::{LanguageJob, LearnerJob, SamplesJob};
 
 /// How does what a factored model can do grow with its size, the length of a chain, and data? The
 /// recipe of `factorize scaling`; each section is a law, and each may be left out.

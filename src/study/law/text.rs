@@ -1,13 +1,13 @@
 //! How does a small block learn from a teacher of text?
 
-use super::job::{Measured, Role, TextJob};
-use super::work::{Work, tidy};
 use crate::error::{Error, Result};
 use crate::eval::{Interval, StudentScore};
 use crate::recipe::Source;
 use crate::run::{Existing, Options, distill};
+use crate::study::sweep::job::{Measured, Role, TextJob};
+use crate::study::sweep::work::{Work, tidy};
 
-pub(super) fn learn(job: &TextJob, work: &Work) -> Result<Measured> {
+pub(crate) fn learn(job: &TextJob, work: &Work) -> Result<Measured> {
     let set = |key: &str, value: String| format!("{key}={value}");
     let mut sets = job.text.set.clone();
     sets.extend([

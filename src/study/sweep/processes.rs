@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use super::sweep::{Point, Sweep, log_path};
+use super::points::{Point, Sweep, log_path};
 use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::train::Interrupt;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::sweep::Sweep;
+use super::points::Sweep;
 use crate::disk::{RunLock, write_atomically};
 use crate::error::{Error, Result};
 use crate::run::Existing;

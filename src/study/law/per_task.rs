@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use super::job::Role;
-use super::law::{estimate, written};
 use super::needed::Needed;
 use crate::error::Result;
 use crate::fit::{self, Comparison, Resampling};
+use crate::study::format::{estimate, written};
+use crate::study::sweep::job::Role;
 
 /// Of the intervals.
 const RESAMPLING: Resampling = Resampling { resamples: 1000, seed: 0 };
@@ -27,7 +27,7 @@ pub struct TaskLaw {
 
 impl TaskLaw {
     /// It in words.
-    pub(super) fn sentence(&self) -> String {
+    pub(crate) fn sentence(&self) -> String {
         let found = &self.found;
         let form = found.form.map_or("no form".to_owned(), |form| written(&form));
         let width = self.width_ratio.map(|ratio| format!(", 1 / {ratio} of the width"));
@@ -127,7 +127,7 @@ fn parts(points: &[Needed]) -> Vec<Part<'_>> {
 ///
 /// # Errors
 /// A bracket of a point makes no sense.
-pub(super) fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
+pub(crate) fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
     let same = |a: f64, b: f64| (a - b).abs() < 1e-9;
     let mut laws = Vec::new();
     for Part { tasks, trained, width_ratio } in parts(points) {

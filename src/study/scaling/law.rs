@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::law::written;
 use crate::error::{Error, Result};
 use crate::fit::{Comparison, Estimate};
+use crate::study::format::written;
 
 /// What was measured at one place.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -70,7 +70,7 @@ pub struct FittedLaw {
 impl FittedLaw {
     /// With the number that answers.
     #[must_use]
-    pub(super) fn answer(mut self, parameter: &str, found: &Estimate) -> Self {
+    pub(crate) fn answer(mut self, parameter: &str, found: &Estimate) -> Self {
         parameter.clone_into(&mut self.parameter);
         (self.estimate, self.low, self.high) = (found.estimate, found.low, found.high);
         self.note = self.note.or_else(|| found.note.clone());
@@ -78,7 +78,7 @@ impl FittedLaw {
     }
 
     /// With what a comparison of forms says.
-    pub(super) fn of_forms(mut self, found: &Comparison) -> Result<Self> {
+    pub(crate) fn of_forms(mut self, found: &Comparison) -> Result<Self> {
         self.form = found.form.map(|form| written(&form));
         let alternative = |fit: &crate::fit::FormFit| Alternative {
             form: written(&fit.form),
@@ -91,7 +91,7 @@ impl FittedLaw {
     }
 
     /// With all that a fit says.
-    pub(super) fn detailed(mut self, found: &impl Serialize) -> Result<Self> {
+    pub(crate) fn detailed(mut self, found: &impl Serialize) -> Result<Self> {
         self.details = serde_json::to_value(found)
             .map_err(|error| Error::internal(format!("writing a fit: {error}")))?;
         Ok(self)

@@ -5,17 +5,18 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::about::About;
 use super::config::{LawRecipe, Target};
-use super::findings::Findings;
-use super::job::Role;
 use super::needed::{Bracket, Cell, Curve, Needed, curves, needed};
-use super::sweep::{Done, Sweep};
-use super::task_laws::{TaskLaw, laws};
+use super::per_task::{TaskLaw, laws};
 use crate::data::tasks::{TaskSplit, baselines};
 use crate::disk::write_json;
 use crate::error::{Error, Result};
 use crate::fit::{Estimate, Form, FormFit};
+use crate::study::findings::Findings;
+use crate::study::format::{short, written};
+use crate::study::sweep::job::Role;
+use crate::study::sweep::provenance::About;
+use crate::study::sweep::{Done, Sweep};
 
 /// Examples behind the shortcut baselines.
 const BASELINE_EXAMPLES: u64 = 1024;
@@ -255,24 +256,4 @@ impl Findings for Law {
         }
         said
     }
-}
-
-/// A ratio, to two decimals at most.
-fn short(ratio: f64) -> String {
-    ((100.0 * ratio).round() / 100.0).to_string()
-}
-
-/// A number and its interval, or why there is none.
-pub(super) fn estimate(found: &Estimate) -> String {
-    match (found.estimate, found.low, found.high) {
-        (Some(value), Some(low), Some(high)) => format!("{value:.2} [{low:.2}, {high:.2}]"),
-        (Some(value), ..) => format!("{value:.2}"),
-        _ => format!("? ({})", found.note.as_deref().unwrap_or("not determined")),
-    }
-}
-
-/// A choice as recipes and results write it.
-pub(super) fn written(choice: &impl Serialize) -> String {
-    let value = serde_json::to_value(choice).unwrap_or_default();
-    value.as_str().unwrap_or_default().to_owned()
 }

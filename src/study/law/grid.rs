@@ -1,11 +1,12 @@
 //! Which points does a law of repetitions have?
 
 use super::config::{LawRecipe, StepsConfig, TextConfig};
-use super::job::{Job, Role, StudentJob, TeacherJob, TextJob};
 use crate::data::tasks::TaskConfig;
 use crate::distill::DepthLaw;
 use crate::model::Relaxation;
 use crate::pretrain::ModelConfig;
+use crate::study::sweep::Job;
+use crate::study::sweep::job::{Role, StudentJob, TeacherJob, TextJob};
 
 /// Shape of a teacher of text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

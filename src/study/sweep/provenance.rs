@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::sweep::{Failure, StudyKind, Sweep};
+use super::points::{Failure, StudyKind, Sweep};
 use crate::error::{Error, Result};
 
 /// What is said of every study before its findings.
@@ -31,7 +31,7 @@ impl About {
     ///
     /// # Errors
     /// The recipe cannot be written.
-    pub(super) fn new(
+    pub(crate) fn new(
         name: &str,
         recipe: &impl Serialize,
         sweep: &Sweep,

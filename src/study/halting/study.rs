@@ -5,16 +5,16 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::about::About;
-use super::exit_steps::{Exits, Rule};
-use super::exits_config::ExitsRecipe;
-use super::findings::Findings;
-use super::job::{ExitsJob, Job, Outcome};
-use super::law::written;
-use super::sweep::Sweep;
+use super::config::ExitsRecipe;
+use super::stops::{Exits, Rule};
 use crate::data::tasks::Told;
 use crate::disk::write_json;
 use crate::error::Result;
+use crate::study::findings::Findings;
+use crate::study::format::written;
+use crate::study::sweep::job::ExitsJob;
+use crate::study::sweep::provenance::About;
+use crate::study::sweep::{Job, Outcome, Sweep};
 
 /// The content of `exits.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]

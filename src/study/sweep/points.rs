@@ -200,7 +200,7 @@ pub fn finish(folder: &Path, id: &str, done: &Done) -> Result<()> {
 }
 
 /// Where what a point says while it works is kept.
-pub(super) fn log_path(folder: &Path, id: &str) -> PathBuf {
+pub(crate) fn log_path(folder: &Path, id: &str) -> PathBuf {
     folder.join("points").join(format!("{id}.log"))
 }
 

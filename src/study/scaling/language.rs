@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use super::job::{LanguageJob, Surprise};
-use super::work::Work;
 use crate::data::windows::Spread;
 use crate::data::{Corpus, DataConfig, Split, SplitConfig, Tokenizer};
 use crate::error::Result;
@@ -11,8 +9,10 @@ use crate::eval::EvalConfig;
 use crate::model::{Between, Injection, LoopedConfig, Relaxation};
 use crate::pretrain::{LanguageModeling, initial_looped_tensors};
 use crate::run::evaluate;
+use crate::study::sweep::job::{LanguageJob, Surprise};
+use crate::study::sweep::work::Work;
 
-pub(super) fn learn(job: &LanguageJob, work: &Work) -> Result<Surprise> {
+pub(crate) fn learn(job: &LanguageJob, work: &Work) -> Result<Surprise> {
     let tokenizer = Tokenizer::from_file(&Path::new(&job.tokenizer).join("tokenizer.json"))?;
     let data = DataConfig {
         files: job.files.clone(),

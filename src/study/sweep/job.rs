@@ -2,14 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::{Start, StepsConfig, StudyEvalConfig, TextConfig};
-use super::exit_steps::Exits;
 use crate::data::tasks::{TaskConfig, Told};
 use crate::distill::{DepthLaw, Init};
 use crate::error::{Error, Result};
 use crate::halting::Risk;
 use crate::model::{Between, Injection, Relaxation};
 use crate::pretrain::{ModelConfig, Supervision};
+use crate::study::halting::stops::Exits;
+use crate::study::law::config::{Start, StepsConfig, StudyEvalConfig, TextConfig};
 
 /// A piece of work that needs nothing but itself, and the points it names, to be done. What it is
 /// called is a hash of what it says.

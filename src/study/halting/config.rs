@@ -3,13 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::config::StudyEvalConfig;
-use super::job::{ExitsJob, Job, LearnerJob};
-use super::scaling_config::BlockConfig;
 use crate::data::tasks::{TaskConfig, TaskSplit, Told};
 use crate::error::{Error, Result};
 use crate::halting::Risk;
 use crate::pretrain::Supervision;
+use crate::study::law::config::StudyEvalConfig;
+use crate::study::scaling::config::BlockConfig;
+use crate::study::sweep::Job;
+use crate::study::sweep::job::{ExitsJob, LearnerJob};
 
 /// Does a model that decides by itself how often to repeat its block repeat it more often for longer
 /// chains? The recipe of `factorize exits`.

@@ -5,21 +5,21 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
-use super::job::{Measured, TeacherJob};
-use super::scoring::measure;
-use super::work::{Work, teacher_folder, test_batches, trained};
 use crate::data::SpecialTokens;
 use crate::data::tasks::{TaskBatches, TaskSplit};
 use crate::disk::write_atomically;
 use crate::error::{Error, Result};
 use crate::model::{Parameters, Transformer, TransformerConfig};
 use crate::pretrain::{LanguageModeling, initial_tensors};
+use crate::study::scoring::measure;
+use crate::study::sweep::job::{Measured, TeacherJob};
+use crate::study::sweep::work::{Work, teacher_folder, test_batches, trained};
 use crate::train::Objective;
 
 /// What it learned, beside its folder.
 const WEIGHTS: &str = "weights.safetensors";
 
-pub(super) fn learn(job: &TeacherJob, work: &Work) -> Result<Measured> {
+pub(crate) fn learn(job: &TeacherJob, work: &Work) -> Result<Measured> {
     let task = job.task.build()?;
     let config = config(job)?;
     let start = initial_tensors(&config, job.seed)?;
@@ -41,7 +41,7 @@ pub(super) fn learn(job: &TeacherJob, work: &Work) -> Result<Measured> {
 }
 
 /// The teacher another point made, and its tensors.
-pub(super) fn load(
+pub(crate) fn load(
     job: &TeacherJob,
     study: &Path,
 ) -> Result<(Transformer, BTreeMap<String, Tensor>)> {

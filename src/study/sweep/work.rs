@@ -1,10 +1,9 @@
-//! How is one point of a study carried out?
+//! A point under way: its folder, its training, and what it is asked.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::job::{Job, Measured, Outcome, TeacherJob};
-use super::{language, learner, mixed, student, teacher, textual};
+use super::job::{Job, Measured, TeacherJob};
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::data::{Batch, Batches};
 use crate::disk::RunLock;
@@ -13,45 +12,26 @@ use crate::run::Options;
 use crate::train::{Objective, Resume, Summary, TrainConfig, Trainer};
 
 /// Examples read at once when answers are counted.
-pub(super) const ROWS: usize = 64;
+pub(crate) const ROWS: usize = 64;
 /// How long, and how often, a point waits for a process that still has it.
 const WAIT: Duration = Duration::from_millis(100);
 const ATTEMPTS: usize = 300;
 /// The seed of all test examples: every point of a study is asked the same.
-pub(super) const TEST_SEED: u64 = 0;
-
-/// Carries out `job` in `options.out`, the folder of the study, where what other points made is.
-///
-/// # Errors
-/// It does not fit, a point it needs is not done, the disk is full, or the user stopped it.
-pub fn carry_out(job: &Job, options: &Options) -> Result<Outcome> {
-    let work = Work { folder: folder(&options.out, job)?, study: &options.out, options };
-    let outcome = match job {
-        Job::Teacher(job) => Outcome::Measured(teacher::learn(job, &work)?),
-        Job::Student(job) => Outcome::Measured(student::learn(job, &work)?),
-        Job::Text(job) => Outcome::Measured(textual::learn(job, &work)?),
-        Job::Learner(job) => Outcome::Measured(learner::learn(job, &work)?),
-        Job::Samples(job) => Outcome::Enough(learner::enough(job, &work)?),
-        Job::Language(job) => Outcome::Surprise(language::learn(job, &work)?),
-        Job::Exits(job) => Outcome::Exits(mixed::exits(job, &work)?),
-    };
-    tidy(&work.folder)?;
-    Ok(outcome)
-}
+pub(crate) const TEST_SEED: u64 = 0;
 
 /// Where a job keeps what it makes.
-pub(super) fn folder(study: &Path, job: &Job) -> Result<PathBuf> {
+pub(crate) fn folder(study: &Path, job: &Job) -> Result<PathBuf> {
     Ok(study.join("points").join(job.id()?))
 }
 
 /// A job under way.
-pub(super) struct Work<'a> {
+pub(crate) struct Work<'a> {
     /// Its own folder.
-    pub(super) folder: PathBuf,
+    pub(crate) folder: PathBuf,
     /// That of the study.
-    pub(super) study: &'a Path,
+    pub(crate) study: &'a Path,
     /// Device, observer and interrupt.
-    pub(super) options: &'a Options<'a>,
+    pub(crate) options: &'a Options<'a>,
 }
 
 impl Work<'_> {
@@ -68,12 +48,12 @@ impl Work<'_> {
         RunLock::acquire(folder)
     }
 
-    pub(super) fn stopped(&self) -> impl Fn() -> bool + Sync + '_ {
+    pub(crate) fn stopped(&self) -> impl Fn() -> bool + Sync + '_ {
         || self.options.interrupt.is_set()
     }
 
     /// Trains in the folder of the job, or in `part` of it, going on where it was stopped.
-    pub(super) fn fit(
+    pub(crate) fn fit(
         &self,
         objective: &dyn Objective,
         batches: &dyn Batches,
@@ -90,7 +70,7 @@ impl Work<'_> {
 }
 
 /// Removes what a finished training leaves and nobody reads again.
-pub(super) fn tidy(folder: &Path) -> Result<()> {
+pub(crate) fn tidy(folder: &Path) -> Result<()> {
     for part in ["checkpoints", "tensorboard"] {
         let path = folder.join(part);
         if path.exists() {
@@ -101,19 +81,19 @@ pub(super) fn tidy(folder: &Path) -> Result<()> {
 }
 
 /// Test examples with chains of `length`, at least `count` of them.
-pub(super) fn test_batches(task: &Task, length: usize, count: usize) -> Result<Vec<Batch>> {
+pub(crate) fn test_batches(task: &Task, length: usize, count: usize) -> Result<Vec<Batch>> {
     let rows = ROWS.min(count.max(1));
     let stream = TaskBatches::new(task, TaskSplit::Test, TEST_SEED, rows).of_length(length)?;
     (0..count.div_ceil(rows) as u64).map(|index| stream.batch(index)).collect()
 }
 
 /// Counts the training into what was measured.
-pub(super) fn trained(mut found: Measured, summary: &Summary) -> Measured {
+pub(crate) fn trained(mut found: Measured, summary: &Summary) -> Measured {
     found.loss = summary.loss;
     found
 }
 
 /// The point of a teacher that another one asks for.
-pub(super) fn teacher_folder(study: &Path, job: &TeacherJob) -> Result<PathBuf> {
+pub(crate) fn teacher_folder(study: &Path, job: &TeacherJob) -> Result<PathBuf> {
     folder(study, &Job::Teacher(job.clone()))
 }

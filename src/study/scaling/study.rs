@@ -6,18 +6,18 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::about::About;
-use super::findings::Findings;
-use super::fitted::{FittedLaw, ScalingPoint};
-use super::job::{Job, LearnerJob, Outcome, SamplesJob};
-use super::law::{estimate, written};
-use super::scaling_config::{ScalingRecipe, Way};
-use super::sweep::{Done, Sweep};
+use super::config::{ScalingRecipe, Way};
+use super::law::{FittedLaw, ScalingPoint};
 use crate::disk::write_json;
 use crate::error::Result;
 use crate::fit::horizon::{self, Answers};
 use crate::fit::saturating::{self, Reached};
 use crate::fit::{Estimate, Needed, Resampling, Run, chain, joint};
+use crate::study::findings::Findings;
+use crate::study::format::{estimate, written};
+use crate::study::sweep::job::{LearnerJob, SamplesJob};
+use crate::study::sweep::provenance::About;
+use crate::study::sweep::{Done, Job, Outcome, Sweep};
 
 /// Of the intervals of curves.
 const MANY: Resampling = Resampling { resamples: 1000, seed: 0 };
@@ -163,7 +163,8 @@ fn language(done: &[Done]) -> Result<Vec<FittedLaw>> {
         let (Job::Language(job), Outcome::Surprise(found)) = (&one.job, &one.outcome) else {
             continue;
         };
-        let super::job::Surprise { n_once, n_rec, repetitions, tokens, loss, .. } = *found;
+        let crate::study::sweep::job::Surprise { n_once, n_rec, repetitions, tokens, loss, .. } =
+            *found;
         runs.push(Run { n_once, n_rec, repetitions, tokens, loss });
         points.push(ScalingPoint {
             series: format!("{repetitions} repetitions, {tokens} tokens"),
@@ -219,7 +220,10 @@ fn spread(runs: &[Run]) -> f64 {
 /// How the loss of a text model trained at N falls as it is asked for 1 to N.
 fn test_time(done: &[Done]) -> Result<Vec<FittedLaw>> {
     let mut laws = Vec::new();
-    let mut best: Option<(&super::job::LanguageJob, &super::job::Surprise)> = None;
+    let mut best: Option<(
+        &crate::study::sweep::job::LanguageJob,
+        &crate::study::sweep::job::Surprise,
+    )> = None;
     for one in done {
         let (Job::Language(job), Outcome::Surprise(found)) = (&one.job, &one.outcome) else {
             continue;
@@ -283,7 +287,7 @@ impl Findings for Scaling {
             vec![
                 law.name.clone(),
                 law.parameter.clone(),
-                super::law::estimate(&found),
+                crate::study::format::estimate(&found),
                 law.form.clone().unwrap_or_default(),
                 law.note.clone().unwrap_or_default(),
             ]
