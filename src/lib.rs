@@ -10,16 +10,18 @@
 //! Imports only fall; `tests/architecture.rs` holds it.
 //!
 //! ```text
-//! 9  cli
-//! 8  study  report
-//! 7  run
-//! 6  recipe  bench
-//! 5  eval  generate
-//! 4  distill  lm  hub  decode
-//! 3  model
-//! 2  train  halting
-//! 1  nn  data  fit
-//! 0  error  observe
+//! 12  main
+//! 11  cli
+//! 9   study  report
+//! 8   run
+//! 7   recipe  bench
+//! 6   eval  generate
+//! 5   distill  pretrain  hub  decode
+//! 4   model  train  losses
+//! 3   nn
+//! 2   autograd  data
+//! 1   kernels  halting  fit  disk
+//! 0   error  observe
 //! ```
 //!
 //! # Letters of the shapes
@@ -31,7 +33,11 @@
 //!
 //! | room | its question |
 //! | --- | --- |
-//! | [`nn`] | layers on a tape of explicit backward steps: fused on the CPU, composed of candle's operations elsewhere; nothing is recorded for what is frozen |
+//! | [`kernels`] | loops over plain slices of numbers on the CPU: products, sums, weights of few bits |
+//! | [`autograd`] | a tape of explicit backward steps, and the parameters; nothing is recorded for what is frozen |
+//! | [`nn`] | layers on the tape: fused on the CPU, composed of candle's operations elsewhere |
+//! | [`losses`] | how far a student is from its targets, with the gradients |
+//! | [`disk`] | files that are there whole or not at all, locked while in use, mapped when large |
 //! | [`data`] | text to tokens to batches: batch `i` is a function of the seed and `i` alone, so a resumed run reads what an uninterrupted one reads |
 //! | [`train`] | the one trainer: an [`train::Objective`] gives loss and gradients, the rest is its |
 //! | [`halting`] | when a token is done: policies, gates, thresholds; plain numbers, no tensors |
@@ -39,7 +45,7 @@
 //! | [`decode`] | new tokens, each read as deeply as it needs, with a cache by layer and repetition |
 //! | [`hub`] | checkpoints in (folders, Hub, GGUF) and out (factorized, unrolled); one table a family |
 //! | [`distill`] | where a student starts, what it minimises, and what is kept of its teacher |
-//! | [`lm`] | the objective of `pretrain` |
+//! | [`pretrain`] | the objective of `pretrain` |
 //! | [`eval`], [`generate`] | how good it is, and what it writes |
 //! | [`mod@bench`] | how fast it is on this machine |
 //! | [`recipe`], [`run`] | an experiment as written, and as carried out |

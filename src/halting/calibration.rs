@@ -130,7 +130,7 @@ impl Calibration {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fit::easy_and_hard;
+    use super::super::traces::examples::easy_and_hard;
     use super::*;
 
     #[test]

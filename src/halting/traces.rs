@@ -249,7 +249,7 @@ pub(super) mod examples {
     use super::*;
 
     /// Traces whose tokens need few repetitions or many, as the first number of their state says.
-    pub(in super::super) fn easy_and_hard(tokens: usize, seed: u64) -> Traces {
+    pub(crate) fn easy_and_hard(tokens: usize, seed: u64) -> Traces {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let repetitions = 4;
         let mut traces = Traces::new(repetitions, 3);
