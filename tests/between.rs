@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use factorexe::autograd::{Params, Tape, Value};
+use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::hub::{Card, Source, StoredType, export_student, export_unrolled};
 use factorexe::model::*;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use factorexe::autograd::{Params, Tape};
 use factorexe::data::Batch;
+use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::model::*;
 use factorexe::observe::Quiet;

@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use factorexe::autograd::{Params, Tape, Value};
 use factorexe::data::{Batch, IGNORED};
 use factorexe::decode::{CacheSharing, Decoder, Depth as DecodeDepth};
+use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::eval::{CalibrateConfig, OwnGate, calibrate};
 use factorexe::halting::gate::survival;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 use factorexe::autograd::{Params, Tape};
 use factorexe::data::{Asked, Batch, IGNORED};
+use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::model::*;
 use factorexe::train::Objective;

@@ -130,6 +130,7 @@ impl Calibration {
 
 #[cfg(test)]
 mod tests {
+    use super::super::curve::oracle_area;
     use super::super::traces::examples::easy_and_hard;
     use super::*;
 

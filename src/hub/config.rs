@@ -186,6 +186,7 @@ fn layer_types(types: &Value) -> Result<Vec<bool>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::families::FAMILIES;
     use super::*;
     use serde_json::json;
 

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::error::Result;
-
 /// A repository of the Hugging Face Hub.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubId {

@@ -113,7 +113,7 @@ impl Objective for Net {
 /// Loss and gradients from a candle graph over the parameters' variables.
 pub fn backward(params: &Params, total: &Tensor, terms: BTreeMap<String, f64>) -> Result<Loss> {
     let value = f64::from(total.to_dtype(DType::F32)?.to_scalar::<f32>()?);
-    let mut gradients = factorexe::autograd::Gradients();
+    let mut gradients = factorexe::autograd::Gradients::new();
     if value.is_finite() {
         let mut store = total.backward()?;
         for (name, var) in params.trainable() {

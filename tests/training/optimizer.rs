@@ -25,7 +25,7 @@ fn params(values: &[f32]) -> Params {
 }
 
 fn gradients(params: &Params, values: &[f32]) -> GradientSum {
-    let mut store = factorexe::autograd::Gradients();
+    let mut store = factorexe::autograd::Gradients::new();
     for (name, var) in params.trainable() {
         let gradient = Tensor::from_slice(values, var.dims(), &Device::Cpu).unwrap();
         store.insert(name.into(), gradient);
@@ -152,7 +152,7 @@ fn the_norm_is_over_all_parameters_and_of_the_mean() {
     let mut gradients = gradients(&params, &[3.0, 0.0]);
     // Two parameters with gradient (3, 0).
     assert!((gradients.norm().unwrap() - 18.0_f64.sqrt()).abs() < 1e-12);
-    gradients.add(&params, &mut factorexe::autograd::Gradients()).unwrap();
+    gradients.add(&params, &mut factorexe::autograd::Gradients::new()).unwrap();
     assert!((gradients.norm().unwrap() - 4.5_f64.sqrt()).abs() < 1e-12);
 }
 

@@ -16,4 +16,4 @@ pub use config::{CachePlace, TeacherCacheConfig};
 pub use precision::StatePrecision;
 pub use store::TeacherCache;
 
-pub(crate) use format::Item;
+pub(super) use format::Item;

@@ -15,7 +15,7 @@ use crate::model::alignment::Depth;
 impl Distillation<'_> {
     /// Every repetition with its graph on the tape; the states after those that `outputs` wants to
     /// read together, the last among them.
-    pub(crate) fn kept(
+    pub(in crate::distill) fn kept(
         &self,
         step: &mut Step,
         looped: &Loop,
@@ -64,7 +64,7 @@ impl Distillation<'_> {
 
     /// Every repetition by its first state alone: what it is compared with is known when it is
     /// computed anew. Gives the states that [`Self::kept`] gives.
-    pub(crate) fn recomputed(
+    pub(in crate::distill) fn recomputed(
         &self,
         step: &mut Step,
         looped: &Rc<Loop>,

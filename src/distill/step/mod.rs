@@ -1,7 +1,7 @@
 //! One step of distillation: what the teacher gives, what the student is run on, and the losses.
 
 mod free_running;
-pub(super) mod halting_loss;
+mod halting_loss;
 pub(super) mod hidden_loss;
 mod memory;
 pub(super) mod output_loss;

@@ -33,7 +33,7 @@ pub(super) enum Kind {
 }
 
 impl<'a> Vocabulary<'a> {
-    fn read(metadata: &Metadata<'a>) -> Result<Self> {
+    pub(super) fn read(metadata: &Metadata<'a>) -> Result<Self> {
         let tokens = metadata.texts("tokenizer.ggml.tokens")?;
         let tokens = tokens.ok_or_else(|| Error::input("the tokenizer has no list of tokens"))?;
         let kinds = match metadata.numbers("tokenizer.ggml.token_type")? {
