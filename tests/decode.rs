@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use factorexe::autograd::{Tape, Value};
-use factorexe::decode::{CacheSharing, Decoder, Depth, Read};
+use factorexe::decode::{CacheSharing, Decoder, Read, ReadDepth};
 use factorexe::halting::{Gate, HaltingPolicy, PolicyName};
-use factorexe::kernels::quantized::StoredAs;
+use factorexe::kernels::quantized::WeightType;
 use factorexe::model::{
-    Between, CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, Transformer,
+    CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, StateNorm, Transformer,
 };
 
 use crate::support::{random_params, tiny_config, tiny_looped};
@@ -26,7 +26,7 @@ fn student() -> LoopedTransformer {
 
 /// The same, and one whose state is normed between repetitions.
 fn students() -> [LoopedTransformer; 2] {
-    let config = LoopedConfig { between: Between::Norm, ..student().config().clone() };
+    let config = LoopedConfig { state_norm: StateNorm::Norm, ..student().config().clone() };
     let tensors = random_params(&config.tensors()).tensors();
     [student(), LoopedTransformer::new(&config, &tensors).unwrap()]
 }
@@ -45,33 +45,41 @@ fn assert_near(found: &[f32], expected: &[f32]) {
 
 /// Normed last states by the model that trains, every token at `repetitions`.
 fn reference(model: &dyn CausalLm, ids: &[u32], repetitions: usize) -> Vec<f32> {
-    let (tape, frame) = (Tape::off(), model.frame());
+    let (tape, embedding_and_head) = (Tape::off(), model.embedding_and_head());
     let ids = Tensor::new(ids, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
     let states = model.states(&tape, &ids, repetitions).unwrap();
     let last = Value::constant(states.last().unwrap().tensor().clone());
-    frame.normed(&tape, &last).unwrap().tensor().flatten_all().unwrap().to_vec1().unwrap()
+    embedding_and_head
+        .normed(&tape, &last)
+        .unwrap()
+        .tensor()
+        .flatten_all()
+        .unwrap()
+        .to_vec1()
+        .unwrap()
 }
 
 #[test]
 fn at_a_fixed_depth_it_says_what_the_trained_model_says() {
     let ids = text(1, 23);
     for student in students() {
-        let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
+        let decoder = Decoder::new(&student, WeightType::F32).unwrap();
         for repetitions in [1, 2, 3, 7] {
             let mut cache = decoder.new_cache(1, CacheSharing::Last);
-            let read = decoder.read(&[(0, &ids)], &mut cache, Depth::fixed(repetitions)).unwrap();
+            let read =
+                decoder.read(&[(0, &ids)], &mut cache, ReadDepth::fixed(repetitions)).unwrap();
             assert_near(&read.normed, &reference(&student, &ids, repetitions));
             assert!(read.repetitions.iter().all(|&r| r == repetitions));
         }
     }
     let config = tiny_config(4);
     let deep = Transformer::new(&config, &random_params(&config.tensors()).tensors()).unwrap();
-    let decoder = Decoder::new(&deep, StoredAs::F32).unwrap();
+    let decoder = Decoder::new(&deep, WeightType::F32).unwrap();
     let mut cache = decoder.new_cache(1, CacheSharing::Last);
-    let read = decoder.read(&[(0, &ids)], &mut cache, Depth::fixed(1)).unwrap();
+    let read = decoder.read(&[(0, &ids)], &mut cache, ReadDepth::fixed(1)).unwrap();
     assert_near(&read.normed, &reference(&deep, &ids, 1));
     let normed = Tensor::from_vec(read.normed.clone(), (23, 16), &Device::Cpu).unwrap();
-    let head = deep.frame().head().tensor().t().unwrap();
+    let head = deep.embedding_and_head().head().tensor().t().unwrap();
     let expected = normed.matmul(&head).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
     assert_near(&decoder.logits(&read.normed).unwrap(), &expected);
 }
@@ -85,15 +93,15 @@ fn a_student_that_hears_its_prelude_does_so_when_it_decodes() {
         let config = LoopedConfig { injection, ..tiny_looped(Relaxation::None) };
         let params = random_params(&config.tensors()).tensors();
         let student = LoopedTransformer::new(&config, &params).unwrap();
-        let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
+        let decoder = Decoder::new(&student, WeightType::F32).unwrap();
         let mut cache = decoder.new_cache(1, CacheSharing::CatchUp);
-        let read = decoder.read(&[(0, &ids)], &mut cache, Depth::fixed(4)).unwrap();
+        let read = decoder.read(&[(0, &ids)], &mut cache, ReadDepth::fixed(4)).unwrap();
         assert_near(&read.normed, &reference(&student, &ids, 4));
         // Half of the tokens stop after the first repetition, and are taken further later.
         let mut cache = decoder.new_cache(1, CacheSharing::CatchUp);
         let mut late = Vec::new();
         for (at, id) in ids.chunks(1).enumerate() {
-            let depth = Depth::fixed(if at % 2 == 0 { 1 } else { 3 });
+            let depth = ReadDepth::fixed(if at % 2 == 0 { 1 } else { 3 });
             late = decoder.read(&[(0, id)], &mut cache, depth).unwrap().normed;
         }
         assert_eq!(cache.repetitions(0), [3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 1]);
@@ -105,17 +113,20 @@ fn a_student_that_hears_its_prelude_does_so_when_it_decodes() {
 fn weights_of_another_type_hear_their_prelude_too() {
     let ids = text(7, 11);
     for injection in [Injection::Additive, Injection::Diagonal] {
-        let config =
-            LoopedConfig { injection, between: Between::Norm, ..tiny_looped(Relaxation::None) };
+        let config = LoopedConfig {
+            injection,
+            state_norm: StateNorm::Norm,
+            ..tiny_looped(Relaxation::None)
+        };
         let student = |dtype: DType| {
             let tensors = random_params(&config.tensors()).tensors().into_iter();
             let tensors = tensors.map(|(name, x)| (name, x.to_dtype(dtype).unwrap()));
             LoopedTransformer::new(&config, &tensors.collect::<BTreeMap<_, _>>()).unwrap()
         };
         let read = |student: &LoopedTransformer| {
-            let decoder = Decoder::new(student, StoredAs::F32).unwrap();
+            let decoder = Decoder::new(student, WeightType::F32).unwrap();
             let mut cache = decoder.new_cache(1, CacheSharing::Last);
-            decoder.read(&[(0, &ids)], &mut cache, Depth::fixed(3)).unwrap().normed
+            decoder.read(&[(0, &ids)], &mut cache, ReadDepth::fixed(3)).unwrap().normed
         };
         let (wide, short) = (read(&student(DType::F32)), read(&student(DType::BF16)));
         let worst = wide.iter().zip(&short).fold(0.0_f32, |high, (x, y)| high.max((x - y).abs()));
@@ -145,8 +156,8 @@ fn policies(decoder: &Decoder) -> Vec<Chosen> {
     PolicyName::ALL.map(choose).into_iter().collect()
 }
 
-fn depth(policy: &Chosen) -> Depth<'_> {
-    Depth { most: 4, policy: Some((&*policy.1, Some(&policy.2))) }
+fn depth(policy: &Chosen) -> ReadDepth<'_> {
+    ReadDepth { most: 4, policy: Some((&*policy.1, Some(&policy.2))) }
 }
 
 const SHARING: [CacheSharing; 5] = [
@@ -160,7 +171,7 @@ const SHARING: [CacheSharing; 5] = [
 #[test]
 fn token_by_token_is_what_all_at_once_is_at_every_policy_and_sharing() {
     for student in students() {
-        token_by_token(&Decoder::new(&student, StoredAs::F32).unwrap());
+        token_by_token(&Decoder::new(&student, WeightType::F32).unwrap());
     }
 }
 
@@ -197,7 +208,7 @@ fn who_catches_up_is_read_as_if_it_had_gone_on() {
 }
 
 fn catch_up(student: &LoopedTransformer) {
-    let decoder = Decoder::new(student, StoredAs::F32).unwrap();
+    let decoder = Decoder::new(student, WeightType::F32).unwrap();
     let ids = text(2, 19);
     for policy in policies(&decoder).iter().filter(|policy| policy.0 != PolicyName::Act) {
         let mut cache = decoder.new_cache(1, CacheSharing::CatchUp);
@@ -210,7 +221,7 @@ fn catch_up(student: &LoopedTransformer) {
     let plain = LoopedConfig { coda_layers: 0, ..student.config().clone() };
     let params = random_params(&plain.tensors()).tensors();
     let student = LoopedTransformer::new(&plain, &params).unwrap();
-    let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
+    let decoder = Decoder::new(&student, WeightType::F32).unwrap();
     for policy in policies(&decoder).iter().filter(|policy| policy.0 != PolicyName::Act) {
         let mut cache = decoder.new_cache(1, CacheSharing::CatchUp);
         let read = decoder.read(&[(0, &ids)], &mut cache, depth(policy)).unwrap();
@@ -229,30 +240,30 @@ fn who_goes_on_from_a_draft_is_read_as_if_it_had_gone_on_at_once() {
     let tensors = random_params(&hears.tensors()).tensors();
     let hears = LoopedTransformer::new(&hears, &tensors).unwrap();
     for student in students().iter().chain([&hears]) {
-        let decoder = Decoder::new(student, StoredAs::F32).unwrap();
+        let decoder = Decoder::new(student, WeightType::F32).unwrap();
         let mut cache = decoder.new_cache(2, CacheSharing::CatchUp);
-        decoder.read(&[(1, &ids[..9])], &mut cache, Depth::fixed(5)).unwrap();
+        decoder.read(&[(1, &ids[..9])], &mut cache, ReadDepth::fixed(5)).unwrap();
         // Six tokens by 2 repetitions; two of them are forgotten, four go on with three new ones.
         for id in ids[9..13].iter().chain(&[3, 1]) {
-            decoder.read(&[(1, &[*id])], &mut cache, Depth::fixed(2)).unwrap();
+            decoder.read(&[(1, &[*id])], &mut cache, ReadDepth::fixed(2)).unwrap();
         }
         cache.truncate(1, 13);
         let read = decoder.deepen((1, 9), &ids[13..16], &mut cache, 5).unwrap();
         assert_eq!(read.computed, 4 * (5 - 2) + 3 * 5);
         assert_eq!(read.repetitions, [5; 7]);
         assert_eq!(cache.repetitions(1), [5; 16]);
-        let after = decoder.read(&[(1, &ids[16..])], &mut cache, Depth::fixed(5)).unwrap();
+        let after = decoder.read(&[(1, &ids[16..])], &mut cache, ReadDepth::fixed(5)).unwrap();
         let expected = reference(student, &ids, 5);
         assert_near(&[read.normed, after.normed].concat(), &expected[9 * 16..]);
     }
-    let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
+    let decoder = Decoder::new(&student(), WeightType::F32).unwrap();
     let mut cache = decoder.new_cache(1, CacheSharing::Last);
     assert!(decoder.deepen((0, 0), &ids, &mut cache, 2).is_err());
 }
 
 #[test]
 fn texts_of_a_batch_do_not_see_each_other() {
-    let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
+    let decoder = Decoder::new(&student(), WeightType::F32).unwrap();
     // Ragged: 5, 14 and 9 tokens, then 3, 0 and 2 more.
     let texts = [text(3, 8), text(4, 14), text(5, 11)];
     for policy in &policies(&decoder) {
@@ -283,7 +294,7 @@ fn texts_of_a_batch_do_not_see_each_other() {
 
 #[test]
 fn what_was_forgotten_can_be_read_again() {
-    let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
+    let decoder = Decoder::new(&student(), WeightType::F32).unwrap();
     let ids = text(6, 12);
     let policy = &policies(&decoder)[6];
     for sharing in SHARING {
@@ -300,11 +311,11 @@ fn what_was_forgotten_can_be_read_again() {
 
 #[test]
 fn a_token_without_a_row_and_a_depth_of_nothing_are_refused() {
-    let decoder = Decoder::new(&student(), StoredAs::F32).unwrap();
+    let decoder = Decoder::new(&student(), WeightType::F32).unwrap();
     let mut cache = decoder.new_cache(1, CacheSharing::Last);
-    let error = decoder.read(&[(0, &[3, 37])], &mut cache, Depth::fixed(1)).unwrap_err();
+    let error = decoder.read(&[(0, &[3, 37])], &mut cache, ReadDepth::fixed(1)).unwrap_err();
     assert!(error.to_string().contains("past the vocabulary"), "{error}");
     assert_eq!(cache.tokens(0), 0, "nothing is kept of a pass that failed");
-    let error = decoder.read(&[(0, &[3])], &mut cache, Depth::fixed(0)).unwrap_err();
+    let error = decoder.read(&[(0, &[3])], &mut cache, ReadDepth::fixed(0)).unwrap_err();
     assert!(error.to_string().contains("0 repetitions"), "{error}");
 }

@@ -5,7 +5,7 @@ use factorexe::autograd::Params;
 use factorexe::data::Batch;
 use factorexe::distill::*;
 use factorexe::model::*;
-use factorexe::train::{Loss, Moment, Objective, in_lanes};
+use factorexe::train::{Loss, Objective, StepContext, in_shards};
 
 use crate::distill::{F32_STACK, start, student_config, teacher, trainable};
 use crate::support::{difference, random};
@@ -15,7 +15,7 @@ const F32_DIFFERENCES: f64 = 2e-2;
 
 pub(crate) fn config(exits: ExitsConfig, recompute: Recompute) -> DistillConfig {
     let loss = LossConfig {
-        cross_entropy: Weighting::Constant(0.3),
+        cross_entropy: WeightSchedule::Constant(0.3),
         temperature: 2.0,
         exits,
         ..LossConfig::default()
@@ -27,7 +27,7 @@ pub(crate) fn config(exits: ExitsConfig, recompute: Recompute) -> DistillConfig 
 
 pub(crate) fn exits(weight: f64, draws: usize) -> ExitsConfig {
     let prior = ExitPrior::Geometric { p: 0.3 };
-    let weight = Weighting::Constant(weight);
+    let weight = WeightSchedule::Constant(weight);
     ExitsConfig { weight, draws, prior, ..ExitsConfig::default() }
 }
 
@@ -47,8 +47,8 @@ pub(crate) fn batch() -> Batch {
     crate::distill::batch(2)
 }
 
-pub(crate) fn moment() -> Moment {
-    Moment::new(9, 5, 10, 0)
+pub(crate) fn moment() -> StepContext {
+    StepContext::new(9, 5, 10, 0)
 }
 
 fn one_step(config: DistillConfig, student: &StudentConfig) -> Loss {
@@ -157,8 +157,8 @@ fn all_lanes_of_a_step_read_out_the_same_repetitions() {
         ..Batch::default()
     };
     for step in 0..4 {
-        let moment = Moment::new(9, step, 10, 0);
-        let lanes = in_lanes(&objective, &batch, &moment).unwrap();
+        let moment = StepContext::new(9, step, 10, 0);
+        let lanes = in_shards(&objective, &batch, &moment).unwrap();
         assert_eq!(lanes.len(), 2);
         let whole = objective.loss(&batch, &mut moment.clone()).unwrap();
         let mean = lanes.iter().map(|lane| lane.terms["exit_kl"]).sum::<f64>() / 2.0;
@@ -205,8 +205,8 @@ fn past_n_the_last_relaxation_goes_on_and_learns_of_every_repetition_it_stands_f
     let (looped, tensors) = start(&teacher, &student);
     let (longer, more) = lengthened(&looped, &tensors, 5);
     let five = |recompute| {
-        let law = DepthLaw::Uniform { least: 5, most: 5 };
-        let depth = DepthConfig { law, recompute, ..DepthConfig::default() };
+        let law = RepetitionSampling::Uniform { least: 5, most: 5 };
+        let depth = DepthConfig { sampling: law, recompute, ..DepthConfig::default() };
         DistillConfig { depth, ..config(exits(0.7, 2), recompute) }
     };
     let step = |config: DistillConfig, looped: &LoopedConfig, tensors| {

@@ -9,7 +9,7 @@ use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::model::*;
 use factorexe::observe::Quiet;
-use factorexe::train::{Loss, Moment, Objective};
+use factorexe::train::{Loss, Objective, StepContext};
 
 use crate::support::{difference, random_params, tiny_config};
 
@@ -74,7 +74,7 @@ pub(crate) fn start(
 fn logits(model: &dyn CausalLm, repetitions: usize) -> Tensor {
     let ids = batch(1).input_tensor(&Device::Cpu).unwrap();
     let states = model.states(&Tape::off(), &ids, repetitions).unwrap();
-    model.frame().logits(states.last().unwrap().tensor()).unwrap()
+    model.embedding_and_head().logits(states.last().unwrap().tensor()).unwrap()
 }
 
 #[test]
@@ -138,14 +138,14 @@ fn a_teacher_of_equal_layers_is_factored_exactly_with_loss_zero_at_the_start() {
     let (looped, tensors) = start(&teacher, &student);
     let params = trainable(&tensors, &[]);
     let made = LoopedTransformer::new(&looped, &params).unwrap();
-    let loss = LossConfig { settle: Weighting::Constant(0.0), ..LossConfig::default() };
+    let loss = LossConfig { settle: WeightSchedule::Constant(0.0), ..LossConfig::default() };
     for forced in [0.0, 1.0] {
         let phases =
             PhaseConfig { teacher_forced: forced, mixed_until: forced, ..Default::default() };
         let config = DistillConfig { loss: loss.clone(), phases, ..DistillConfig::default() };
         let objective =
             Distillation::new(teacher.0.clone(), made.clone(), params.clone(), config).unwrap();
-        let loss = objective.loss(&batch(3), &mut Moment::new(1, 0, 10, 0)).unwrap();
+        let loss = objective.loss(&batch(3), &mut StepContext::new(1, 0, 10, 0)).unwrap();
         assert!(loss.total < 1e-6, "the loss is {}", loss.total);
     }
 }
@@ -171,7 +171,7 @@ fn least_squares_reproduces_the_teachers_products_better_than_the_mean() {
             PhaseConfig { teacher_forced: 1.0, mixed_until: 1.0, ..PhaseConfig::default() };
         let config = DistillConfig { phases, ..DistillConfig::default() };
         let objective = Distillation::new(teacher.0.clone(), made, params, config).unwrap();
-        objective.loss(&batch(50), &mut Moment::new(1, 0, 10, 0)).unwrap().terms["hidden"]
+        objective.loss(&batch(50), &mut StepContext::new(1, 0, 10, 0)).unwrap().terms["hidden"]
     };
     assert!(hidden(Init::LeastSquares) < hidden(Init::Average));
     assert!(hidden(Init::Average) < hidden(Init::Random));
@@ -185,7 +185,7 @@ fn descend(config: &DistillConfig, student: &StudentConfig, steps: u64) -> Vec<f
     let made = LoopedTransformer::new(&looped, &params).unwrap();
     let objective = Distillation::new(teacher.0, made, params.clone(), config.clone()).unwrap();
     let step = |step: u64| {
-        let mut moment = Moment::new(9, step, steps, 0);
+        let mut moment = StepContext::new(9, step, steps, 0);
         let loss = objective.loss(&batch(step as u32 % 4), &mut moment).unwrap();
         for (name, var) in params.trainable() {
             let Some(gradient) = loss.gradients.get(name) else { continue };
@@ -205,9 +205,9 @@ fn every_loss_phase_and_alignment_learns() {
     for alignment in [Alignment::Uniform, Alignment::Interpolated, Alignment::Monotone] {
         for every in [Every::Layer, Every::Repetition] {
             let loss = LossConfig {
-                cross_entropy: Weighting::Constant(0.1),
+                cross_entropy: WeightSchedule::Constant(0.1),
                 hidden: hidden(alignment, every),
-                settle: Weighting::Constant(0.05),
+                settle: WeightSchedule::Constant(0.05),
                 temperature: 2.0,
                 ..LossConfig::default()
             };
@@ -228,7 +228,7 @@ fn one_step(config: &DistillConfig, student: &StudentConfig) -> Loss {
     let params = trainable(&tensors, &["embed", "head"]);
     let made = LoopedTransformer::new(&looped, &params).unwrap();
     let objective = Distillation::new(teacher.0, made, params, config.clone()).unwrap();
-    objective.loss(&batch(2), &mut Moment::new(9, 5, 10, 0)).unwrap()
+    objective.loss(&batch(2), &mut StepContext::new(9, 5, 10, 0)).unwrap()
 }
 
 #[test]
@@ -237,16 +237,16 @@ fn repetitions_computed_anew_give_the_gradients_of_those_that_were_kept() {
         [(Alignment::Interpolated, 0), (Alignment::Monotone, 0), (Alignment::Uniform, 2)]
     {
         let loss = LossConfig {
-            cross_entropy: Weighting::Constant(0.1),
+            cross_entropy: WeightSchedule::Constant(0.1),
             hidden: HiddenConfig { alignment, cosine: 0.5, ..Default::default() },
-            settle: Weighting::Constant(0.05),
+            settle: WeightSchedule::Constant(0.05),
             ..LossConfig::default()
         };
         // Some repetitions start from the teacher, and 20 of them make a chain of chains.
         let phases = PhaseConfig { teacher_forced: 0.0, mixed_until: 0.6, force: Every::Layer };
         for (repetitions, most) in [(3, 3), (20, 20)] {
             let depth = |recompute| DepthConfig {
-                law: DepthLaw::Uniform { least: repetitions, most },
+                sampling: RepetitionSampling::Uniform { least: repetitions, most },
                 backprop_repetitions: truncated,
                 recompute,
                 ..DepthConfig::default()
@@ -272,7 +272,7 @@ fn repetitions_computed_anew_give_the_gradients_of_those_that_were_kept() {
 #[test]
 fn random_depth_truncation_and_mixing_leave_every_loss_finite() {
     let depth = DepthConfig {
-        law: DepthLaw::PoissonLognormal { sigma: 0.5, most: 9 },
+        sampling: RepetitionSampling::PoissonLognormal { sigma: 0.5, most: 9 },
         ramp: 0.3,
         backprop_repetitions: 2,
         ..DepthConfig::default()
@@ -289,7 +289,7 @@ fn random_depth_truncation_and_mixing_leave_every_loss_finite() {
 #[test]
 fn a_forced_phase_without_anything_to_learn_is_refused() {
     let mut config = DistillConfig::default();
-    config.loss.hidden.weight = Weighting::Constant(0.0);
+    config.loss.hidden.weight = WeightSchedule::Constant(0.0);
     let error = config.validate().unwrap_err().to_string();
     assert!(error.contains("loss.hidden.weight") && error.contains("hint"), "{error}");
     config.phases.teacher_forced = 0.0;
@@ -306,7 +306,7 @@ fn the_cheapest_pairing_that_never_goes_back_is_found() {
         coda_layers: 1,
         relaxation: Relaxation::None,
         injection: Injection::None,
-        between: Between::None,
+        state_norm: StateNorm::None,
         gate: None,
     };
     // Columns are the states after 0 to 4 layers of the middle. The cheapest free choice of the
@@ -329,7 +329,7 @@ fn the_cheapest_pairing_that_never_goes_back_is_found() {
 
 #[test]
 fn weights_move_along_their_ramp() {
-    let ramp = Weighting::Ramp { from: 1.0, to: 0.0, begin: 0.5, end: 1.0 };
+    let ramp = WeightSchedule::Ramp { from: 1.0, to: 0.0, begin: 0.5, end: 1.0 };
     assert_eq!([ramp.at(0.0), ramp.at(0.5), ramp.at(0.75), ramp.at(1.0)], [1.0, 1.0, 0.5, 0.0]);
 }
 
@@ -344,7 +344,7 @@ fn a_real_teacher_is_its_student_when_nothing_is_shared_or_corrections_have_full
     let ids = Tensor::new(&[[504_u32, 3575, 282, 4649, 314, 260, 1743]], &Device::Cpu).unwrap();
     let logits = |model: &dyn CausalLm, repetitions: usize| {
         let states = model.states(&Tape::off(), &ids, repetitions).unwrap();
-        model.frame().logits(states.last().unwrap().tensor()).unwrap()
+        model.embedding_and_head().logits(states.last().unwrap().tensor()).unwrap()
     };
     let expected = logits(&teacher, 1);
     let full = Relaxation::Lora { rank: 576 };

@@ -52,7 +52,12 @@ fn log_probabilities(
     let inputs = &window.tokens[..window.tokens.len() - 1];
     let ids = Tensor::new(inputs, &Device::Cpu).unwrap().unsqueeze(0).unwrap();
     let states = model.states(&Tape::off().with_reference(), &ids, repetitions).unwrap();
-    let logits = model.frame().logits(states.last().unwrap().tensor()).unwrap().squeeze(0).unwrap();
+    let logits = model
+        .embedding_and_head()
+        .logits(states.last().unwrap().tensor())
+        .unwrap()
+        .squeeze(0)
+        .unwrap();
     candle_nn::ops::log_softmax(&logits, D::Minus1).unwrap().to_vec2().unwrap()
 }
 
@@ -310,7 +315,7 @@ fn the_norm_of_a_repetition_is_the_largest_singular_value_of_its_jacobian() {
     for injection in [Injection::None, Injection::Gate] {
         let looped = student(&LoopedConfig { injection, ..tiny_looped(Relaxation::None) });
         let ids = Tensor::new(&[[3_u32, 11]], &Device::Cpu).unwrap();
-        let (tape, table) = (Tape::off(), looped.frame().rope(0, 2));
+        let (tape, table) = (Tape::off(), looped.embedding_and_head().rope(0, 2));
         let prelude = looped.prelude(&tape, &ids, &table).unwrap().pop().unwrap();
         let repeat = |state: &Value, repetition: usize| {
             let state = looped.inject(&tape, state, &prelude, repetition).unwrap();

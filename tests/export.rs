@@ -11,7 +11,7 @@ use factorexe::hub::{
     Card, Checkpoint, Source, StoredType, export_stack, export_student, export_unrolled,
 };
 use factorexe::model::{
-    Between, CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, Transformer,
+    CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, StateNorm, Transformer,
 };
 use factorexe::observe::Quiet;
 
@@ -41,7 +41,7 @@ fn student(family: &str, relaxation: Relaxation) -> (LoopedConfig, Tensors) {
         coda_layers: 1,
         relaxation,
         injection: Injection::None,
-        between: Between::None,
+        state_norm: StateNorm::None,
         gate: None,
         base,
     };
@@ -55,7 +55,7 @@ fn ids() -> Tensor {
 
 fn logits(model: &dyn CausalLm, repetitions: usize) -> Tensor {
     let states = model.states(&Tape::off(), &ids(), repetitions).unwrap();
-    model.frame().logits(states.last().unwrap().tensor()).unwrap()
+    model.embedding_and_head().logits(states.last().unwrap().tensor()).unwrap()
 }
 
 fn student_logits(config: &LoopedConfig, tensors: &Tensors, repetitions: usize) -> Tensor {

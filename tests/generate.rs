@@ -76,7 +76,7 @@ fn without_a_cache(
     for _ in 0..count {
         let read = Tensor::new(ids.as_slice(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
         let states = model.states(&Tape::off(), &read, repetitions).unwrap();
-        let logits = model.frame().logits(states.last().unwrap().tensor()).unwrap();
+        let logits = model.embedding_and_head().logits(states.last().unwrap().tensor()).unwrap();
         let last = logits.narrow(1, ids.len() - 1, 1).unwrap();
         ids.push(last.argmax(D::Minus1).unwrap().flatten_all().unwrap().to_vec1().unwrap()[0]);
     }

@@ -12,7 +12,7 @@ use factorexe::losses::terms::{
 use factorexe::model::{CausalLm, LoopedTransformer, Relaxation, Transformer};
 use factorexe::nn::attention::attention;
 use factorexe::nn::embedding::embedding;
-use factorexe::nn::gather::{pick, put};
+use factorexe::nn::gather::{gather, scatter};
 use factorexe::nn::gelu::{gated_gelu, gelu};
 use factorexe::nn::linear::{Linear, LowRank};
 use factorexe::nn::mlp::swiglu;
@@ -145,9 +145,9 @@ proptest! {
         // Every second token, from the last on.
         let places: Vec<usize> = (0..tokens).map(|token| 2 * (tokens - 1 - token)).collect();
         let inputs = [random(seed, &[2, tokens, width]), random(seed + 1, &[2, tokens, width])];
-        agrees(&inputs[..1], &Params::new(), &|tape, x, _| pick(tape, &x[0], &places));
+        agrees(&inputs[..1], &Params::new(), &|tape, x, _| gather(tape, &x[0], &places));
         agrees(&inputs, &Params::new(), &|tape, x, _| {
-            put(tape, &x[0], &pick(tape, &x[1], &places)?, &places)
+            scatter(tape, &x[0], &gather(tape, &x[1], &places)?, &places)
         });
     }
 
@@ -332,8 +332,8 @@ fn every_parameter_of_a_student_has_the_gradient_of_finite_differences() {
             let model = LoopedTransformer::new(&config, &params).unwrap();
             let states = model.states(tape, &ids, 2).unwrap();
             let terms = compare_states(tape, &states[3], &target, &how, 0.3).unwrap();
-            let hidden = model.frame().normed(tape, states.last().unwrap()).unwrap();
-            let head = model.frame().head();
+            let hidden = model.embedding_and_head().normed(tape, states.last().unwrap()).unwrap();
+            let head = model.embedding_and_head().head();
             let found = compare(tape, &hidden, head, Some(teacher), &targets, weights).unwrap();
             0.7 * mean(&found.cross_entropy)
                 + 0.4 * 4.0 * mean(&found.kl)
@@ -381,8 +381,10 @@ fn a_tied_head_sums_both_of_its_gradients() {
     check_differences(&params, &|tape| {
         let model = Transformer::new(&config, &params).unwrap();
         let states = model.states(tape, &ids, 1).unwrap();
-        let hidden = model.frame().normed(tape, states.last().unwrap()).unwrap();
-        let found = compare(tape, &hidden, model.frame().head(), None, &targets, weights).unwrap();
+        let hidden = model.embedding_and_head().normed(tape, states.last().unwrap()).unwrap();
+        let found =
+            compare(tape, &hidden, model.embedding_and_head().head(), None, &targets, weights)
+                .unwrap();
         mean(&found.cross_entropy)
     });
 }

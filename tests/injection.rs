@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use factorexe::autograd::{Params, Tape, Value};
 use factorexe::distill::*;
 use factorexe::model::*;
-use factorexe::train::{Loss, Moment, Objective};
+use factorexe::train::{Loss, Objective, StepContext};
 
 use crate::depth::{assert_differences, batch, config, exits, moment};
 use crate::distill::{F32_STACK, start, student_config, teacher, trainable};
@@ -187,7 +187,7 @@ fn the_injection_learns_while_the_teacher_forces_as_well() {
             PhaseConfig { teacher_forced: 1.0, mixed_until: 1.0, ..PhaseConfig::default() };
         let config = DistillConfig { phases, ..DistillConfig::default() };
         let (objective, _) = objective(config, injection, 3);
-        let loss = objective.loss(&batch(), &mut Moment::new(9, 0, 10, 0)).unwrap();
+        let loss = objective.loss(&batch(), &mut StepContext::new(9, 0, 10, 0)).unwrap();
         for (name, _) in injection.tensors(16) {
             let gradient = &loss.gradients[name.as_str()];
             let norm = gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();

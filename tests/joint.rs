@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use factorexe::autograd::{Params, Tape, Value};
 use factorexe::data::{Batch, IGNORED};
-use factorexe::decode::{CacheSharing, Decoder, Depth as DecodeDepth};
+use factorexe::decode::{CacheSharing, Decoder, ReadDepth};
 use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::eval::{CalibrateConfig, OwnGate, calibrate};
@@ -11,10 +11,10 @@ use factorexe::halting::gate::survival;
 use factorexe::halting::ponder::geometric;
 use factorexe::halting::{Gate, JointPolicy, Learned, PolicyName};
 use factorexe::hub::{Card, Source, StoredType, export_student};
-use factorexe::kernels::quantized::StoredAs;
+use factorexe::kernels::quantized::WeightType;
 use factorexe::model::*;
 use factorexe::observe::Quiet;
-use factorexe::train::{Loss, Moment, Objective};
+use factorexe::train::{Loss, Objective, StepContext};
 
 use crate::depth::{assert_differences, batch, config, exits, moment};
 use crate::distill::{F32_STACK, calibration, student_config, teacher, trainable};
@@ -25,7 +25,7 @@ const ALL: [JointPolicy; 3] = [JointPolicy::Ponder, JointPolicy::ExitGate, Joint
 const GATE: [&str; 2] = ["halt.weight", "halt.bias"];
 
 fn joint(policy: JointPolicy) -> HaltingConfig {
-    let weight = Weighting::Constant(0.7);
+    let weight = WeightSchedule::Constant(0.7);
     HaltingConfig { weight, cost_weight: Some(0.2), ..HaltingConfig::new(policy) }
 }
 
@@ -179,9 +179,9 @@ fn of_the_mean(student: &LoopedTransformer, p: &[Vec<f32>]) -> Tensor {
     };
     let parts: Vec<Tensor> = p.iter().zip(&states[2..5]).map(part).collect();
     let mean = ((&parts[0] + &parts[1]).unwrap() + &parts[2]).unwrap();
-    let table = student.frame().rope(0, 20);
+    let table = student.embedding_and_head().rope(0, 20);
     let last = student.coda(&off, &Value::constant(mean), &table).unwrap().pop().unwrap();
-    student.frame().normed(&off, &last).unwrap().tensor().clone()
+    student.embedding_and_head().normed(&off, &last).unwrap().tensor().clone()
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn act_says_what_the_mean_of_its_states_does_and_pays_for_repetitions_and_what_i
     for (gates, p, cost) in [([0.2, 0.5], [0.2, 0.5, 0.3], 3.3), ([0.7, 0.6], [0.7, 0.3, 0.0], 2.3)]
     {
         let mut config = with(Some(joint(JointPolicy::Act)), Recompute::Never);
-        config.loss.kl = Weighting::Constant(0.0);
+        config.loss.kl = WeightSchedule::Constant(0.0);
         let mut without = config.clone();
         without.loss.halting = None;
         let bias = Some(gates.map(logit).to_vec());
@@ -199,7 +199,8 @@ fn act_says_what_the_mean_of_its_states_does_and_pays_for_repetitions_and_what_i
         let found = objective.loss(&batch(), &mut moment()).unwrap();
         let student = objective.student();
         let normed = of_the_mean(student, &p.map(|p| vec![p; 60])).reshape((60, 16)).unwrap();
-        let logits = normed.matmul(&student.frame().head().tensor().t().unwrap()).unwrap();
+        let logits =
+            normed.matmul(&student.embedding_and_head().head().tensor().t().unwrap()).unwrap();
         let rows = logits.to_vec2::<f32>().unwrap();
         let lost = rows.iter().zip(batch().targets).map(|(row, target)| {
             let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
@@ -223,10 +224,10 @@ fn an_act_gate_learns_what_decoding_makes_of_it() {
     let (student, batch) = (objective.student(), batch());
     let gate = student.halting_gate().unwrap().unwrap().1;
     let policy = PolicyName::Act.with(0.99).unwrap();
-    let decoder = Decoder::new(student, StoredAs::F32).unwrap();
+    let decoder = Decoder::new(student, WeightType::F32).unwrap();
     let mut cache = decoder.new_cache(3, CacheSharing::CatchUp);
     let rows: Vec<(usize, &[u32])> = batch.inputs.chunks(20).enumerate().collect();
-    let depth = DecodeDepth { most: 3, policy: Some((&*policy, Some(&gate))) };
+    let depth = ReadDepth { most: 3, policy: Some((&*policy, Some(&gate))) };
     let read = decoder.read(&rows, &mut cache, depth).unwrap();
     assert!(read.repetitions.contains(&2) && read.repetitions.contains(&3));
     let ids = batch.input_tensor(&Device::Cpu).unwrap();
@@ -272,7 +273,7 @@ fn a_gate_that_learns_alone_leaves_the_student_as_it_would_be() {
 
 #[test]
 fn without_its_weight_nothing_is_learned_of_halting_and_nothing_changes() {
-    let ramp = Weighting::Ramp { from: 0.0, to: 1.0, begin: 0.9, end: 1.0 };
+    let ramp = WeightSchedule::Ramp { from: 0.0, to: 1.0, begin: 0.9, end: 1.0 };
     let halting = HaltingConfig { weight: ramp, ..joint(POLICIES[0]) };
     let found = step(with(Some(halting), Recompute::Never), 3, None);
     let without = step(with(None, Recompute::Never), 3, None);
@@ -285,7 +286,7 @@ fn without_its_weight_nothing_is_learned_of_halting_and_nothing_changes() {
 fn a_step_at_one_repetition_and_one_past_those_it_was_made_for_are_learned_from() {
     for depth in [1, 5] {
         let mut config = with(Some(joint(POLICIES[1])), Recompute::Never);
-        config.depth.law = DepthLaw::Uniform { least: depth, most: depth };
+        config.depth.sampling = RepetitionSampling::Uniform { least: depth, most: depth };
         let found = step(config, 3, None);
         assert!(found.total.is_finite());
         assert!(found.gradients.values().all(|gradient| {
@@ -417,7 +418,7 @@ fn coefficients_that_mean_nothing_are_refused() {
     assert!(refused(alone, 0.0).contains("an ACT gate learns through"));
     let negative = HaltingConfig { cost_weight: Some(-1.0), ..ponder };
     assert!(refused(negative, 0.0).contains("cost_weight is -1"));
-    let weight = Weighting::Constant(-1.0);
+    let weight = WeightSchedule::Constant(-1.0);
     assert!(refused(HaltingConfig { weight, ..ponder }, 0.0).contains("loss.halting.weight"));
     assert!(refused(ponder, 0.5).contains("loss.exits"));
     let unknown = serde_json::json!({"policy": "ponder", "beta": 0.1});
@@ -438,14 +439,14 @@ fn a_gate_waits_while_the_teacher_forces() {
     let mut config = with(Some(joint(POLICIES[0])), Recompute::Never);
     config.phases = PhaseConfig { teacher_forced: 1.0, mixed_until: 1.0, ..config.phases };
     let (objective, _) = objective(config, (3, 1), 0.4, None);
-    let loss = objective.loss(&batch(), &mut Moment::new(9, 0, 10, 0)).unwrap();
+    let loss = objective.loss(&batch(), &mut StepContext::new(9, 0, 10, 0)).unwrap();
     assert!(loss.partial && !loss.gradients.contains_key(GATE[0]));
 }
 
 #[test]
 fn tokens_with_weights_of_their_own_agree_with_the_composed_comparison_and_sum() {
     use factorexe::autograd::Weights;
-    use factorexe::losses::output::compare_weighed;
+    use factorexe::losses::output::compare_weighted;
     use factorexe::losses::terms::{HeadWeights, TeacherHead, TeacherOutput};
     let params = random_params(&[("head".to_owned(), vec![37, 12])]);
     let head = params.weight("head").unwrap();
@@ -457,7 +458,7 @@ fn tokens_with_weights_of_their_own_agree_with_the_composed_comparison_and_sum()
     let run = |tape: Tape, of_tokens: Option<&[f32]>| {
         let leaf = tape.leaf(state.clone());
         let targets = (&targets[..], of_tokens);
-        compare_weighed(&tape, &leaf, &head, Some(&said), targets, weights).unwrap();
+        compare_weighted(&tape, &leaf, &head, Some(&said), targets, weights).unwrap();
         let (gradients, leaves) = tape.backward_to(&[], &[&leaf]).unwrap();
         (gradients["head"].clone(), leaves[0].clone().unwrap())
     };
@@ -473,6 +474,6 @@ fn tokens_with_weights_of_their_own_agree_with_the_composed_comparison_and_sum()
     assert!(difference(&(&fused.1 + &rest.1).unwrap(), &ones.1) < F32_STACK);
     let tape = Tape::recording();
     let few = (&targets[..], Some(&first[..3]));
-    let refused = compare_weighed(&tape, &tape.leaf(state.clone()), &head, None, few, weights);
+    let refused = compare_weighted(&tape, &tape.leaf(state.clone()), &head, None, few, weights);
     assert!(refused.is_err());
 }

@@ -5,7 +5,7 @@
 #![allow(missing_docs, unreachable_pub)]
 
 mod architecture;
-mod between;
+
 mod cli;
 mod data;
 mod decode;
@@ -22,10 +22,11 @@ mod hub_remote;
 mod injection;
 mod joint;
 mod narrow;
+mod per_token_depth;
 mod policies;
 mod recipes;
 mod report;
-mod staggered;
+mod state_norm;
 mod study;
 mod support;
 mod tasks;

@@ -103,7 +103,7 @@ fn widened(
 
 fn logits(model: &Transformer, ids: &Tensor) -> Tensor {
     let states = model.states(&Tape::off(), ids, 1).unwrap();
-    model.frame().logits(states[states.len() - 1].tensor()).unwrap()
+    model.embedding_and_head().logits(states[states.len() - 1].tensor()).unwrap()
 }
 
 #[test]
@@ -112,9 +112,9 @@ fn a_wide_teacher_that_computes_narrowly_is_narrowed_exactly() {
     let tensors = random_params(&small.tensors()).tensors();
     let (wide, big) = widened(&small, &tensors);
     let model = Transformer::new(&wide, &big).unwrap();
-    let config = narrow_config(&wide, small.width).unwrap();
+    let config = reduced_width_config(&wide, small.width).unwrap();
     assert_eq!((config.heads, config.mlp_width), (small.heads, small.mlp_width));
-    let found = narrow(&model, &big, &config, &calibration(), &|| false).unwrap();
+    let found = project_width(&model, &big, &config, &calibration(), &|| false).unwrap();
     let narrowed = Transformer::new(&config, &found.tensors).unwrap();
     let ids = batch(3).input_tensor(&Device::Cpu).unwrap();
     let error = difference(&logits(&narrowed, &ids), &logits(&model, &ids));
@@ -135,7 +135,7 @@ fn a_wide_teacher_that_computes_narrowly_is_narrowed_exactly() {
 fn a_width_that_leaves_no_whole_heads_is_refused() {
     let base = tiny_config(2);
     for width in [0, base.width / base.heads / 2 + 1, 2 * base.width] {
-        let error = narrow_config(&base, width).unwrap_err().to_string();
+        let error = reduced_width_config(&base, width).unwrap_err().to_string();
         assert!(error.contains("student.width"), "{error}");
     }
 }
@@ -180,12 +180,12 @@ fn narrow_objective(config: DistillConfig, core: usize) -> (Distillation<'static
 fn layer_by_layer() -> DistillConfig {
     DistillConfig {
         loss: LossConfig {
-            cross_entropy: Weighting::Constant(0.3),
+            cross_entropy: WeightSchedule::Constant(0.3),
             hidden: HiddenConfig { tokens: Compared::Asked, skip_tokens: 0, ..Default::default() },
             exits: ExitsConfig {
-                weight: Weighting::Constant(0.7),
+                weight: WeightSchedule::Constant(0.7),
                 draws: 2,
-                imitate: Imitated::Layer,
+                imitate: ExitTarget::Layer,
                 ..ExitsConfig::default()
             },
             ..LossConfig::default()
@@ -241,7 +241,7 @@ fn every_layer_of_a_repetition_says_what_its_teachers_layer_says() {
 #[test]
 fn the_first_step_of_a_narrow_student_stands_on_its_own_states() {
     let (objective, _) = narrow_objective(layer_by_layer(), 1);
-    let mut first = factorexe::train::Moment::new(9, 0, 10, 0);
+    let mut first = factorexe::train::StepContext::new(9, 0, 10, 0);
     assert!(objective.loss(&asked_batch(), &mut first).unwrap().total.is_finite());
 }
 

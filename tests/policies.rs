@@ -4,7 +4,7 @@ use factorexe::data::EvaluationWindow;
 use factorexe::decode::{CacheSharing, Decoder};
 use factorexe::eval::{CalibrateConfig, PolicyScore, calibrate, evaluate_policies};
 use factorexe::halting::{Halting, PolicyName};
-use factorexe::kernels::quantized::StoredAs;
+use factorexe::kernels::quantized::WeightType;
 use factorexe::model::{LoopedConfig, LoopedTransformer, Relaxation};
 use factorexe::observe::Quiet;
 
@@ -25,7 +25,7 @@ fn a_curve_is_what_decoding_gives_where_no_other_token_is_seen() {
     let deep = teacher(6).0;
     let config = LoopedConfig { repetitions: 4, ..tiny_looped(Relaxation::Lora { rank: 2 }) };
     let student = LoopedTransformer::new(&config, &random_params(&config.tensors())).unwrap();
-    let decoder = Decoder::new(&student, StoredAs::F32).unwrap();
+    let decoder = Decoder::new(&student, WeightType::F32).unwrap();
     let (windows, how) = (windows(), CalibrateConfig::default());
     let mut halting = calibrate(&deep, &student, "it", &windows, &how, &Quiet, &|| false).unwrap();
     let evaluate = |halting: &Halting, name: PolicyName| -> PolicyScore {

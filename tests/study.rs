@@ -12,7 +12,7 @@ use factorexe::study::law::config::StudyEvalConfig;
 use factorexe::study::sweep::finish;
 use factorexe::study::sweep::job::{Enough, LearnerJob};
 use factorexe::study::{Done, Job, LawRecipe, Outcome, StudyKind, Sweep, TextTeacher, law_jobs};
-use factorexe::train::{Moment, Objective};
+use factorexe::train::{Objective, StepContext};
 
 use crate::depth::assert_differences;
 
@@ -155,7 +155,7 @@ fn learner(supervision: Supervision) -> LanguageModeling<LoopedTransformer> {
         coda_layers: 0,
         relaxation: Relaxation::None,
         injection: Injection::None,
-        between: Between::None,
+        state_norm: StateNorm::None,
         gate: None,
     };
     let start = initial_looped_tensors(&config, 5).unwrap();
@@ -171,7 +171,7 @@ fn every_step_of_a_chain_is_asked_after_its_repetition_with_the_gradient_of_diff
     assert_differences(&objective, &batch, objective.params());
     // The loss of a chain is the mean of the losses of shorter chains, each its own answer.
     let loss = |objective: &dyn Objective, batch: &factorexe::data::Batch| {
-        objective.loss(batch, &mut Moment::new(0, 0, 1, 0)).unwrap().total
+        objective.loss(batch, &mut StepContext::new(0, 0, 1, 0)).unwrap().total
     };
     let last = learner(Supervision::Final);
     let shorter = |steps: usize| {
@@ -224,7 +224,7 @@ fn what_every_repetition_has_of_its_own_starts_as_no_difference() {
         coda_layers: 0,
         relaxation,
         injection: Injection::None,
-        between: Between::None,
+        state_norm: StateNorm::None,
         gate: None,
     };
     let batch = TaskBatches::new(&built, TaskSplit::Train, 3, 4).batch(0).unwrap();
@@ -237,7 +237,7 @@ fn what_every_repetition_has_of_its_own_starts_as_no_difference() {
             assert!(gain.iter().all(|&one| (one - 1.0).abs() < 1e-9), "{name}");
         }
         let objective = LanguageModeling::looped(&config, &start).unwrap();
-        objective.loss(&batch, &mut Moment::new(0, 0, 1, 0)).unwrap().total
+        objective.loss(&batch, &mut StepContext::new(0, 0, 1, 0)).unwrap().total
     };
     let plain = loss(Relaxation::None);
     assert!((loss(Relaxation::Lora { rank: 2 }) - plain).abs() < 1e-6);
@@ -292,9 +292,9 @@ fn the_grid_has_every_cell_once_and_none_that_is_too_deep() {
     assert!(matches!(sweep.points()[0].job, Job::Teacher(_)));
     // What a point is called says nothing of a norm that is not there.
     let called = |job: &Job| serde_json::to_string(job).unwrap();
-    assert!(law_jobs(&recipe, None).iter().all(|job| !called(job).contains("between")));
-    recipe.students.between = Between::Norm;
-    let normed = |job: &Job| matches!(job, Job::Student(job) if job.between == Between::Norm);
+    assert!(law_jobs(&recipe, None).iter().all(|job| !called(job).contains("state_norm")));
+    recipe.students.state_norm = StateNorm::Norm;
+    let normed = |job: &Job| matches!(job, Job::Student(job) if job.state_norm == StateNorm::Norm);
     assert!(law_jobs(&recipe, None).iter().all(normed));
     recipe.seeds.clear();
     assert!(recipe.validate().unwrap_err().to_string().contains("seeds"));

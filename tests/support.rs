@@ -7,7 +7,7 @@ pub mod stand_in;
 use candle_core::{Device, Tensor};
 use factorexe::autograd::Params;
 use factorexe::model::{
-    Between, Injection, LoopedConfig, Relaxation, RopeScaling, TransformerConfig,
+    Injection, LoopedConfig, Relaxation, RopeScaling, StateNorm, TransformerConfig,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -67,7 +67,7 @@ pub fn tiny_looped(relaxation: Relaxation) -> LoopedConfig {
         coda_layers: 1,
         relaxation,
         injection: Injection::None,
-        between: Between::None,
+        state_norm: StateNorm::None,
         gate: None,
     }
 }

@@ -26,7 +26,7 @@ fn compute(checkpoint: &Checkpoint, ids: &Tensor) -> BTreeMap<String, Tensor> {
     let named = states.iter().enumerate();
     let mut results: BTreeMap<_, _> =
         named.map(|(layer, state)| (format!("hidden.{layer}"), state.tensor().clone())).collect();
-    let logits = model.frame().logits(states.last().unwrap().tensor()).unwrap();
+    let logits = model.embedding_and_head().logits(states.last().unwrap().tensor()).unwrap();
     results.insert("logits".to_owned(), logits);
     results
 }

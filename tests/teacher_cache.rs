@@ -12,7 +12,7 @@ use factorexe::data::Batch;
 use factorexe::distill::*;
 use factorexe::model::*;
 use factorexe::observe::Observer;
-use factorexe::train::{Moment, Objective};
+use factorexe::train::{Objective, StepContext};
 
 use crate::support::{random_params, tiny_config, tiny_looped};
 
@@ -108,7 +108,7 @@ fn objective<'a>(params: &Params, cache: Option<TeacherCache<'a>>) -> Distillati
     let student = LoopedTransformer::new(&tiny_looped(Relaxation::None), params).unwrap();
     let made = Distillation::new(teacher(), student, params.clone(), distillation()).unwrap();
     match cache {
-        Some(cache) => made.remembering(cache),
+        Some(cache) => made.with_cache(cache),
         None => made,
     }
 }
@@ -117,7 +117,7 @@ fn objective<'a>(params: &Params, cache: Option<TeacherCache<'a>>) -> Distillati
 fn descend(objective: &Distillation<'_>, steps: Range<u64>) -> Vec<u64> {
     let mut bits = Vec::new();
     for step in steps {
-        let mut moment = Moment::new(9, step, STEPS, 0);
+        let mut moment = StepContext::new(9, step, STEPS, 0);
         let loss = objective.loss(&batch(step % 3), &mut moment).unwrap();
         for (name, var) in objective.params().trainable() {
             let Some(gradient) = loss.gradients.get(name) else { continue };
@@ -179,7 +179,7 @@ fn a_run_is_the_same_to_the_bit_whatever_the_cache_holds() {
             objective(&student_params(), Some(open(half.path(), PLENTY, config, &listener)));
         for seed in 0..3 {
             let one = row(&batch(seed), seed as usize);
-            other.loss(&one, &mut Moment::new(1, 7, STEPS, 0)).unwrap();
+            other.loss(&one, &mut StepContext::new(1, 7, STEPS, 0)).unwrap();
         }
         other.close();
         assert!(run(half.path(), PLENTY, config, &listener) == cold, "{states:?} half there");
@@ -214,7 +214,7 @@ fn what_is_remembered_teaches_as_the_live_teacher_within_its_rounding() {
         let kept = objective(&student_params(), Some(kept));
         for step in [0, 4, 7] {
             let loss = |objective: &Distillation<'_>| {
-                objective.loss(&batch(step), &mut Moment::new(9, step, STEPS, 0)).unwrap()
+                objective.loss(&batch(step), &mut StepContext::new(9, step, STEPS, 0)).unwrap()
             };
             let (live, kept) = (loss(&live), loss(&kept));
             assert_eq!(live.terms.len(), kept.terms.len());

@@ -79,7 +79,7 @@ impl Tape {
     }
 
     /// The same, computed by candle's composed operations instead of the kernels here: slow, and
-    /// the yardstick of every kernel.
+    /// the reference of every kernel.
     #[must_use]
     pub fn with_reference(mut self) -> Self {
         self.reference = true;
@@ -104,20 +104,20 @@ impl Tape {
     }
 
     /// Whether the CPU kernels compute on `tensor`.
-    pub(crate) fn fuses(&self, tensor: &Tensor) -> bool {
+    pub(crate) fn has_cpu_kernel(&self, tensor: &Tensor) -> bool {
         !self.reference && host::is_host(tensor)
     }
 
     /// Whether a step that reads these must be recorded.
-    pub(crate) fn needs(&self, values: &[&Value], weights: &[&Weight]) -> bool {
+    pub(crate) fn requires_grad(&self, values: &[&Value], weights: &[&Weight]) -> bool {
         self.is_recording()
             && (values.iter().any(|value| value.slot.is_some())
                 || weights.iter().any(|weight| weight.trained_name().is_some()))
     }
 
-    /// Whether kernels that know no way back may compute what reads these: never on the yardstick.
-    pub(crate) fn forgets(&self, values: &[&Value], weights: &[&Weight]) -> bool {
-        !self.reference && !self.needs(values, weights)
+    /// Whether kernels that know no way back may compute what reads these: never on the reference.
+    pub(crate) fn is_inference(&self, values: &[&Value], weights: &[&Weight]) -> bool {
+        !self.reference && !self.requires_grad(values, weights)
     }
 
     /// Adds the step that turns the gradient of `output` into gradients of its inputs.
@@ -181,7 +181,7 @@ impl Tape {
         weights: &[&Weight],
         compute: impl Fn(&[Tensor], &[Tensor]) -> Result<Tensor>,
     ) -> Result<Value> {
-        if !self.needs(inputs, weights) {
+        if !self.requires_grad(inputs, weights) {
             let inputs: Vec<Tensor> = inputs.iter().map(|value| value.tensor.clone()).collect();
             let weights: Vec<Tensor> = weights.iter().map(|w| w.tensor().clone()).collect();
             return Ok(Value::constant(compute(&inputs, &weights)?));

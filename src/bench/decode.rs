@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::shape::at_least_one;
-use crate::decode::{CacheSharing, Decoder, Depth};
+use crate::decode::{CacheSharing, Decoder, ReadDepth};
 use crate::error::{Error, Result};
 use crate::eval::cost::peak_rss_mib;
 use crate::train::Interrupt;
@@ -54,7 +54,7 @@ pub fn time_decode(
     decoder: &Decoder,
     texts: usize,
     tokens: usize,
-    depth: Depth<'_>,
+    depth: ReadDepth<'_>,
     sharing: CacheSharing,
     interrupt: &Interrupt,
 ) -> Result<DecodeReport> {

@@ -65,12 +65,12 @@ pub fn time_prefill(
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let ids: Vec<u32> =
         (0..batch * tokens).map(|_| rng.random_range(0..base.vocabulary as u32)).collect();
-    let device = model.frame().device();
+    let device = model.embedding_and_head().device();
     let ids = Tensor::from_vec(ids, (batch, tokens), device)?;
     let timing = clock::time(steps, interrupt, || {
         let last = model.states(&Tape::off(), &ids, repetitions)?.pop();
         let last = last.ok_or_else(|| Error::internal("a model without states"))?;
-        let logits = model.frame().logits(last.tensor())?;
+        let logits = model.embedding_and_head().logits(last.tensor())?;
         device.synchronize()?;
         drop(logits);
         Ok(())

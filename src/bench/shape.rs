@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::autograd::checkpoint::KEPT;
 use crate::error::{Error, Result};
 use crate::eval::cost::flops_per_token;
-use crate::model::{Between, Injection, LoopedConfig, Relaxation, RopeScaling, TransformerConfig};
+use crate::model::{
+    Injection, LoopedConfig, Relaxation, RopeScaling, StateNorm, TransformerConfig,
+};
 
 /// The largest tensor a step may ask for (numbers): 32 GiB.
 const LARGEST: u128 = 1 << 33;
@@ -97,7 +99,7 @@ impl StepShape {
             coda_layers: 0,
             relaxation: Relaxation::None,
             injection: Injection::None,
-            between: Between::None,
+            state_norm: StateNorm::None,
             gate: None,
         };
         config.validate()?;

@@ -23,7 +23,7 @@ use crate::losses::terms::{HeadWeights, StateComparison, StateScale, TeacherOutp
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer};
 use crate::nn::RopeTable;
 use crate::train::{
-    GradientSum, Interrupt, Loss, Moment, Objective, Optimizer, OptimizerConfig, in_lanes,
+    GradientSum, Interrupt, Loss, Objective, Optimizer, OptimizerConfig, StepContext, in_shards,
 };
 
 /// States that are given at most: one for each repetition up to here, then from the first again.
@@ -161,7 +161,7 @@ impl Student {
 
     /// Forward, back, and one step of the optimizer; gives the loss.
     fn step(&mut self) -> Result<f64> {
-        let lanes = in_lanes(&self.work, &self.batch, &Moment::new(SEED, 0, 1, 0))?;
+        let lanes = in_shards(&self.work, &self.batch, &StepContext::new(SEED, 0, 1, 0))?;
         let (mut sum, mut loss) = (GradientSum::new(), 0.0);
         let share = 1.0 / lanes.len() as f64;
         for mut lane in lanes {
@@ -179,25 +179,33 @@ impl Objective for Work {
         &self.params
     }
 
-    fn loss(&self, batch: &Batch, _: &mut Moment) -> Result<Loss> {
+    fn loss(&self, batch: &Batch, _: &mut StepContext) -> Result<Loss> {
         let tape = Tape::recording();
         let tape = if self.graph.is_reference() { tape.with_reference() } else { tape };
-        let frame = self.model.frame();
+        let embedding_and_head = self.model.embedding_and_head();
         let first = self.rows.get(&batch.inputs[..batch.columns]).copied();
         let first = first.ok_or_else(|| Error::internal("a row that nothing was given for"))?;
         let of_rows = |tensor: &Tensor| Ok::<_, Error>(tensor.narrow(0, first, batch.rows)?);
         let core = Rc::new(Core {
             model: self.model.clone(),
-            table: frame.rope(0, batch.columns),
+            table: embedding_and_head.rope(0, batch.columns),
             given: self.given.iter().map(of_rows).collect::<Result<_>>()?,
             hidden: Cell::default(),
         });
-        let embedded = frame.embed(&tape, &batch.input_tensor(frame.device())?)?;
+        let embedded =
+            embedding_and_head.embed(&tape, &batch.input_tensor(embedding_and_head.device())?)?;
         let last = self.repeat(&tape, &core, &embedded)?;
-        let hidden = frame.normed(&tape, &last)?;
+        let hidden = embedding_and_head.normed(&tape, &last)?;
         let weights = HeadWeights { cross_entropy: 1.0, kl: 1.0, temperature: 1.0 };
         let logits = TeacherOutput::Logits(of_rows(&self.logits)?);
-        let found = compare(&tape, &hidden, frame.head(), Some(&logits), &batch.targets, weights)?;
+        let found = compare(
+            &tape,
+            &hidden,
+            embedding_and_head.head(),
+            Some(&logits),
+            &batch.targets,
+            weights,
+        )?;
         let outputs = mean(&found.cross_entropy) + mean(&found.kl);
         let gradients = tape.backward()?;
         // A repetition that is computed anew is compared on the way back.

@@ -4,7 +4,7 @@ use super::bench_args::{BenchCommand, DecodeArgs, PeakArgs, PrefillArgs, StepArg
 use super::depth::reading;
 use super::{Session, output};
 use crate::bench::{StepGraph, StepShape, matrix_peak, time_decode, time_prefill, time_step};
-use crate::decode::{Decoder, Depth};
+use crate::decode::{Decoder, ReadDepth};
 use crate::error::{Error, Result};
 use crate::run::Loaded;
 
@@ -64,7 +64,7 @@ fn decode(args: &DecodeArgs, session: &Session) -> Result<()> {
     let model = loaded.model.lm();
     let decoder = Decoder::new(model, read.stored_as)?;
     let policy = read.stopping.as_ref().map(|stop| (&*stop.policy, stop.gate.as_ref()));
-    let depth = Depth { most: most.unwrap_or(model.repetitions()), policy };
+    let depth = ReadDepth { most: most.unwrap_or(model.repetitions()), policy };
     let found = time_decode(&decoder, args.texts, args.tokens, depth, read.sharing, interrupt)?;
     if session.json {
         return output::json(&found);

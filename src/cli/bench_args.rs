@@ -58,7 +58,7 @@ pub(super) struct StepArgs {
     /// Compute repetitions anew on the way back, instead of keeping what they computed
     #[arg(long)]
     pub(super) recompute: bool,
-    /// Compute by candle's composed operations, the yardstick of the kernels
+    /// Compute by candle's composed operations, the reference of the kernels
     #[arg(long)]
     pub(super) reference: bool,
 }

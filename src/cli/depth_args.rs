@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use crate::decode::CacheSharing;
 use crate::error::Error;
 use crate::halting::{Budget, PolicyName};
-use crate::kernels::quantized::StoredAs;
+use crate::kernels::quantized::WeightType;
 
 /// How deeply each token is read.
 #[derive(Debug, Args)]
@@ -30,7 +30,7 @@ pub(super) struct DepthArgs {
     pub(super) kv: CacheSharing,
     /// Type the weights wait in: f32, bf16 or int8
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = stored_as)]
-    pub(super) weights: StoredAs,
+    pub(super) weights: WeightType,
 }
 
 fn budget(text: &str) -> Result<Budget, Error> {
@@ -45,6 +45,6 @@ pub(super) fn sharing(text: &str) -> Result<CacheSharing, Error> {
     text.parse()
 }
 
-fn stored_as(text: &str) -> Result<StoredAs, Error> {
+fn stored_as(text: &str) -> Result<WeightType, Error> {
     text.parse()
 }

@@ -10,7 +10,7 @@ use crate::decode::Decoder;
 use crate::error::Result;
 use crate::eval::{EvalConfig, evaluate_policies};
 use crate::halting::PolicyName;
-use crate::kernels::quantized::StoredAs;
+use crate::kernels::quantized::WeightType;
 use crate::run::{self, Loaded, read_halting};
 
 pub(super) fn evaluate(args: &EvaluateArgs, session: &Session) -> Result<()> {
@@ -37,7 +37,7 @@ pub(super) fn evaluate(args: &EvaluateArgs, session: &Session) -> Result<()> {
     {
         let halting = read_halting(student, args.halting.as_deref())?;
         let names = names(&args.policies)?;
-        let decoder = Decoder::new(looped, StoredAs::F32)?;
+        let decoder = Decoder::new(looped, WeightType::F32)?;
         found.halting = Some(evaluate_policies(
             teacher.model.lm(),
             looped,

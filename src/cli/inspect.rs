@@ -49,7 +49,7 @@ fn rows(model: &Description, origin: &str) -> Vec<Vec<String>> {
             ("from", format!("{} layers", student.teacher_layers)),
             ("relaxation", relaxation),
             ("injection", student.injection.name().to_owned()),
-            ("between repetitions", student.between.name().to_owned()),
+            ("state norm", student.state_norm.name().to_owned()),
             (
                 "halting gate of its own",
                 student.gate.map_or_else(|| "none".to_owned(), |gate| gate.policy().to_string()),

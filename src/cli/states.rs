@@ -18,14 +18,17 @@ pub(super) fn states(args: &StatesArgs, session: &Session) -> Result<()> {
     let loaded = Loaded::read(&args.model, &session.device, progress, interrupt)?;
     let model = loaded.model.lm();
     check(args, model)?;
-    let ids = Tensor::from_slice(&args.ids, (1, args.ids.len()), model.frame().device())?;
+    let ids =
+        Tensor::from_slice(&args.ids, (1, args.ids.len()), model.embedding_and_head().device())?;
     let repetitions = args.repetitions.unwrap_or(model.repetitions());
     let states = model.states(&Tape::off(), &ids, repetitions)?;
     let on_host =
         |tensor: &Tensor| tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.contiguous();
     let last = states.last().ok_or_else(|| Error::internal("a model without states"))?;
-    let mut tensors =
-        BTreeMap::from([("logits".to_owned(), on_host(&model.frame().logits(last.tensor())?)?)]);
+    let mut tensors = BTreeMap::from([(
+        "logits".to_owned(),
+        on_host(&model.embedding_and_head().logits(last.tensor())?)?,
+    )]);
     for (index, state) in states.iter().enumerate() {
         tensors.insert(format!("hidden.{index}"), on_host(state.tensor())?);
     }

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::attend::normed;
+use super::attention::normed;
 use super::cache::{CacheSharing, DecodeCache};
-use super::depth::Depth;
+use super::depth::ReadDepth;
 use super::layer::{Here, Layer, Store, numbers, on_host};
 use super::pass::{Pass, Place};
 use super::running::{Running, rows};
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
-use crate::kernels::quantized::{StoredAs, StoredMatrix};
-use crate::model::{Anatomy, CausalLm, RepetitionInput, TransformerConfig};
+use crate::kernels::quantized::{QuantizedMatrix, WeightType};
+use crate::model::{CausalLm, LayerStacks, RepetitionInput, TransformerConfig};
 use crate::nn::Block;
 
 /// What was read, token by token, text after text.
@@ -32,8 +32,8 @@ pub struct Read {
 /// A model made ready to decode on the CPU, its matrices stored in a type of choice.
 pub struct Decoder {
     config: TransformerConfig,
-    embed: Arc<StoredMatrix>,
-    head: Arc<StoredMatrix>,
+    embed: Arc<QuantizedMatrix>,
+    head: Arc<QuantizedMatrix>,
     norm: Vec<f32>,
     inverse_frequencies: Vec<f32>,
     prelude: Vec<Layer>,
@@ -52,26 +52,27 @@ impl Decoder {
     ///
     /// # Errors
     /// A weight is no matrix where one is expected.
-    pub fn new(model: &dyn CausalLm, stored_as: StoredAs) -> Result<Self> {
-        let Anatomy { prelude, core, coda } = model.anatomy();
-        let (frame, mut store) = (model.frame(), Store::new(stored_as));
+    pub fn new(model: &dyn CausalLm, stored_as: WeightType) -> Result<Self> {
+        let LayerStacks { prelude, core, coda } = model.layer_stacks();
+        let (embedding_and_head, mut store) = (model.embedding_and_head(), Store::new(stored_as));
         let mut layers = |blocks: &[Block]| {
             blocks.iter().map(|block| Layer::new(block, &mut store)).collect::<Result<Vec<_>>>()
         };
         let (prelude, coda) = (layers(prelude)?, layers(coda)?);
         let core = core.iter().map(|blocks| layers(blocks)).collect::<Result<_>>()?;
-        let (embed, head) = (store.matrix(&frame.embed)?, store.matrix(frame.head())?);
+        let (embed, head) =
+            (store.matrix(&embedding_and_head.embed)?, store.matrix(embedding_and_head.head())?);
         Ok(Self {
             config: model.base().clone(),
             embed,
             head,
-            norm: numbers(&frame.norm)?,
-            inverse_frequencies: frame.inverse_frequencies.clone(),
+            norm: numbers(&embedding_and_head.norm)?,
+            inverse_frequencies: embedding_and_head.inverse_frequencies.clone(),
             prelude,
             core,
             coda,
             input: model.repetition_input().cloned(),
-            place: (frame.device().clone(), frame.embed.tensor().dtype()),
+            place: (embedding_and_head.device().clone(), embedding_and_head.embed.tensor().dtype()),
             bytes: store.bytes(),
         })
     }
@@ -117,7 +118,7 @@ impl Decoder {
         &self,
         new: &[(usize, &[u32])],
         cache: &mut DecodeCache,
-        depth: Depth<'_>,
+        depth: ReadDepth<'_>,
     ) -> Result<Read> {
         if depth.most == 0 {
             return Err(Error::input("0 repetitions decode nothing, expected 1 or more"));
@@ -186,7 +187,7 @@ impl Decoder {
         let before = cache.from(text, first);
         let (places, start) = self.enter(&[(text, new)], cache)?;
         let pass = Pass::new([before.places, places].concat(), &self.inverse_frequencies);
-        let depth = Depth::fixed(repetitions);
+        let depth = ReadDepth::fixed(repetitions);
         let state = [before.states, start.clone()].concat();
         let start = [before.starts, start].concat();
         self.finish(Running::new(start, state, self.config.width, depth), &pass, cache, depth)
@@ -196,7 +197,7 @@ impl Decoder {
         &self,
         new: &[(usize, &[u32])],
         cache: &mut DecodeCache,
-        depth: Depth<'_>,
+        depth: ReadDepth<'_>,
     ) -> Result<Read> {
         let (places, start) = self.enter(new, cache)?;
         let pass = Pass::new(places, &self.inverse_frequencies);
@@ -240,7 +241,7 @@ impl Decoder {
         running: Running<'_>,
         pass: &Pass,
         cache: &mut DecodeCache,
-        depth: Depth<'_>,
+        depth: ReadDepth<'_>,
     ) -> Result<Read> {
         let all: Vec<usize> = (0..pass.places.len()).collect();
         let mut read = Read { repetitions: vec![1; all.len()], ..Read::default() };
@@ -263,7 +264,7 @@ impl Decoder {
         mut running: Running<'_>,
         pass: &Pass,
         cache: &mut DecodeCache,
-        depth: Depth<'_>,
+        depth: ReadDepth<'_>,
         read: &mut Read,
     ) -> Result<Vec<f32>> {
         let width = self.config.width;

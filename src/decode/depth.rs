@@ -4,14 +4,14 @@ use crate::halting::{Gate, HaltingPolicy};
 
 /// How deeply tokens are read.
 #[derive(Clone, Copy)]
-pub struct Depth<'a> {
+pub struct ReadDepth<'a> {
     /// Repetitions at most; every policy is bounded by it.
     pub most: usize,
     /// When a token stops before, and its gate.
     pub policy: Option<(&'a dyn HaltingPolicy, Option<&'a Gate>)>,
 }
 
-impl Depth<'_> {
+impl ReadDepth<'_> {
     /// All tokens at `repetitions`.
     #[must_use]
     pub fn fixed(repetitions: usize) -> Self {

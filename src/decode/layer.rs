@@ -6,13 +6,13 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor, TensorId};
 use rayon::prelude::*;
 
-use super::attend::{Heads, attend, normed, swiglu, turn};
+use super::attention::{Heads, attention, normed, swiglu, turn};
 use super::cache::DecodeCache;
 use super::pass::Pass;
 use crate::autograd::Weight;
 use crate::error::Result;
 use crate::kernels::host;
-use crate::kernels::quantized::{StoredAs, StoredMatrix};
+use crate::kernels::quantized::{QuantizedMatrix, WeightType};
 use crate::nn::{Block, Linear};
 
 /// Multiplications of attention from which heads go to several threads.
@@ -20,22 +20,22 @@ const WORTH_SPLITTING: usize = 1 << 17;
 
 /// Matrices by the tensor they were made from: a shared block is stored once.
 pub(super) struct Store {
-    pub(super) stored_as: StoredAs,
-    made: HashMap<TensorId, Arc<StoredMatrix>>,
+    pub(super) stored_as: WeightType,
+    made: HashMap<TensorId, Arc<QuantizedMatrix>>,
 }
 
 impl Store {
-    pub(super) fn new(stored_as: StoredAs) -> Self {
+    pub(super) fn new(stored_as: WeightType) -> Self {
         Self { stored_as, made: HashMap::new() }
     }
 
     /// The matrix of a weight, (out, in).
-    pub(super) fn matrix(&mut self, weight: &Weight) -> Result<Arc<StoredMatrix>> {
+    pub(super) fn matrix(&mut self, weight: &Weight) -> Result<Arc<QuantizedMatrix>> {
         let tensor = weight.tensor();
         if let Some(found) = self.made.get(&tensor.id()) {
             return Ok(found.clone());
         }
-        let made = Arc::new(StoredMatrix::new(&on_host(tensor)?, self.stored_as)?);
+        let made = Arc::new(QuantizedMatrix::new(&on_host(tensor)?, self.stored_as)?);
         self.made.insert(tensor.id(), made.clone());
         Ok(made)
     }
@@ -58,14 +58,15 @@ pub(super) fn numbers(weight: &Weight) -> Result<Vec<f32>> {
 
 /// y = x (W + B A)^T + bias.
 struct Map {
-    weight: Arc<StoredMatrix>,
+    weight: Arc<QuantizedMatrix>,
     bias: Option<Vec<f32>>,
-    low_rank: Option<[StoredMatrix; 2]>,
+    low_rank: Option<[QuantizedMatrix; 2]>,
 }
 
 impl Map {
     fn new(linear: &Linear, store: &mut Store) -> Result<Self> {
-        let thin = |weight: &Weight| StoredMatrix::new(&on_host(weight.tensor())?, StoredAs::F32);
+        let thin =
+            |weight: &Weight| QuantizedMatrix::new(&on_host(weight.tensor())?, WeightType::F32);
         let low_rank = match &linear.low_rank {
             Some(low) => Some([thin(&low.a)?, thin(&low.b)?]),
             None => None,
@@ -207,7 +208,7 @@ impl Layer {
         if let [_] = active {
             let (records, seen) = seen(0);
             let head = |(kv, output): (usize, &mut [f32])| {
-                attend(self.heads, kv, &q[kv * part..(kv + 1) * part], records, &seen, output);
+                attention(self.heads, kv, &q[kv * part..(kv + 1) * part], records, &seen, output);
             };
             if seen.len() * row < WORTH_SPLITTING {
                 mixed.chunks_exact_mut(part).enumerate().for_each(head);
@@ -221,7 +222,7 @@ impl Layer {
             let query = &q[at * row..(at + 1) * row];
             for (kv, output) in output.chunks_exact_mut(part).enumerate() {
                 let query = &query[kv * part..(kv + 1) * part];
-                attend(self.heads, kv, query, records, &seen, output);
+                attention(self.heads, kv, query, records, &seen, output);
             }
         };
         let longest = active.iter().map(|&token| pass.places[token].position + 1).max();

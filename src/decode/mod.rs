@@ -4,7 +4,7 @@
 //! often through the core as it needs, and through the coda; keys and values are kept by layer and
 //! repetition.
 
-mod attend;
+mod attention;
 mod cache;
 mod decoder;
 mod depth;
@@ -14,5 +14,5 @@ mod running;
 
 pub use cache::{CacheSharing, DecodeCache};
 pub use decoder::{Decoder, Read};
-pub use depth::Depth;
+pub use depth::ReadDepth;
 pub(crate) use running::output;

@@ -1,13 +1,13 @@
 //! How far is each token, and which of them stop?
 
-use super::depth::Depth;
+use super::depth::ReadDepth;
 use crate::halting::act::Mean;
 use crate::halting::{Mix, Output, Signal};
 use crate::kernels::host;
 
 /// The tokens of a pass while they go through the core.
 pub(super) struct Running<'a> {
-    depth: Depth<'a>,
+    depth: ReadDepth<'a>,
     width: usize,
     /// After the prelude, (tokens, D).
     pub(super) start: Vec<f32>,
@@ -23,7 +23,12 @@ pub(super) struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    pub(super) fn new(start: Vec<f32>, state: Vec<f32>, width: usize, depth: Depth<'a>) -> Self {
+    pub(super) fn new(
+        start: Vec<f32>,
+        state: Vec<f32>,
+        width: usize,
+        depth: ReadDepth<'a>,
+    ) -> Self {
         let tokens = if depth.policy.is_some() { start.len() / width } else { 0 };
         let averages = depth.policy.is_some_and(|(policy, _)| policy.mix() == Mix::States);
         let means = if averages { vec![Mean::new(width); tokens] } else { Vec::new() };

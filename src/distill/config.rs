@@ -7,10 +7,10 @@ use super::depth::{DepthConfig, DrawnFor, Recompute};
 use super::exits::ExitsConfig;
 use super::granularity::Every;
 use super::halting::HaltingConfig;
-use super::weighting::Weighting;
+use super::weight_schedule::WeightSchedule;
 use crate::error::{Error, Result};
 use crate::losses::terms::StateScale;
-use crate::model::{Alignment, Between, Injection, Relaxation};
+use crate::model::{Alignment, Injection, Relaxation, StateNorm};
 
 /// A number of layers, or the word `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -81,7 +81,8 @@ pub struct StudentConfig {
     /// What of the prelude's output every repetition hears.
     pub injection: Injection,
     /// What is done to the state between two repetitions.
-    pub between: Between,
+    #[serde(alias = "between")]
+    pub state_norm: StateNorm,
     /// What the core starts as.
     pub init: Init,
     /// What the low-rank parts start as.
@@ -102,7 +103,7 @@ impl Default for StudentConfig {
             coda_layers: Layers::Found(Auto::Auto),
             relaxation: Relaxation::None,
             injection: Injection::None,
-            between: Between::None,
+            state_norm: StateNorm::None,
             init: Init::default(),
             lora_init: LoraInit::default(),
             calibration_tokens: 4096,
@@ -127,7 +128,7 @@ pub enum Compared {
 #[serde(deny_unknown_fields, default)]
 pub struct HiddenConfig {
     /// Of the mean over all compared states.
-    pub weight: Weighting,
+    pub weight: WeightSchedule,
     /// Share of the relative squared error.
     pub squared: f64,
     /// Share of 1 - cosine.
@@ -147,7 +148,7 @@ pub struct HiddenConfig {
 impl Default for HiddenConfig {
     fn default() -> Self {
         Self {
-            weight: Weighting::Constant(1.0),
+            weight: WeightSchedule::Constant(1.0),
             squared: 1.0,
             cosine: 0.0,
             scale: StateScale::default(),
@@ -164,16 +165,16 @@ impl Default for HiddenConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct LossConfig {
     /// Weight of the cross entropy with the text.
-    pub cross_entropy: Weighting,
+    pub cross_entropy: WeightSchedule,
     /// Weight of KL(teacher || student).
-    pub kl: Weighting,
+    pub kl: WeightSchedule,
     /// Divides both logits in the KL.
     pub temperature: f64,
     /// Matching of hidden states.
     pub hidden: HiddenConfig,
     /// Weight of the pull of each of the last repetitions' states towards the last one: without it
     /// matching layers removes the convergence that early exit needs.
-    pub settle: Weighting,
+    pub settle: WeightSchedule,
     /// Readouts before the last repetition.
     pub exits: ExitsConfig,
     /// A gate that learns together with the student.
@@ -184,11 +185,11 @@ pub struct LossConfig {
 impl Default for LossConfig {
     fn default() -> Self {
         Self {
-            cross_entropy: Weighting::Constant(0.0),
-            kl: Weighting::Constant(1.0),
+            cross_entropy: WeightSchedule::Constant(0.0),
+            kl: WeightSchedule::Constant(1.0),
             temperature: 1.0,
             hidden: HiddenConfig::default(),
-            settle: Weighting::Constant(0.0),
+            settle: WeightSchedule::Constant(0.0),
             exits: ExitsConfig::default(),
             halting: None,
         }

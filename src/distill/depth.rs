@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 /// How the number of repetitions of a training step is drawn.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum DepthLaw {
+pub enum RepetitionSampling {
     /// Always N.
     #[default]
     Fixed,
@@ -35,10 +35,11 @@ pub enum DepthLaw {
 #[serde(deny_unknown_fields, default)]
 pub struct DepthConfig {
     /// How repetitions are drawn.
-    pub law: DepthLaw,
+    #[serde(alias = "law")]
+    pub sampling: RepetitionSampling,
     /// For whom they are drawn.
     pub drawn_for: DrawnFor,
-    /// Fraction of the run over which the drawn number grows from 1 to what the law says.
+    /// Fraction of the run over which the drawn number grows from 1 to the sampled number.
     pub ramp: f64,
     /// Gradients flow through so many of the last repetitions; 0: through all.
     pub backprop_repetitions: usize,
@@ -77,16 +78,18 @@ pub enum Recompute {
 impl DepthConfig {
     /// Refuses ranges that mean nothing.
     pub(super) fn validate(&self) -> Result<()> {
-        match self.law {
-            DepthLaw::Uniform { least, most } if least == 0 || least > most => Err(Error::input(
-                format!("depth.law draws from {least} to {most}: expected 1 or more, rising"),
-            )),
-            DepthLaw::PoissonLognormal { sigma, most } if sigma <= 0.0 || most == 0 => {
-                Err(Error::input("depth.law needs a sigma above 0 and a most of 1 or more"))
+        match self.sampling {
+            RepetitionSampling::Uniform { least, most } if least == 0 || least > most => {
+                Err(Error::input(format!(
+                    "depth.sampling draws from {least} to {most}: expected 1 or more, rising"
+                )))
             }
-            DepthLaw::Fixed if self.drawn_for == DrawnFor::Token => {
-                Err(Error::input("depth.drawn_for is \"token\", and depth.law draws nothing")
-                    .hint("write depth.law = { kind = \"uniform\", least = 1, most = 8 }"))
+            RepetitionSampling::PoissonLognormal { sigma, most } if sigma <= 0.0 || most == 0 => {
+                Err(Error::input("depth.sampling needs a sigma above 0 and a most of 1 or more"))
+            }
+            RepetitionSampling::Fixed if self.drawn_for == DrawnFor::Token => {
+                Err(Error::input("depth.drawn_for is \"token\", and depth.sampling draws nothing")
+                    .hint("write depth.sampling = { kind = \"uniform\", least = 1, most = 8 }"))
             }
             _ if !(0.0..=1.0).contains(&self.ramp) => {
                 Err(Error::input("depth.ramp is a fraction of the run, 0 to 1"))
@@ -103,10 +106,10 @@ pub(super) fn draw(
     progress: f64,
     rng: &mut impl Rng,
 ) -> usize {
-    let drawn = match config.law {
-        DepthLaw::Fixed => repetitions,
-        DepthLaw::Uniform { least, most } => rng.random_range(least..=most),
-        DepthLaw::PoissonLognormal { sigma, most } => {
+    let drawn = match config.sampling {
+        RepetitionSampling::Fixed => repetitions,
+        RepetitionSampling::Uniform { least, most } => rng.random_range(least..=most),
+        RepetitionSampling::PoissonLognormal { sigma, most } => {
             // n = 1 + Poisson(rate), ln rate ~ Normal(ln(N - 1) - sigma^2 / 2, sigma).
             let mean = (repetitions as f64 - 1.0).max(0.5).ln() - sigma * sigma / 2.0;
             let rate = LogNormal::new(mean, sigma).map_or(1.0, |law| law.sample(rng));
@@ -127,9 +130,9 @@ mod tests {
 
     use super::*;
 
-    fn mean(law: DepthLaw) -> (f64, usize, usize) {
+    fn mean(law: RepetitionSampling) -> (f64, usize, usize) {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let config = DepthConfig { law, ..DepthConfig::default() };
+        let config = DepthConfig { sampling: law, ..DepthConfig::default() };
         let drawn: Vec<usize> = (0..20_000).map(|_| draw(&config, 8, 1.0, &mut rng)).collect();
         let sum: usize = drawn.iter().sum();
         let least = drawn.iter().min().copied().unwrap_or(0);
@@ -138,10 +141,11 @@ mod tests {
 
     #[test]
     fn each_law_has_the_mean_and_the_range_it_names() {
-        assert_eq!(mean(DepthLaw::Fixed), (8.0, 8, 8));
-        let (uniform, least, most) = mean(DepthLaw::Uniform { least: 2, most: 6 });
+        assert_eq!(mean(RepetitionSampling::Fixed), (8.0, 8, 8));
+        let (uniform, least, most) = mean(RepetitionSampling::Uniform { least: 2, most: 6 });
         assert!((uniform - 4.0).abs() < 0.05 && least == 2 && most == 6);
-        let (poisson, least, most) = mean(DepthLaw::PoissonLognormal { sigma: 0.5, most: 100 });
+        let (poisson, least, most) =
+            mean(RepetitionSampling::PoissonLognormal { sigma: 0.5, most: 100 });
         assert!((poisson - 8.0).abs() < 0.15, "{poisson}");
         assert!(least >= 1 && most > 16);
     }

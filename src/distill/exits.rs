@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::granularity::Every;
-use super::weighting::Weighting;
+use super::weight_schedule::WeightSchedule;
 use crate::error::{Error, Result};
 
 /// How often each repetition before the last is read out: a fixed law over 1 to N - 1, where N is
@@ -26,7 +26,7 @@ pub enum ExitPrior {
 /// What a repetition before the last is to say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Imitated {
+pub enum ExitTarget {
     /// What its teacher says in the end.
     #[default]
     Answer,
@@ -42,22 +42,22 @@ pub enum Imitated {
 #[serde(deny_unknown_fields, default)]
 pub struct ExitsConfig {
     /// Of the mean over the drawn repetitions; 0: none is drawn.
-    pub weight: Weighting,
+    pub weight: WeightSchedule,
     /// Repetitions read out at a step besides the last, at most as many as there are before it.
     pub draws: usize,
     /// How often each is drawn.
     pub prior: ExitPrior,
     /// What they are to say; a layer has no right answer, so `cross_entropy` asks nothing of them.
-    pub imitate: Imitated,
+    pub imitate: ExitTarget,
     /// Whether the drawn repetitions are read out at their end, or every layer of all repetitions.
     pub every: Every,
 }
 
 impl Default for ExitsConfig {
     fn default() -> Self {
-        let (draws, prior, imitate) = (1, ExitPrior::Uniform, Imitated::Answer);
+        let (draws, prior, imitate) = (1, ExitPrior::Uniform, ExitTarget::Answer);
         let every = Every::Repetition;
-        Self { weight: Weighting::Constant(0.0), draws, prior, imitate, every }
+        Self { weight: WeightSchedule::Constant(0.0), draws, prior, imitate, every }
     }
 }
 

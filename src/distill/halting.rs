@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::weighting::Weighting;
+use super::weight_schedule::WeightSchedule;
 use crate::error::{Error, Result};
 use crate::halting::JointPolicy;
 use crate::halting::ponder::geometric;
@@ -43,7 +43,7 @@ pub struct HaltingConfig {
     pub policy: JointPolicy,
     /// Of the expected loss and its cost.
     #[serde(default = "one")]
-    pub weight: Weighting,
+    pub weight: WeightSchedule,
     /// beta, of the cost; 0.01 for `ponder` and 0.05 for `exit-gate` when absent, as their authors
     /// end with, and 0.01 for `act`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,8 +57,8 @@ pub struct HaltingConfig {
     pub learns: Learns,
 }
 
-fn one() -> Weighting {
-    Weighting::Constant(1.0)
+fn one() -> WeightSchedule {
+    WeightSchedule::Constant(1.0)
 }
 
 impl HaltingConfig {

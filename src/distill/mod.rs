@@ -9,18 +9,20 @@ pub mod halting;
 pub mod init;
 pub mod objective;
 mod step;
-pub mod weighting;
+pub mod weight_schedule;
 
 pub use cache::{CachePlace, StatePrecision, TeacherCache, TeacherCacheConfig};
 pub use config::{
     Auto, Compared, DistillConfig, HiddenConfig, Init, Layers, LoraInit, LossConfig, PhaseConfig,
     StudentConfig,
 };
-pub use depth::{DepthConfig, DepthLaw, DrawnFor, Recompute};
-pub use exits::{ExitPrior, ExitsConfig, Imitated};
+pub use depth::{DepthConfig, DrawnFor, Recompute, RepetitionSampling};
+pub use exits::{ExitPrior, ExitTarget, ExitsConfig};
 pub use granularity::Every;
 pub use halting::{HaltingConfig, Learns};
-pub use init::{MAP, Narrow, narrow, narrow_config, student_params, student_tensors};
+pub use init::{
+    MAP, ReducedWidth, project_width, reduced_width_config, student_params, student_tensors,
+};
 pub use objective::Distillation;
 pub use step::graph_bytes;
-pub use weighting::Weighting;
+pub use weight_schedule::WeightSchedule;

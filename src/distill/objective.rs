@@ -15,23 +15,23 @@ use super::init::MAP;
 use super::init::project_width::MAP_NAME;
 use super::step::hidden_loss::{Loop, Matching, Start, Step};
 use super::step::output_loss::Outputs;
-use super::step::teacher_layers::Needs;
-use super::step::teacher_outputs::{Lesson, Teaching};
+use super::step::teacher_layers::RequiredLayers;
+use super::step::teacher_outputs::{TeacherOutputs, TeacherSource};
 use crate::autograd::{Params, Tape, Value};
 use crate::data::{Asked, Batch};
 use crate::error::{Error, Result};
 use crate::losses::hidden::compare_states;
 use crate::losses::terms::StateComparison;
-use crate::model::alignment::{Depth, equal_steps, monotone};
+use crate::model::alignment::{TeacherLayer, equal_steps, monotone};
 use crate::model::{Alignment, CausalLm, LoopedTransformer, Transformer};
 use crate::nn::Linear;
-use crate::train::{Loss, Moment, Objective};
+use crate::train::{Loss, Objective, StepContext};
 
 /// Teaches a looped student to think as its teacher does.
 #[derive(Debug)]
 pub struct Distillation<'a> {
-    pub(super) teaching: Teaching<'a>,
-    pub(super) needs: Needs,
+    pub(super) teaching: TeacherSource<'a>,
+    pub(super) needs: RequiredLayers,
     pub(super) student: LoopedTransformer,
     params: Params,
     /// From the width of the student to that of its teacher, where they differ.
@@ -69,14 +69,14 @@ impl<'a> Distillation<'a> {
         if gate.is_some() && gate != student.config().gate {
             return Err(Error::internal("the student was made without the gate that is to learn"));
         }
-        let needs = Needs::new(student.config(), &config);
-        Ok(Self { teaching: Teaching::live(teacher), needs, student, params, map, config })
+        let needs = RequiredLayers::new(student.config(), &config);
+        Ok(Self { teaching: TeacherSource::live(teacher), needs, student, params, map, config })
     }
 
     /// What the teacher said before is read from `cache`, what it says is kept there.
     #[must_use]
-    pub fn remembering(mut self, cache: TeacherCache<'a>) -> Self {
-        self.teaching = self.teaching.remembering(cache);
+    pub fn with_cache(mut self, cache: TeacherCache<'a>) -> Self {
+        self.teaching = self.teaching.with_cache(cache);
         self
     }
 
@@ -112,10 +112,10 @@ impl<'a> Distillation<'a> {
         let middle = self.student.config().middle();
         let teacher = self.teaching.states(batch, ids, &self.needs.forced)?;
         let tape = Tape::recording();
-        let table = self.student.frame().rope(0, ids.dim(1)?);
+        let table = self.student.embedding_and_head().rope(0, ids.dim(1)?);
         let count = repetitions * self.student.config().core_layers;
         let depths = equal_steps(self.student.config(), count, self.alignment());
-        let start = Depth { lower: middle.start, fraction: 0.0 };
+        let start = TeacherLayer { lower: middle.start, fraction: 0.0 };
         // The teacher's state stands for the prelude's as well.
         let said = Value::constant(teacher.at_depth(start)?);
         let matching = self.matching(batch, repetitions, depths.clone(), weight);
@@ -164,7 +164,7 @@ impl<'a> Distillation<'a> {
         let teacher = self.teaching.states_and_output(batch, ids, &self.needs.closed)?;
         let teacher = Rc::new(teacher);
         let tape = Tape::recording();
-        let table = self.student.frame().rope(0, ids.dim(1)?);
+        let table = self.student.embedding_and_head().rope(0, ids.dim(1)?);
         let layers = self.student.config().core_layers;
         let depths = equal_steps(self.student.config(), repetitions * layers, self.alignment());
         let truncated = self.config.depth.backprop_repetitions;
@@ -189,13 +189,13 @@ impl<'a> Distillation<'a> {
             teacher: teacher.clone(),
             starts,
         });
-        let said_at = |depth| self.teaching.said_at(&teacher, depth);
+        let output_at = |depth| self.teaching.output_at(&teacher, depth);
         let outputs = Outputs {
             student: &self.student,
             table: &table,
             loss: &self.config.loss,
             teacher: &teacher,
-            said_at: &said_at,
+            output_at: &output_at,
             depths: depths.clone(),
             batch,
             progress,
@@ -217,7 +217,7 @@ impl<'a> Distillation<'a> {
         &self,
         batch: &Batch,
         repetitions: usize,
-        depths: Vec<Depth>,
+        depths: Vec<TeacherLayer>,
         weight: f64,
     ) -> Matching {
         let (layers, hidden) = (self.student.config().core_layers, &self.config.loss.hidden);
@@ -236,7 +236,7 @@ impl<'a> Distillation<'a> {
         &self,
         batch: &Batch,
         repetitions: usize,
-        depths: Vec<Depth>,
+        depths: Vec<TeacherLayer>,
         costs: &[Vec<f64>],
         last: &Value,
         progress: f64,
@@ -257,7 +257,11 @@ impl<'a> Distillation<'a> {
     }
 
     /// How far each state is from each of the teacher's middle.
-    pub(super) fn costs(&self, states: &[Value], teacher: &Lesson) -> Result<Vec<Vec<f64>>> {
+    pub(super) fn costs(
+        &self,
+        states: &[Value],
+        teacher: &TeacherOutputs,
+    ) -> Result<Vec<Vec<f64>>> {
         let (middle, how) = (self.student.config().middle(), self.comparison());
         let off = Tape::off();
         let to = |state: &Value, layer: usize| {
@@ -288,9 +292,9 @@ impl Objective for Distillation<'_> {
         &self.params
     }
 
-    fn loss(&self, batch: &Batch, moment: &mut Moment) -> Result<Loss> {
+    fn loss(&self, batch: &Batch, moment: &mut StepContext) -> Result<Loss> {
         let progress = moment.step as f64 / moment.steps.max(1) as f64;
-        let ids = batch.input_tensor(self.student.frame().device())?;
+        let ids = batch.input_tensor(self.student.embedding_and_head().device())?;
         let (phases, depth) = (self.config.phases, &self.config.depth);
         let made_for = self.student.config().repetitions;
         let mut draw = || depth::draw(depth, made_for, progress, &mut moment.rng);

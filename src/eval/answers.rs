@@ -6,7 +6,7 @@ use crate::error::{Error, Result, Stopped, go_on};
 use crate::halting::{Gate, Traces};
 use crate::losses::terms::TeacherHead;
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::nn::gather::pick_tensor;
+use crate::nn::gather::gather_tensor;
 
 /// Runs `model` over `batches`, every token to `repetitions`, and tells what stopping the asked
 /// ones earlier would have given, in the order of the batches. Others, of which the input is made,
@@ -30,11 +30,11 @@ pub fn trace_answers(
         go_on(stopped, "while looking at repetitions")?;
         let asked = Asked::of(&batch.targets).filter(|asked| !asked.places.is_empty());
         let asked = asked.ok_or_else(|| Error::input("a batch asks nothing of some tokens"))?;
-        let ids = batch.input_tensor(model.frame().device())?;
+        let ids = batch.input_tensor(model.embedding_and_head().device())?;
         let look = |averaged_by| {
             let mut walk = walk(model, &ids, repetitions, averaged_by)?;
             for state in walk.states.iter_mut().chain(&mut walk.said) {
-                *state = pick_tensor(state, &asked.places)?;
+                *state = gather_tensor(state, &asked.places)?;
             }
             Ok::<_, Error>(walk)
         };
@@ -45,7 +45,7 @@ pub fn trace_answers(
             Some(_) => look(averaged_by)?,
             None => plain,
         };
-        let weight = model.frame().head().tensor().clone();
+        let weight = model.embedding_and_head().head().tensor().clone();
         add_walk(&mut traces, model, &TeacherHead { hidden, weight }, &walk, &asked.targets)?;
         let first = traces.agree.len() - asked.targets.len() * repetitions;
         let right = traces.output[first..].chunks(repetitions).zip(&asked.targets);

@@ -54,7 +54,7 @@ fn seconds(model: &dyn CausalLm, ids: &Tensor) -> Result<f64> {
         let last = states.last().expect("there is always the embedding");
         // Reading one number waits for the device.
         model
-            .frame()
+            .embedding_and_head()
             .logits(last.tensor())?
             .flatten_all()?
             .get(0)?

@@ -115,23 +115,23 @@ impl<'a> Tally<'a> {
             return Err(Error::interrupted("stopped while evaluating"));
         }
         let tokens = batch[0].tokens.len() - 1;
-        let frame = self.teacher.frame();
-        let ids = inputs(batch, frame.device())?;
+        let embedding_and_head = self.teacher.embedding_and_head();
+        let ids = inputs(batch, embedding_and_head.device())?;
         let tape = Tape::off();
         let states = self.teacher.states(&tape, &ids, self.teacher.repetitions())?;
         let last = states.last().expect("there is always the embedding");
-        let hidden = frame.normed(&tape, last)?.tensor().clone();
-        let side = TeacherHead { hidden, weight: frame.head().tensor().clone() };
+        let hidden = embedding_and_head.normed(&tape, last)?.tensor().clone();
+        let side = TeacherHead { hidden, weight: embedding_and_head.head().tensor().clone() };
         let exits = match self.student {
             Some(student) => {
-                let ids = ids.to_device(student.frame().device())?;
+                let ids = ids.to_device(student.embedding_and_head().device())?;
                 exits(student, &ids, self.repetitions, &states, self.stopped)?
             }
             None => Vec::new(),
         };
         let normed: Vec<Tensor> = exits.iter().map(|exit| exit.normed.clone()).collect();
         let targets = targets(batch);
-        let head = self.student.map_or(frame, CausalLm::frame).head();
+        let head = self.student.map_or(embedding_and_head, CausalLm::embedding_and_head).head();
         let (teacher_nll, terms) = compare_each(&side, &normed, head, &targets)?;
         let weight = targets.len() as f64;
         for (sum, exit) in self.cosines.iter_mut().zip(&exits) {
@@ -158,7 +158,7 @@ impl<'a> Tally<'a> {
         let longest = windows.iter().max_by_key(|window| window.tokens.len());
         let longest = [longest.expect("there is a window")];
         let cost = |model: &dyn CausalLm| {
-            ModelCost::measure(model, &inputs(&longest, model.frame().device())?)
+            ModelCost::measure(model, &inputs(&longest, model.embedding_and_head().device())?)
         };
         let teacher_cost = cost(self.teacher)?;
         let student_cost = self.student.map(|student| cost(student)).transpose()?;
@@ -189,7 +189,7 @@ impl<'a> Tally<'a> {
     /// `window`.
     fn jacobians(&self, window: &EvaluationWindow) -> Result<Vec<f64>> {
         let Some(student) = self.student else { return Ok(Vec::new()) };
-        let ids = inputs(&[window], student.frame().device())?;
+        let ids = inputs(&[window], student.embedding_and_head().device())?;
         let ids = ids.narrow(1, 0, ids.dim(1)?.min(JACOBIAN_TOKENS))?;
         let (rounds, seed) = (JACOBIAN_ROUNDS, JACOBIAN_SEED);
         repetition_norms(student, &ids, self.repetitions, rounds, seed, self.stopped)

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::traces::{teacher_side, trace};
 use super::windows::{batches, targets};
 use crate::data::EvaluationWindow;
-use crate::decode::{CacheSharing, Decoder, Depth};
+use crate::decode::{CacheSharing, Decoder, ReadDepth};
 use crate::error::{Error, Result};
 use crate::halting::curve::oracle_area;
 use crate::halting::{Calibration, Curve, CurvePoint, Gate, Halting, PolicyName};
@@ -130,7 +130,7 @@ pub fn evaluate_policies(
     let mut one = |(found, curve): (&Calibration, Curve)| {
         let (policy, threshold) = found.policy(None)?;
         let gate = found.gate.as_ref();
-        let depth = Depth { most: repetitions, policy: Some((&*policy, gate)) };
+        let depth = ReadDepth { most: repetitions, policy: Some((&*policy, gate)) };
         let mut sums = Sums { stops: vec![0; repetitions], ..Sums::default() };
         for (batch, side) in batches.iter().zip(&sides) {
             if stopped() {
@@ -192,7 +192,7 @@ impl Sums {
         student: &LoopedTransformer,
         batch: &[&EvaluationWindow],
         side: &TeacherHead,
-        (depth, sharing): (Depth<'_>, CacheSharing),
+        (depth, sharing): (ReadDepth<'_>, CacheSharing),
     ) -> Result<()> {
         let mut cache = decoder.new_cache(batch.len(), sharing);
         let inputs = |window: &'_ &EvaluationWindow| window.tokens.len() - 1;
@@ -205,7 +205,7 @@ impl Sums {
         let (targets, width) = (targets(batch), student.base().width);
         let count = targets.len();
         let normed = Tensor::from_vec(read.normed, (1, count, width), &Device::Cpu)?;
-        let head = student.frame().head();
+        let head = student.embedding_and_head().head();
         let normed = normed.to_device(head.tensor().device())?;
         let (_, terms) = compare_each(side, &[normed], head, &targets)?;
         let terms = &terms[0];
@@ -228,7 +228,7 @@ impl Sums {
 fn speed(
     decoder: &Decoder,
     tokens: &[u32],
-    (depth, sharing): (Depth<'_>, CacheSharing),
+    (depth, sharing): (ReadDepth<'_>, CacheSharing),
 ) -> Result<f64> {
     let mut cache = decoder.new_cache(1, sharing);
     let tokens = &tokens[..tokens.len().min(TIMED_TOKENS)];

@@ -8,7 +8,7 @@ use crate::autograd::{Tape, Value};
 use crate::data::{Asked, Batch};
 use crate::error::{Error, Result};
 use crate::model::CausalLm;
-use crate::nn::gather::pick;
+use crate::nn::gather::gather;
 
 /// What a model says at the asked tokens of a batch.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,7 @@ pub fn read(model: &dyn CausalLm, batch: &Batch, repetitions: &[usize]) -> Resul
         return Err(Error::input("nothing is asked, or at no repetition at all"));
     }
     let tape = Tape::off();
-    let ids = batch.input_tensor(model.frame().device())?;
+    let ids = batch.input_tensor(model.embedding_and_head().device())?;
     let states = model.states(&tape, &ids, most)?;
     let read = |repetitions: &usize| {
         let Some(config) = model.factorization() else {
@@ -46,8 +46,8 @@ pub fn read(model: &dyn CausalLm, batch: &Batch, repetitions: &[usize]) -> Resul
 
 /// From a state before the last norm, (B, T, D).
 fn of_state(model: &dyn CausalLm, state: &Value, places: &[usize]) -> Result<Reading> {
-    let picked = pick(&Tape::off(), state, places)?.tensor().unsqueeze(0)?;
-    let logits: Tensor = model.frame().logits(&picked)?;
+    let picked = gather(&Tape::off(), state, places)?.tensor().unsqueeze(0)?;
+    let logits: Tensor = model.embedding_and_head().logits(&picked)?;
     let vocabulary = model.base().vocabulary;
     let mut log_p = logits.flatten_all()?.to_vec1::<f32>()?;
     let mut answers = Vec::with_capacity(places.len());

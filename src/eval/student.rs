@@ -7,7 +7,7 @@ use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::losses::hidden::compare_states;
 use crate::losses::terms::{StateComparison, StateScale};
-use crate::model::alignment::{Alignment, Depth, equal_steps};
+use crate::model::alignment::{Alignment, TeacherLayer, equal_steps};
 use crate::model::{CausalLm, LoopedTransformer};
 
 /// Cosines between a state after a repetition and the teacher's state it stands for.
@@ -37,8 +37,8 @@ pub(super) fn exits(
     teacher_states: &[Value],
     stopped: &dyn Fn() -> bool,
 ) -> Result<Vec<Exit>> {
-    let (tape, frame) = (Tape::off(), student.frame());
-    let table = frame.rope(0, ids.dim(1)?);
+    let (tape, embedding_and_head) = (Tape::off(), student.embedding_and_head());
+    let table = embedding_and_head.rope(0, ids.dim(1)?);
     let first = last(student.prelude(&tape, ids, &table)?)?;
     let mut state = first.clone();
     let mut exits = Vec::with_capacity(repetitions.len());
@@ -51,7 +51,7 @@ pub(super) fn exits(
         state = last(student.repeat(&tape, &state, repetition - 1, &table)?)?;
         if repetitions.contains(&repetition) {
             let end = student.coda(&tape, &state, &table)?.pop().unwrap_or_else(|| state.clone());
-            let normed = frame.normed(&tape, &end)?.tensor().clone();
+            let normed = embedding_and_head.normed(&tape, &end)?.tensor().clone();
             let cosines = cosines(student, &state, repetition, teacher_states)?;
             let motion = Motion::between(before.tensor(), state.tensor())?;
             exits.push(Exit { normed, cosines, motion });
@@ -86,15 +86,15 @@ fn cosines(
 }
 
 /// Equal steps through the teacher's middle; past N its end.
-fn depth(student: &LoopedTransformer, repetition: usize) -> Depth {
+fn depth(student: &LoopedTransformer, repetition: usize) -> TeacherLayer {
     let config = student.config();
     let steps = equal_steps(config, config.repetitions, Alignment::Interpolated);
-    let end = Depth { lower: config.middle().end, fraction: 0.0 };
+    let end = TeacherLayer { lower: config.middle().end, fraction: 0.0 };
     steps.get(repetition - 1).copied().unwrap_or(end)
 }
 
 /// The teacher's state at a depth, (B, T, D).
-fn aligned(states: &[Value], depth: Depth) -> Result<Tensor> {
+fn aligned(states: &[Value], depth: TeacherLayer) -> Result<Tensor> {
     let lower = states[depth.lower].tensor();
     if depth.fraction == 0.0 {
         return Ok(lower.clone());

@@ -113,7 +113,7 @@ pub fn repetition_norms(
     seed: u64,
     stopped: &dyn Fn() -> bool,
 ) -> Result<Vec<f64>> {
-    let table = student.frame().rope(0, ids.dim(1)?);
+    let table = student.embedding_and_head().rope(0, ids.dim(1)?);
     let end = |mut states: Vec<Value>| {
         states.pop().ok_or_else(|| Error::internal("a part of the student has no layers"))
     };

@@ -59,7 +59,7 @@ fn add(
     batch: &[&EvaluationWindow],
 ) -> Result<()> {
     let side = teacher_side(teacher, batch)?;
-    let ids = inputs(batch, student.frame().device())?;
+    let ids = inputs(batch, student.embedding_and_head().device())?;
     let walk = walk(student, &ids, traces.repetitions, averaged_by)?;
     add_walk(traces, student, &side, &walk, &targets(batch))
 }
@@ -81,12 +81,12 @@ pub(super) fn walk(
     repetitions: usize,
     averaged_by: Option<&Gate>,
 ) -> Result<Walk> {
-    let (tape, frame) = (Tape::off(), student.frame());
-    let table = frame.rope(0, ids.dim(1)?);
+    let (tape, embedding_and_head) = (Tape::off(), student.embedding_and_head());
+    let table = embedding_and_head.rope(0, ids.dim(1)?);
     let last = |states: Vec<Value>, otherwise: &Value| {
         states.into_iter().next_back().unwrap_or_else(|| otherwise.clone())
     };
-    let embedded = frame.embed(&tape, ids)?;
+    let embedded = embedding_and_head.embed(&tape, ids)?;
     let start = last(student.prelude(&tape, ids, &table)?, &embedded);
     let (mut states, mut said) = (vec![start.tensor().clone()], Vec::new());
     let mut state = start.clone();
@@ -102,7 +102,7 @@ pub(super) fn walk(
         };
         state = after;
         let end = last(student.coda(&tape, &read, &table)?, &read);
-        said.push(frame.normed(&tape, &end)?.tensor().clone());
+        said.push(embedding_and_head.normed(&tape, &end)?.tensor().clone());
         states.push(state.tensor().clone());
     }
     Ok(Walk { states, said })
@@ -137,7 +137,7 @@ pub(super) fn add_walk(
         }
         before = logits.to_vec();
     };
-    let head = student.frame().head();
+    let head = student.embedding_and_head().head();
     let (_, terms) = compare_and_look(side, &walk.said, head, targets, &mut look)?;
     for token in 0..tokens {
         traces.kl.extend(terms.iter().map(|terms| terms.kl[token]));
@@ -220,10 +220,10 @@ pub(super) fn teacher_side(
     teacher: &dyn CausalLm,
     batch: &[&EvaluationWindow],
 ) -> Result<TeacherHead> {
-    let (tape, frame) = (Tape::off(), teacher.frame());
-    let ids = inputs(batch, frame.device())?;
+    let (tape, embedding_and_head) = (Tape::off(), teacher.embedding_and_head());
+    let ids = inputs(batch, embedding_and_head.device())?;
     let mut states = teacher.states(&tape, &ids, teacher.repetitions())?;
     let last = states.pop().ok_or_else(|| Error::internal("a model without states"))?;
-    let hidden: Tensor = frame.normed(&tape, &last)?.tensor().clone();
-    Ok(TeacherHead { hidden, weight: frame.head().tensor().clone() })
+    let hidden: Tensor = embedding_and_head.normed(&tape, &last)?.tensor().clone();
+    Ok(TeacherHead { hidden, weight: embedding_and_head.head().tensor().clone() })
 }

@@ -2,12 +2,12 @@
 
 /// Sums of products of at most three columns with each other and with the target.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Products {
+pub(super) struct NormalEquations {
     columns: [[f64; 3]; 3],
     target: [f64; 3],
 }
 
-impl Products {
+impl NormalEquations {
     /// Adds one row of given weight.
     pub(super) fn add(&mut self, row: [f64; 3], target: f64, weight: f64) {
         for i in 0..3 {
@@ -68,8 +68,8 @@ impl Products {
 mod tests {
     use super::*;
 
-    fn products(rows: &[([f64; 3], f64)]) -> Products {
-        let mut products = Products::default();
+    fn products(rows: &[([f64; 3], f64)]) -> NormalEquations {
+        let mut products = NormalEquations::default();
         rows.iter().for_each(|(row, target)| products.add(*row, *target, 1.0));
         products
     }

@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn a_worked_example_with_ties() {
         // Ranks 1, 2.5, 2.5, 4, 5 and 1, 2, 4, 4, 4, middle 3: deviations -2, -0.5, -0.5, 1, 2 and
-        // -2, -1, 1, 1, 1. Products 4 + 0.5 - 0.5 + 1 + 2 = 7; squares 9.5 and 8.
+        // -2, -1, 1, 1, 1. NormalEquations 4 + 0.5 - 0.5 + 1 + 2 = 7; squares 9.5 and 8.
         let found = rank_correlation(&[1.0, 2.0, 2.0, 3.0, 9.0], &[0.0, 1.0, 5.0, 5.0, 5.0]);
         assert!((found.unwrap() - 7.0 / 76.0_f64.sqrt()).abs() < 1e-12, "{found:?}");
     }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 use super::estimate::{Estimate, Resampling, draws, finite};
 use super::minimum::{QUICK, Search, THOROUGH, minimum};
-use super::nonnegative::Products;
+use super::nonnegative::NormalEquations;
 
 /// The loss after some repetitions.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -132,7 +132,7 @@ fn closest(points: &[Reached], start: Option<f64>, search: Search) -> Fitted {
 
 /// The closest curve of one zeta.
 fn given(points: &[Reached], rate: f64, first: f64) -> Fitted {
-    let mut products = Products::default();
+    let mut products = NormalEquations::default();
     let falling = |point: &Reached| (-rate * (point.repetitions - first)).exp();
     points.iter().for_each(|point| products.add([1.0, falling(point), 0.0], point.loss, 1.0));
     let [limit, share, _] = products.solve();

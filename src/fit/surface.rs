@@ -9,7 +9,7 @@
 //! the ratio to first order and keeps the inner problem convex.
 
 use super::minimum::{Search, minimum};
-use super::nonnegative::Products;
+use super::nonnegative::NormalEquations;
 use super::span::rank;
 
 /// One trained model.
@@ -181,7 +181,7 @@ impl Surface<'_> {
         let mut factors = self.weights.clone();
         // Each round lowers the sum (Huber 1981, 7.8); the last digits do not matter.
         for _ in 0..60 {
-            let mut products = Products::default();
+            let mut products = NormalEquations::default();
             for (row, factor) in rows.iter().zip(&factors) {
                 products.add(*row, 1.0, *factor);
             }

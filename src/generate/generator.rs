@@ -10,7 +10,7 @@ use super::reader::{Memory, ReadConfig, Reader, Said, Speculation};
 use super::sampling::Candidates;
 use super::stream::Stream;
 use crate::data::Tokenizer;
-use crate::decode::{CacheSharing, Depth};
+use crate::decode::{CacheSharing, ReadDepth};
 use crate::error::{Error, Result};
 use crate::model::CausalLm;
 
@@ -217,10 +217,10 @@ impl<'a> Generator<'a> {
         Ok(ids)
     }
 
-    fn depth(&self) -> Depth<'_> {
+    fn depth(&self) -> ReadDepth<'_> {
         let most = self.config.repetitions.unwrap_or(self.model.repetitions());
         let policy = self.read.stopping.as_ref();
-        Depth { most, policy: policy.map(|stop| (&*stop.policy, stop.gate.as_ref())) }
+        ReadDepth { most, policy: policy.map(|stop| (&*stop.policy, stop.gate.as_ref())) }
     }
 
     fn write(&self, prompts: Vec<Vec<u32>>, hear: Hear<'_>) -> Result<Vec<Draft>> {
@@ -320,7 +320,7 @@ impl<'a> Generator<'a> {
         hear: &mut dyn FnMut(u32) -> Result<Option<End>>,
     ) -> Result<()> {
         let full = self.depth();
-        let shallow = Depth { most: how.repetitions, policy: None };
+        let shallow = ReadDepth { most: how.repetitions, policy: None };
         // At one depth all ways of sharing read the same; this one keeps what a draft goes on from.
         let mut memory = self.reader.memory(1, full, CacheSharing::CatchUp);
         let positions = self.model.base().max_positions;
@@ -364,7 +364,7 @@ impl<'a> Generator<'a> {
         all: &mut Vec<u32>,
         count: usize,
         memory: &mut Memory,
-        shallow: Depth<'_>,
+        shallow: ReadDepth<'_>,
         rng: &mut ChaCha8Rng,
     ) -> Result<Vec<Candidates>> {
         let mut proposed = Vec::with_capacity(count);

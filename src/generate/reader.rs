@@ -2,10 +2,10 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::decode::{CacheSharing, DecodeCache, Decoder, Depth, Read};
+use crate::decode::{CacheSharing, DecodeCache, Decoder, Read, ReadDepth};
 use crate::error::{Error, Result};
 use crate::halting::{Gate, HaltingPolicy};
-use crate::kernels::quantized::StoredAs;
+use crate::kernels::quantized::WeightType;
 use crate::model::{CausalLm, KvCache};
 
 /// When a token has been through the core often enough.
@@ -28,7 +28,7 @@ pub struct Speculation {
 /// How a model is read.
 pub struct ReadConfig {
     /// The type its weights wait in.
-    pub stored_as: StoredAs,
+    pub stored_as: WeightType,
     /// What tokens read of others that stopped before.
     pub sharing: CacheSharing,
     /// When a token stops; none: at a fixed depth.
@@ -39,7 +39,7 @@ pub struct ReadConfig {
 
 impl Default for ReadConfig {
     fn default() -> Self {
-        let (stored_as, sharing) = (StoredAs::default(), CacheSharing::default());
+        let (stored_as, sharing) = (WeightType::default(), CacheSharing::default());
         Self { stored_as, sharing, stopping: None, speculation: None }
     }
 }
@@ -72,12 +72,12 @@ pub(super) struct Said {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(model: &'a dyn CausalLm, config: &ReadConfig) -> Result<Self> {
-        if model.frame().device().is_cpu() {
+        if model.embedding_and_head().device().is_cpu() {
             return Ok(Self::Own(Box::new(Decoder::new(model, config.stored_as)?)));
         }
         let plain = config.stopping.is_none()
             && config.speculation.is_none()
-            && config.stored_as == StoredAs::F32;
+            && config.stored_as == WeightType::F32;
         if !plain {
             return Err(Error::input(
                 "policies, budgets, drafts and small types of weights decode on the CPU only",
@@ -88,7 +88,12 @@ impl<'a> Reader<'a> {
     }
 
     /// For so many texts, nothing read yet.
-    pub(super) fn memory(&self, texts: usize, depth: Depth<'_>, sharing: CacheSharing) -> Memory {
+    pub(super) fn memory(
+        &self,
+        texts: usize,
+        depth: ReadDepth<'_>,
+        sharing: CacheSharing,
+    ) -> Memory {
         let kept = match self {
             Self::Own(decoder) => Kept::Own(decoder.new_cache(texts, sharing)),
             Self::Composed(model) => {
@@ -103,7 +108,7 @@ impl<'a> Reader<'a> {
         &self,
         new: &[(usize, &[u32])],
         memory: &mut Memory,
-        depth: Depth<'_>,
+        depth: ReadDepth<'_>,
         last: usize,
     ) -> Result<Vec<Said>> {
         match (self, &mut memory.kept) {
@@ -164,11 +169,11 @@ fn next_logits(
     cache: &mut KvCache,
     repetitions: usize,
 ) -> Result<Vec<f32>> {
-    let frame = model.frame();
-    let read = Tensor::new(ids, frame.device())?.unsqueeze(0)?;
+    let embedding_and_head = model.embedding_and_head();
+    let read = Tensor::new(ids, embedding_and_head.device())?.unsqueeze(0)?;
     let state = model.forward_cached(&read, cache, repetitions)?;
     let last = state.narrow(1, ids.len() - 1, 1)?.contiguous()?;
-    let logits = frame.logits(&last)?.flatten_all()?;
+    let logits = embedding_and_head.logits(&last)?.flatten_all()?;
     Ok(logits.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.to_vec1()?)
 }
 

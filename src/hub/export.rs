@@ -262,14 +262,14 @@ mod tests {
     use super::super::source::Source;
     use super::*;
     use crate::autograd::Tape;
-    use crate::model::{Between, CausalLm, Injection, LoopedTransformer, Relaxation};
+    use crate::model::{CausalLm, Injection, LoopedTransformer, Relaxation, StateNorm};
     use crate::observe::Quiet;
 
     fn logits(config: &LoopedConfig, tensors: &BTreeMap<String, Tensor>) -> Vec<f32> {
         let model = LoopedTransformer::new(config, tensors).unwrap();
         let ids = Tensor::new(&[[1_u32, 5, 9, 2]], &Device::Cpu).unwrap();
         let states = model.states(&Tape::off(), &ids, config.repetitions).unwrap();
-        let logits = model.frame().logits(states.last().unwrap().tensor()).unwrap();
+        let logits = model.embedding_and_head().logits(states.last().unwrap().tensor()).unwrap();
         logits.flatten_all().unwrap().to_vec1().unwrap()
     }
 
@@ -284,7 +284,7 @@ mod tests {
             coda_layers: 0,
             relaxation: Relaxation::None,
             injection: Injection::None,
-            between: Between::None,
+            state_norm: StateNorm::None,
             gate: None,
             base: teacher.config,
         };

@@ -25,7 +25,7 @@ const WIDENED: usize = 256;
 /// The type of the weights.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum StoredAs {
+pub enum WeightType {
     /// As trained.
     #[default]
     F32,
@@ -36,7 +36,7 @@ pub enum StoredAs {
     Int8,
 }
 
-impl FromStr for StoredAs {
+impl FromStr for WeightType {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -60,27 +60,27 @@ enum Numbers {
 
 /// W, (out, in), to be multiplied with rows of activations on the CPU.
 #[derive(Debug)]
-pub struct StoredMatrix {
+pub struct QuantizedMatrix {
     numbers: Numbers,
     out: usize,
     inner: usize,
 }
 
-impl StoredMatrix {
+impl QuantizedMatrix {
     /// Of a contiguous f32 tensor on the CPU, (out, in), whose memory is shared when it is stored
     /// as it is.
     ///
     /// # Errors
     /// It is no such tensor.
-    pub fn new(tensor: &Tensor, stored_as: StoredAs) -> Result<Self> {
+    pub fn new(tensor: &Tensor, stored_as: WeightType) -> Result<Self> {
         let (out, inner) = tensor.dims2()?;
         let values = Host::new(tensor)?;
         let numbers = match stored_as {
-            StoredAs::F32 => Numbers::F32(tensor.clone()),
-            StoredAs::Bf16 => {
+            WeightType::F32 => Numbers::F32(tensor.clone()),
+            WeightType::Bf16 => {
                 Numbers::Bf16(values.par_iter().map(|&value| bf16::from_f32(value)).collect())
             }
-            StoredAs::Int8 => {
+            WeightType::Int8 => {
                 let groups = inner.div_ceil(GROUP);
                 let (mut numbers, mut scales) = (vec![0; out * inner], vec![0.0; out * groups]);
                 numbers
@@ -260,7 +260,7 @@ mod tests {
 
     use super::*;
 
-    const TYPES: [StoredAs; 3] = [StoredAs::F32, StoredAs::Bf16, StoredAs::Int8];
+    const TYPES: [WeightType; 3] = [WeightType::F32, WeightType::Bf16, WeightType::Int8];
 
     fn numbers(seed: usize, count: usize) -> Vec<f32> {
         (0..count)
@@ -268,20 +268,20 @@ mod tests {
             .collect()
     }
 
-    fn matrix(out: usize, inner: usize, stored_as: StoredAs) -> (Vec<f32>, StoredMatrix) {
+    fn matrix(out: usize, inner: usize, stored_as: WeightType) -> (Vec<f32>, QuantizedMatrix) {
         let values = numbers(3, out * inner);
         let tensor = Tensor::from_slice(&values, (out, inner), &Device::Cpu).unwrap();
-        (values, StoredMatrix::new(&tensor, stored_as).unwrap())
+        (values, QuantizedMatrix::new(&tensor, stored_as).unwrap())
     }
 
-    fn product(matrix: &StoredMatrix, x: &[f32]) -> Vec<f32> {
+    fn product(matrix: &QuantizedMatrix, x: &[f32]) -> Vec<f32> {
         let mut y = vec![f32::NAN; x.len() / matrix.inner() * matrix.out()];
         matrix.product(x, &mut y).unwrap();
         y
     }
 
     /// The rows as they are stored.
-    fn widened(matrix: &StoredMatrix) -> Vec<f32> {
+    fn widened(matrix: &QuantizedMatrix) -> Vec<f32> {
         let mut values = vec![0.0; matrix.out() * matrix.inner()];
         for (row, values) in values.chunks_exact_mut(matrix.inner()).enumerate() {
             matrix.row(row, values).unwrap();
@@ -336,21 +336,21 @@ mod tests {
                 let largest = values.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
                 for (found, value) in found.iter().zip(values) {
                     let bound = match stored_as {
-                        StoredAs::F32 => 0.0,
-                        StoredAs::Bf16 => value.abs() / 256.0,
-                        StoredAs::Int8 => largest / 254.0 * 1.0001,
+                        WeightType::F32 => 0.0,
+                        WeightType::Bf16 => value.abs() / 256.0,
+                        WeightType::Int8 => largest / 254.0 * 1.0001,
                     };
                     assert!((found - value).abs() <= bound, "{stored_as:?} {found} {value}");
                 }
             }
             assert!((matrix.bytes() as f64 - bytes * 9.0 * 320.0).abs() < 1e-9);
         }
-        assert!("int4".parse::<StoredAs>().is_err());
+        assert!("int4".parse::<WeightType>().is_err());
     }
 
     #[test]
     fn sizes_that_do_not_fit_are_refused() {
-        let (_, matrix) = matrix(4, 6, StoredAs::F32);
+        let (_, matrix) = matrix(4, 6, WeightType::F32);
         assert!(matrix.product(&[0.0; 7], &mut [0.0; 4]).is_err());
         assert!(matrix.product(&[0.0; 6], &mut [0.0; 5]).is_err());
     }

@@ -1,6 +1,6 @@
 //! What do the comparisons compute, composed of candle's operations?
 //!
-//! The path of devices without kernels of their own, and the yardstick of those with. Gradients are
+//! The path of devices without kernels of their own, and the reference of those with. Gradients are
 //! written out, so nothing but the inputs is kept.
 
 use candle_core::{D, DType, Tensor};
@@ -26,7 +26,7 @@ fn logits(hidden: &Tensor, head: &Tensor) -> Result<Tensor> {
     Ok(hidden.matmul(&head.t()?)?.to_dtype(DType::F32)?)
 }
 
-/// As [`super::output::compare_weighed`].
+/// As [`super::output::compare_weighted`].
 pub(crate) fn compare(
     tape: &Tape,
     hidden: &Value,
@@ -77,7 +77,7 @@ pub(crate) fn compare(
         }
         let d_logits = d_logits.to_dtype(x.dtype())?;
         d_hidden.push(d_logits.matmul(weight)?);
-        if tape.needs(&[], &[head]) {
+        if tape.requires_grad(&[], &[head]) {
             let part = d_logits.t()?.matmul(&x)?;
             d_head = Some(d_head.map_or(Ok(part.clone()), |sum: Tensor| sum + &part)?);
         }

@@ -28,7 +28,7 @@ pub fn compare_states(
             target.dims()
         )));
     }
-    if !tape.fuses(state.tensor()) {
+    if !tape.has_cpu_kernel(state.tensor()) {
         return composed::compare_states(tape, state, target, how, weight);
     }
     let (state_host, target_host) = (state.tensor().contiguous()?, target.contiguous()?);

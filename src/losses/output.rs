@@ -34,7 +34,7 @@ pub fn compare(
     targets: &[u32],
     weights: HeadWeights,
 ) -> Result<HeadTerms> {
-    compare_weighed(tape, hidden, head, teacher, (targets, None), weights)
+    compare_weighted(tape, hidden, head, teacher, (targets, None), weights)
 }
 
 /// The same where each token has a weight of its own, B T of them, in the gradient: that of the mean
@@ -42,7 +42,7 @@ pub fn compare(
 ///
 /// # Errors
 /// As [`compare`], or there are not as many weights as targets.
-pub fn compare_weighed(
+pub fn compare_weighted(
     tape: &Tape,
     hidden: &Value,
     head: &Weight,
@@ -58,11 +58,11 @@ pub fn compare_weighed(
     if let Some(TeacherOutput::Top(top)) = teacher {
         top.check(targets.len(), vocabulary, weights.temperature)?;
     }
-    if !tape.fuses(hidden.tensor()) {
+    if !tape.has_cpu_kernel(hidden.tensor()) {
         let targets = (targets, of_tokens);
         return composed::compare(tape, hidden, head, teacher, targets, weights);
     }
-    let needs = tape.needs(&[hidden], &[head]);
+    let needs = tape.requires_grad(&[hidden], &[head]);
     let mut job = Job {
         targets,
         of_tokens,

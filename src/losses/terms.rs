@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::kernels::host;
 use crate::nn::embedding::check_tokens;
-use crate::nn::gather::pick_tensor;
+use crate::nn::gather::gather_tensor;
 
 /// The teacher's side of the comparison.
 #[derive(Debug, Clone)]
@@ -28,10 +28,10 @@ impl TeacherOutput {
     pub fn at(&self, places: &[usize]) -> Result<Self> {
         Ok(match self {
             Self::Head(TeacherHead { hidden, weight }) => {
-                let (hidden, weight) = (pick_tensor(hidden, places)?, weight.clone());
+                let (hidden, weight) = (gather_tensor(hidden, places)?, weight.clone());
                 Self::Head(TeacherHead { hidden, weight })
             }
-            Self::Logits(logits) => Self::Logits(pick_tensor(logits, places)?),
+            Self::Logits(logits) => Self::Logits(gather_tensor(logits, places)?),
             Self::Top(top) => Self::Top(top.at(places)),
         })
     }

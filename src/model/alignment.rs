@@ -21,7 +21,7 @@ pub enum Alignment {
 
 /// A depth in the teacher: its state `lower`, blended with the next one by `fraction`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Depth {
+pub struct TeacherLayer {
     /// Index into the teacher's states, 0 for the embedding.
     pub lower: usize,
     /// Weight of state `lower + 1`, in 0..1.
@@ -31,7 +31,7 @@ pub struct Depth {
 /// The depth that each of `count` equally spaced states of the core stands for: the last one for
 /// the end of the teacher's middle.
 #[must_use]
-pub fn equal_steps(config: &LoopedConfig, count: usize, alignment: Alignment) -> Vec<Depth> {
+pub fn equal_steps(config: &LoopedConfig, count: usize, alignment: Alignment) -> Vec<TeacherLayer> {
     let middle = config.middle();
     (1..=count)
         .map(|step| {
@@ -41,7 +41,7 @@ pub fn equal_steps(config: &LoopedConfig, count: usize, alignment: Alignment) ->
             let whole = (depth + 1e-9).floor();
             let fraction = (depth - whole).max(0.0);
             let fraction = if fraction < 1e-6 { 0.0 } else { fraction };
-            Depth { lower: middle.start + whole as usize, fraction }
+            TeacherLayer { lower: middle.start + whole as usize, fraction }
         })
         .collect()
 }
@@ -50,7 +50,7 @@ pub fn equal_steps(config: &LoopedConfig, count: usize, alignment: Alignment) ->
 /// the state after the first `j` layers of the middle; the last state is paired with the last.
 /// Dynamic programming, O(rows x columns).
 #[must_use]
-pub fn monotone(config: &LoopedConfig, costs: &[Vec<f64>]) -> Vec<Depth> {
+pub fn monotone(config: &LoopedConfig, costs: &[Vec<f64>]) -> Vec<TeacherLayer> {
     let columns = costs.first().map_or(0, Vec::len);
     let mut best: Vec<Vec<f64>> = Vec::with_capacity(costs.len());
     let mut from: Vec<Vec<usize>> = Vec::with_capacity(costs.len());
@@ -68,7 +68,7 @@ pub fn monotone(config: &LoopedConfig, costs: &[Vec<f64>]) -> Vec<Depth> {
         from.push(origins);
     }
     let mut column = columns.saturating_sub(1);
-    let mut depths = vec![Depth { lower: 0, fraction: 0.0 }; costs.len()];
+    let mut depths = vec![TeacherLayer { lower: 0, fraction: 0.0 }; costs.len()];
     for row in (0..costs.len()).rev() {
         depths[row].lower = config.middle().start + column;
         column = from[row][column];

@@ -40,7 +40,7 @@ impl KvCache {
 
 /// What stands around the layers: embedding, last norm, head, and where tokens stand.
 #[derive(Debug, Clone)]
-pub struct Frame {
+pub struct EmbeddingAndHead {
     pub(crate) embed: Weight,
     pub(crate) norm: Weight,
     head: Weight,
@@ -48,7 +48,7 @@ pub struct Frame {
     pub(crate) inverse_frequencies: Vec<f32>,
 }
 
-impl Frame {
+impl EmbeddingAndHead {
     /// Takes `embed.weight`, `norm.weight` and, unless it is tied, `head.weight`.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl Frame {
 
 /// The layers of a model, in order of application; an unshared stack is all prelude.
 #[derive(Debug, Clone)]
-pub struct Anatomy<'a> {
+pub struct LayerStacks<'a> {
     /// Before the core.
     pub prelude: &'a [Block],
     /// The core with the relaxation of each repetition, (N).
@@ -128,7 +128,7 @@ pub trait CausalLm {
     fn base(&self) -> &TransformerConfig;
 
     /// What stands around its layers.
-    fn frame(&self) -> &Frame;
+    fn embedding_and_head(&self) -> &EmbeddingAndHead;
 
     /// How it is factored; none for an unshared stack.
     fn factorization(&self) -> Option<&LoopedConfig> {
@@ -139,7 +139,7 @@ pub trait CausalLm {
     fn repetitions(&self) -> usize;
 
     /// The layers it is made of.
-    fn anatomy(&self) -> Anatomy<'_>;
+    fn layer_stacks(&self) -> LayerStacks<'_>;
 
     /// What a repetition of the core starts from; none where that is the state after the one before
     /// it and nothing else.

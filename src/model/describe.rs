@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::config::TransformerConfig;
 use super::injection::Injection;
 use super::looped_config::{LoopedConfig, Relaxation};
-use super::state_norm::Between;
+use super::state_norm::StateNorm;
 use crate::halting::JointPolicy;
 
 /// How many numbers a model holds. What is in neither part is the last norm.
@@ -99,7 +99,8 @@ pub struct Factorization {
     pub injection: Injection,
     /// What is done to the state between two repetitions.
     #[serde(default)]
-    pub between: Between,
+    #[serde(rename = "between")]
+    pub state_norm: StateNorm,
     /// The policy whose gate learned together with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<JointPolicy>,
@@ -142,7 +143,7 @@ impl Factorization {
             repetitions: config.repetitions,
             relaxation: config.relaxation,
             injection: config.injection,
-            between: config.between,
+            state_norm: config.state_norm,
             gate: config.gate,
             teacher_layers: config.base.layers,
             effective_parameters: Parameters::effective(config, config.repetitions),

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::causal_lm::{Anatomy, CausalLm, Frame, KvCache, blocks};
+use super::causal_lm::{CausalLm, EmbeddingAndHead, KvCache, LayerStacks, blocks};
 use super::config::TransformerConfig;
 use super::halting_head::Head;
 use super::looped_config::LoopedConfig;
@@ -16,7 +16,7 @@ use crate::nn::{Block, RopeTable};
 #[derive(Debug, Clone)]
 pub struct LoopedTransformer {
     config: LoopedConfig,
-    frame: Frame,
+    embedding_and_head: EmbeddingAndHead,
     prelude: Vec<Block>,
     core: Vec<Vec<Block>>,
     coda: Vec<Block>,
@@ -39,13 +39,13 @@ impl LoopedTransformer {
         let coda = part("coda", config.coda_layers, base.layers - config.coda_layers);
         let core = || part("core", config.core_layers, config.prelude_layers);
         Ok(Self {
-            frame: Frame::new(base, weights)?,
+            embedding_and_head: EmbeddingAndHead::new(base, weights)?,
             prelude: blocks(base, weights, prelude, None)?,
             core: (0..config.repetitions)
                 .map(|repetition| blocks(base, weights, core(), Some(repetition)))
                 .collect::<Result<_>>()?,
             coda: blocks(base, weights, coda, None)?,
-            input: RepetitionInput::new((config.between, config.injection), base, weights)?,
+            input: RepetitionInput::new((config.state_norm, config.injection), base, weights)?,
             gate: Head::new(config.gate, weights)?,
             config: config.clone(),
         })
@@ -62,7 +62,7 @@ impl LoopedTransformer {
     /// # Errors
     /// An id is past the vocabulary.
     pub fn prelude(&self, tape: &Tape, ids: &Tensor, table: &RopeTable) -> Result<Vec<Value>> {
-        let embedded = self.frame.embed(tape, ids)?;
+        let embedded = self.embedding_and_head.embed(tape, ids)?;
         let mut states = chain(tape, &self.prelude, &embedded, table)?;
         states.insert(0, embedded);
         Ok(states)
@@ -157,8 +157,8 @@ impl CausalLm for LoopedTransformer {
         &self.config.base
     }
 
-    fn frame(&self) -> &Frame {
-        &self.frame
+    fn embedding_and_head(&self) -> &EmbeddingAndHead {
+        &self.embedding_and_head
     }
 
     fn factorization(&self) -> Option<&LoopedConfig> {
@@ -169,9 +169,9 @@ impl CausalLm for LoopedTransformer {
         self.config.repetitions
     }
 
-    fn anatomy(&self) -> Anatomy<'_> {
+    fn layer_stacks(&self) -> LayerStacks<'_> {
         let core = self.core.iter().map(Vec::as_slice).collect();
-        Anatomy { prelude: &self.prelude, core, coda: &self.coda }
+        LayerStacks { prelude: &self.prelude, core, coda: &self.coda }
     }
 
     fn repetition_input(&self) -> Option<&RepetitionInput> {
@@ -179,12 +179,12 @@ impl CausalLm for LoopedTransformer {
     }
 
     fn after_core(&self, tape: &Tape, state: &Value) -> Result<Value> {
-        let table = self.frame.rope(0, state.tensor().dim(1)?);
+        let table = self.embedding_and_head.rope(0, state.tensor().dim(1)?);
         Ok(self.coda(tape, state, &table)?.pop().unwrap_or_else(|| state.clone()))
     }
 
     fn states(&self, tape: &Tape, ids: &Tensor, repetitions: usize) -> Result<Vec<Value>> {
-        let table = self.frame.rope(0, ids.dim(1)?);
+        let table = self.embedding_and_head.rope(0, ids.dim(1)?);
         let mut states = self.prelude(tape, ids, &table)?;
         let first = states[states.len() - 1].clone();
         for repetition in 0..repetitions {
@@ -208,7 +208,7 @@ impl CausalLm for LoopedTransformer {
         let tape = Tape::off();
         let tokens = ids.dim(1)?;
         let (start, caches) = cache.advance(tokens);
-        let table = self.frame.rope(start, tokens);
+        let table = self.embedding_and_head.rope(start, tokens);
         let mut caches = caches.iter_mut();
         let mut apply = |blocks: &[Block], state: Value| {
             let mut pairs = blocks.iter().zip(caches.by_ref());
@@ -216,7 +216,7 @@ impl CausalLm for LoopedTransformer {
                 block.forward(&tape, &state, &table, Some(cache))
             })
         };
-        let first = apply(&self.prelude, self.frame.embed(&tape, ids)?)?;
+        let first = apply(&self.prelude, self.embedding_and_head.embed(&tape, ids)?)?;
         let mut state = first.clone();
         for repetition in 0..repetitions {
             state = self.inject(&tape, &state, &first, repetition)?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::config::TransformerConfig;
 use super::halting_head;
 use super::injection::Injection;
-use super::state_norm::Between;
+use super::state_norm::StateNorm;
 use crate::error::{Error, Result};
 use crate::halting::JointPolicy;
 
@@ -47,8 +47,8 @@ pub struct LoopedConfig {
     #[serde(default, skip_serializing_if = "Injection::is_none")]
     pub injection: Injection,
     /// What is done to the state between two repetitions.
-    #[serde(default, skip_serializing_if = "Between::is_none")]
-    pub between: Between,
+    #[serde(default, skip_serializing_if = "StateNorm::is_none", alias = "between")]
+    pub state_norm: StateNorm,
     /// The policy whose gate learned together with the student.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<JointPolicy>,
@@ -98,7 +98,7 @@ impl LoopedConfig {
     /// Whether every application of a layer hears the one before it and nothing else.
     #[must_use]
     pub fn is_chain(&self) -> bool {
-        self.injection.is_none() && self.between.is_none()
+        self.injection.is_none() && self.state_norm.is_none()
     }
 
     /// Applications of a layer at `repetitions`.
@@ -131,7 +131,7 @@ impl LoopedConfig {
             }
         }
         tensors.extend(self.injection.tensors(self.base.width));
-        tensors.extend(self.between.tensors(self.base.width));
+        tensors.extend(self.state_norm.tensors(self.base.width));
         tensors.extend(halting_head::tensors(self.gate, self.base.width, self.repetitions));
         tensors
     }
@@ -158,7 +158,7 @@ impl LoopedConfig {
 
     /// The layer of the teacher that core layer `layer` stands for at `repetition`.
     #[must_use]
-    pub fn stands_for(&self, repetition: usize, layer: usize) -> usize {
+    pub fn aligned_layer(&self, repetition: usize, layer: usize) -> usize {
         let (middle, count) = (self.middle(), self.core_layers * self.repetitions);
         let application = repetition.min(self.repetitions - 1) * self.core_layers + layer;
         middle.start + (2 * application + 1) * middle.len() / (2 * count)

@@ -14,14 +14,14 @@ pub mod state_norm;
 pub mod transformer;
 pub mod unroll;
 
-pub use alignment::{Alignment, Depth};
-pub use causal_lm::{Anatomy, CausalLm, Frame, KvCache};
+pub use alignment::{Alignment, TeacherLayer};
+pub use causal_lm::{CausalLm, EmbeddingAndHead, KvCache, LayerStacks};
 pub use config::{RopeScaling, TransformerConfig};
 pub use describe::{Description, Factorization, Parameters};
 pub use injection::Injection;
 pub use looped::LoopedTransformer;
 pub use looped_config::{LoopedConfig, Relaxation};
-pub use per_token_depth::Staggered;
+pub use per_token_depth::PerTokenStates;
 pub use repetition_input::RepetitionInput;
-pub use state_norm::Between;
+pub use state_norm::StateNorm;
 pub use transformer::Transformer;

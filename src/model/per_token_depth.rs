@@ -10,19 +10,19 @@ use super::looped::LoopedTransformer;
 use super::looped_config::LoopedConfig;
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
-use crate::nn::gather::{pick, put};
+use crate::nn::gather::{gather, scatter};
 use crate::nn::{LastKeys, RopeTable};
 
 /// All tokens, each after its last repetition so far.
 #[derive(Debug, Clone)]
-pub struct Staggered {
+pub struct PerTokenStates {
     /// Their states, (B, T, D).
     pub state: Value,
     /// By layer of the core: none before the first repetition.
     last: Vec<Option<LastKeys>>,
 }
 
-impl Staggered {
+impl PerTokenStates {
     /// Before the first repetition of a core of `layers`, with the prelude's state, (B, T, D).
     #[must_use]
     pub fn new(state: Value, layers: usize) -> Self {
@@ -75,7 +75,7 @@ impl Staggered {
 /// Which of the tokens go on after `repetitions`, counted through (B, T) row by row as their `depths`
 /// are.
 #[must_use]
-pub fn going_on(depths: &[usize], repetitions: usize) -> Vec<usize> {
+pub fn active_tokens(depths: &[usize], repetitions: usize) -> Vec<usize> {
     (0..depths.len()).filter(|&token| depths[token] > repetitions).collect()
 }
 
@@ -89,14 +89,14 @@ impl LoopedTransformer {
     pub fn repeat_some(
         &self,
         tape: &Tape,
-        tokens: &mut Staggered,
+        tokens: &mut PerTokenStates,
         first: &Value,
         (repetition, places): (usize, &[usize]),
         table: &RopeTable,
     ) -> Result<Vec<Value>> {
         let some = |value: &Value| {
             let width = value.tensor().dim(2)?;
-            pick(tape, value, places)?.reshaped((1, places.len(), width))
+            gather(tape, value, places)?.reshaped((1, places.len(), width))
         };
         let mut x = if repetition == 0 {
             tokens.state.clone()
@@ -109,7 +109,7 @@ impl LoopedTransformer {
             x = block.forward_some(tape, &x, table, places, last)?;
             states.push(x.clone());
         }
-        tokens.state = if repetition == 0 { x } else { put(tape, &tokens.state, &x, places)? };
+        tokens.state = if repetition == 0 { x } else { scatter(tape, &tokens.state, &x, places)? };
         Ok(states)
     }
 
@@ -119,12 +119,12 @@ impl LoopedTransformer {
     /// # Errors
     /// An id is past the vocabulary.
     pub fn at_depths(&self, tape: &Tape, ids: &Tensor, depths: &[usize]) -> Result<Value> {
-        let table = self.frame().rope(0, ids.dim(1)?);
+        let table = self.embedding_and_head().rope(0, ids.dim(1)?);
         let prelude = self.prelude(tape, ids, &table)?;
         let first = &prelude[prelude.len() - 1];
-        let mut tokens = Staggered::new(first.clone(), self.config().core_layers);
+        let mut tokens = PerTokenStates::new(first.clone(), self.config().core_layers);
         for repetition in 0..depths.iter().copied().max().unwrap_or(0) {
-            let places = going_on(depths, repetition);
+            let places = active_tokens(depths, repetition);
             self.repeat_some(tape, &mut tokens, first, (repetition, &places), &table)?;
         }
         let last = self.coda(tape, &tokens.state, &table)?.pop();

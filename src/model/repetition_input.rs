@@ -3,7 +3,7 @@
 
 use super::config::TransformerConfig;
 use super::injection::{Injection, Injector};
-use super::state_norm::{Between, Norm};
+use super::state_norm::{Norm, StateNorm};
 use crate::autograd::{Tape, Value, Weights};
 use crate::error::Result;
 
@@ -16,12 +16,12 @@ pub struct RepetitionInput {
 
 impl RepetitionInput {
     pub(super) fn new(
-        (between, injection): (Between, Injection),
+        (state_norm, injection): (StateNorm, Injection),
         base: &TransformerConfig,
         weights: &dyn Weights,
     ) -> Result<Self> {
         Ok(Self {
-            norm: Norm::new(between, base, weights)?,
+            norm: Norm::new(state_norm, base, weights)?,
             injector: Injector::new(injection, base, weights)?,
         })
     }

@@ -22,7 +22,7 @@ const NAME: &str = "between.norm.weight";
 /// trained; here the coda starts as the teacher's, which reads a stream of the teacher's size.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Between {
+pub enum StateNorm {
     /// Nothing: h.
     #[default]
     None,
@@ -32,7 +32,7 @@ pub enum Between {
     Norm,
 }
 
-impl Between {
+impl StateNorm {
     /// Whether there is nothing.
     #[must_use]
     pub fn is_none(&self) -> bool {
@@ -77,13 +77,13 @@ pub(super) enum Norm {
 
 impl Norm {
     pub(super) fn new(
-        between: Between,
+        state_norm: StateNorm,
         base: &TransformerConfig,
         weights: &dyn Weights,
     ) -> Result<Self> {
-        Ok(match between {
-            Between::None => Self::None,
-            Between::Norm => Self::Rms(weights.weight(NAME)?, base.norm_eps),
+        Ok(match state_norm {
+            StateNorm::None => Self::None,
+            StateNorm::Norm => Self::Rms(weights.weight(NAME)?, base.norm_eps),
         })
     }
 

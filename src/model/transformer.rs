@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::causal_lm::{Anatomy, CausalLm, Frame, KvCache, blocks};
+use super::causal_lm::{CausalLm, EmbeddingAndHead, KvCache, LayerStacks, blocks};
 use super::config::TransformerConfig;
 use crate::autograd::{Tape, Value, Weights};
 use crate::error::Result;
@@ -12,7 +12,7 @@ use crate::nn::Block;
 #[derive(Debug, Clone)]
 pub struct Transformer {
     config: TransformerConfig,
-    frame: Frame,
+    embedding_and_head: EmbeddingAndHead,
     layers: Vec<Block>,
 }
 
@@ -25,7 +25,7 @@ impl Transformer {
         config.validate()?;
         let prefixes = (0..config.layers).map(|layer| (format!("layers.{layer}"), layer));
         Ok(Self {
-            frame: Frame::new(config, weights)?,
+            embedding_and_head: EmbeddingAndHead::new(config, weights)?,
             layers: blocks(config, weights, prefixes, None)?,
             config: config.clone(),
         })
@@ -42,8 +42,8 @@ impl Transformer {
     }
 
     fn run(&self, tape: &Tape, ids: &Tensor, layers: usize) -> Result<Vec<Value>> {
-        let table = self.frame.rope(0, ids.dim(1)?);
-        let mut states = vec![self.frame.embed(tape, ids)?];
+        let table = self.embedding_and_head.rope(0, ids.dim(1)?);
+        let mut states = vec![self.embedding_and_head.embed(tape, ids)?];
         for layer in &self.layers[..layers.min(self.layers.len())] {
             let state = layer.forward(tape, &states[states.len() - 1], &table, None)?;
             states.push(state);
@@ -63,16 +63,16 @@ impl CausalLm for Transformer {
         &self.config
     }
 
-    fn frame(&self) -> &Frame {
-        &self.frame
+    fn embedding_and_head(&self) -> &EmbeddingAndHead {
+        &self.embedding_and_head
     }
 
     fn repetitions(&self) -> usize {
         1
     }
 
-    fn anatomy(&self) -> Anatomy<'_> {
-        Anatomy { prelude: &self.layers, core: Vec::new(), coda: &[] }
+    fn layer_stacks(&self) -> LayerStacks<'_> {
+        LayerStacks { prelude: &self.layers, core: Vec::new(), coda: &[] }
     }
 
     fn states(&self, tape: &Tape, ids: &Tensor, _repetitions: usize) -> Result<Vec<Value>> {
@@ -87,8 +87,8 @@ impl CausalLm for Transformer {
         let tape = Tape::off();
         let tokens = ids.dim(1)?;
         let (start, caches) = cache.advance(tokens);
-        let table = self.frame.rope(start, tokens);
-        let mut state = self.frame.embed(&tape, ids)?;
+        let table = self.embedding_and_head.rope(start, tokens);
+        let mut state = self.embedding_and_head.embed(&tape, ids)?;
         for (layer, cache) in self.layers.iter().zip(caches) {
             state = layer.forward(&tape, &state, &table, Some(cache))?;
         }

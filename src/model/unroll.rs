@@ -80,14 +80,14 @@ pub fn unroll(
         ))
         .hint("export it without --unrolled, or distil one with student.injection = \"none\""));
     }
-    if !config.between.is_none() {
+    if !config.state_norm.is_none() {
         return Err(Error::input(format!(
             "this student cannot be unrolled: its state is normed between repetitions \
-             (between = \"{}\"), and layers of a plain stack add to a state that nothing else \
+             (state_norm = \"{}\"), and layers of a plain stack add to a state that nothing else \
              changes",
-            config.between.name()
+            config.state_norm.name()
         ))
-        .hint("export it without --unrolled, or distil one with student.between = \"none\""));
+        .hint("export it without --unrolled, or distil one with student.state_norm = \"none\""));
     }
     let find = |name: &str| {
         let found = tensors.get(name).cloned();

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// The shapes differ, or there are not as many gates as states.
-pub fn weighed_mean(
+pub fn weighted_mean(
     tape: &Tape,
     states: &[Value],
     gates: &[Value],

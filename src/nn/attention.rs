@@ -264,7 +264,7 @@ pub fn attention(
             shape.start
         )));
     }
-    if !tape.fuses(q.tensor()) {
+    if !tape.has_cpu_kernel(q.tensor()) {
         return tape
             .composed(&[q, k, v], &[], |x, _| reference::attention(&x[0], &x[1], &x[2], &shape));
     }
@@ -282,7 +282,7 @@ pub fn attention(
             .collect()
     };
     let output = host::tensor(output, q_tensor.shape())?;
-    if !tape.needs(&[q, k, v], &[]) {
+    if !tape.requires_grad(&[q, k, v], &[]) {
         return Ok(Value::constant(output));
     }
     let slots = [q.slot(), k.slot(), v.slot()];

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::attention::attention;
-use super::gather::{pick, put};
+use super::gather::{gather, scatter};
 use super::linear::{Linear, vector};
 use super::mlp::{add, swiglu};
 use super::norm::rms_norm;
@@ -111,8 +111,8 @@ impl Block {
         table: &RopeTable,
         cache: Option<&mut LayerCache>,
     ) -> Result<Value> {
-        let (x, _) = self.attend(tape, x, table, cache)?;
-        Ok(self.think(tape, &x)?.0)
+        let (x, _) = self.attention(tape, x, table, cache)?;
+        Ok(self.mlp(tape, &x)?.0)
     }
 
     /// The output, (B, T, D), and what its matrices were applied to; records nothing.
@@ -122,8 +122,8 @@ impl Block {
     pub fn trace(&self, x: &Tensor, table: &RopeTable) -> Result<(Tensor, BlockInputs)> {
         let tape = Tape::off();
         let (x, [attention, mixed]) =
-            self.attend(&tape, &Value::constant(x.clone()), table, None)?;
-        let (output, [mlp, inner]) = self.think(&tape, &x)?;
+            self.attention(&tape, &Value::constant(x.clone()), table, None)?;
+        let (output, [mlp, inner]) = self.mlp(&tape, &x)?;
         let tensor = |value: Value| value.tensor().clone();
         let inputs = BlockInputs {
             attention: tensor(attention),
@@ -135,7 +135,7 @@ impl Block {
     }
 
     /// Attention on the residual stream; also the inputs of q and of o.
-    fn attend(
+    fn attention(
         &self,
         tape: &Tape,
         x: &Value,
@@ -180,9 +180,9 @@ impl Block {
             let (batch, tokens, _, width) = last.keys.tensor().dims4()?;
             let all = (batch, tokens, q.tensor().dim(2)?, width);
             let unasked = Tensor::zeros(all, q.tensor().dtype(), q.tensor().device())?;
-            q = put(tape, &Value::constant(unasked), &q, places)?;
-            keys = put(tape, &last.keys, &keys, places)?;
-            values = put(tape, &last.values, &values, places)?;
+            q = scatter(tape, &Value::constant(unasked), &q, places)?;
+            keys = scatter(tape, &last.keys, &keys, places)?;
+            values = scatter(tape, &last.values, &values, places)?;
         }
         let shape = AttentionShape { start: 0, window: self.shape.window };
         let (q, k) = (rope(tape, &q, table)?, rope(tape, &keys, table)?);
@@ -190,11 +190,11 @@ impl Block {
         let (batch, tokens, heads, width) = mixed.tensor().dims4()?;
         let mut mixed = mixed.reshaped((batch, tokens, heads * width))?;
         if last.is_some() {
-            mixed = pick(tape, &mixed, places)?.reshaped((1, places.len(), heads * width))?;
+            mixed = gather(tape, &mixed, places)?.reshaped((1, places.len(), heads * width))?;
         }
         *last = Some(LastKeys { keys, values });
         let x = add(tape, x, &self.o.forward(tape, &mixed)?)?;
-        Ok(self.think(tape, &x)?.0)
+        Ok(self.mlp(tape, &x)?.0)
     }
 
     /// The normed state, and queries, keys and values of it, each (B, T, heads, head width).
@@ -207,7 +207,7 @@ impl Block {
     }
 
     /// The mlp on the residual stream; also the inputs of gate and of down.
-    fn think(&self, tape: &Tape, x: &Value) -> Result<(Value, [Value; 2])> {
+    fn mlp(&self, tape: &Tape, x: &Value) -> Result<(Value, [Value; 2])> {
         let normed = rms_norm(tape, x, &self.mlp_norm, self.shape.norm_eps)?;
         let gate = self.gate.forward(tape, &normed)?;
         let up = self.up.forward(tape, &normed)?;

@@ -28,13 +28,13 @@ pub fn embedding(tape: &Tape, weight: &Weight, ids: &Tensor) -> Result<Value> {
     let rows = flat.to_vec1::<u32>()?;
     check_tokens(&rows, vocabulary)?;
     let shape = (batch, tokens, width);
-    if !tape.fuses(weight.tensor()) {
+    if !tape.has_cpu_kernel(weight.tensor()) {
         return tape.composed(&[], &[weight], |_, weights| {
             Ok(weights[0].index_select(&flat, 0)?.reshape(shape)?)
         });
     }
     let output = weight.tensor().index_select(&flat, 0)?.reshape(shape)?;
-    if !tape.needs(&[], &[weight]) {
+    if !tape.requires_grad(&[], &[weight]) {
         return Ok(Value::constant(output));
     }
     let weight = weight.clone();

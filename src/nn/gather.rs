@@ -11,21 +11,21 @@ use crate::kernels::host::{self, Host};
 ///
 /// # Errors
 /// A place is past the last token.
-pub fn pick(tape: &Tape, state: &Value, places: &[usize]) -> Result<Value> {
+pub fn gather(tape: &Tape, state: &Value, places: &[usize]) -> Result<Value> {
     let ids = ids_of(state.tensor(), places)?;
-    if !tape.fuses(state.tensor()) {
-        return tape.composed(&[state], &[], |inputs, _| pick_rows(&inputs[0], &ids));
+    if !tape.has_cpu_kernel(state.tensor()) {
+        return tape.composed(&[state], &[], |inputs, _| gather_rows(&inputs[0], &ids));
     }
     let width = state.tensor().dim(2)?;
     let picked = rows_at(&Host::new(&state.tensor().contiguous()?)?, width, places);
     let output = host::tensor(picked, (places.len(), width))?;
-    if !tape.needs(&[state], &[]) {
+    if !tape.requires_grad(&[state], &[]) {
         return Ok(Value::constant(output));
     }
     let (slot, shape, places) = (state.slot(), state.tensor().shape().clone(), places.to_vec());
     Ok(tape.push_host(output, move |gradient, backward| {
         let mut all = host::zeros(shape.elem_count());
-        put_rows(&mut all, &gradient, width, &places);
+        scatter_rows(&mut all, &gradient, width, &places);
         backward.add_own(slot, all, &shape)
     }))
 }
@@ -35,7 +35,7 @@ pub fn pick(tape: &Tape, state: &Value, places: &[usize]) -> Result<Value> {
 ///
 /// # Errors
 /// A place is past the last token, or there are more or fewer rows than places.
-pub fn put(tape: &Tape, base: &Value, rows: &Value, places: &[usize]) -> Result<Value> {
+pub fn scatter(tape: &Tape, base: &Value, rows: &Value, places: &[usize]) -> Result<Value> {
     let shape = base.tensor().shape().clone();
     let tokens = shape.dims().iter().take(2).product::<usize>();
     let width = shape.elem_count() / tokens.max(1);
@@ -47,13 +47,13 @@ pub fn put(tape: &Tape, base: &Value, rows: &Value, places: &[usize]) -> Result<
             places.len()
         )));
     }
-    if !tape.fuses(base.tensor()) {
-        return composed_put(tape, base, rows, places, &shape);
+    if !tape.has_cpu_kernel(base.tensor()) {
+        return composed_scatter(tape, base, rows, places, &shape);
     }
     let mut all = host::copy(&Host::new(&base.tensor().contiguous()?)?);
-    put_rows(&mut all, &Host::new(&rows.tensor().contiguous()?)?, width, places);
+    scatter_rows(&mut all, &Host::new(&rows.tensor().contiguous()?)?, width, places);
     let output = host::tensor(all, &shape)?;
-    if !tape.needs(&[base, rows], &[]) {
+    if !tape.requires_grad(&[base, rows], &[]) {
         return Ok(Value::constant(output));
     }
     let (of_base, of_rows, places) = (base.slot(), rows.slot(), places.to_vec());
@@ -68,7 +68,7 @@ pub fn put(tape: &Tape, base: &Value, rows: &Value, places: &[usize]) -> Result<
 }
 
 /// Every token takes its row of the base, or one of those after it.
-fn composed_put(
+fn composed_scatter(
     tape: &Tape,
     base: &Value,
     rows: &Value,
@@ -92,11 +92,11 @@ fn composed_put(
 ///
 /// # Errors
 /// A place is past the last token.
-pub fn pick_tensor(state: &Tensor, places: &[usize]) -> Result<Tensor> {
-    pick_rows(state, &ids_of(state, places)?)
+pub fn gather_tensor(state: &Tensor, places: &[usize]) -> Result<Tensor> {
+    gather_rows(state, &ids_of(state, places)?)
 }
 
-fn pick_rows(state: &Tensor, ids: &Tensor) -> Result<Tensor> {
+fn gather_rows(state: &Tensor, ids: &Tensor) -> Result<Tensor> {
     let (_, _, width) = state.dims3()?;
     Ok(state.reshape(((), width))?.index_select(ids, 0)?)
 }
@@ -109,7 +109,7 @@ fn rows_at(all: &[f32], width: usize, places: &[usize]) -> Vec<f32> {
     rows
 }
 
-fn put_rows(all: &mut [f32], rows: &[f32], width: usize, places: &[usize]) {
+fn scatter_rows(all: &mut [f32], rows: &[f32], width: usize, places: &[usize]) {
     for (row, &place) in rows.chunks_exact(width).zip(places) {
         all[place * width..(place + 1) * width].copy_from_slice(row);
     }

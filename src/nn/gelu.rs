@@ -14,7 +14,7 @@ use crate::kernels::host::{self, Host};
 /// # Errors
 /// The device fails.
 pub fn gelu(tape: &Tape, x: &Value, form: GeluForm) -> Result<Value> {
-    if !tape.fuses(x.tensor()) {
+    if !tape.has_cpu_kernel(x.tensor()) {
         return tape.composed(&[x], &[], |x, _| reference::gelu(&x[0], form));
     }
     match form {
@@ -32,7 +32,7 @@ pub fn gated_gelu(tape: &Tape, gate: &Value, up: &Value, form: GeluForm) -> Resu
         let (gate, up) = (gate.tensor().dims(), up.tensor().dims());
         return Err(Error::internal(format!("a gate of {gate:?} for {up:?}")));
     }
-    if !tape.fuses(gate.tensor()) {
+    if !tape.has_cpu_kernel(gate.tensor()) {
         return tape.composed(&[gate, up], &[], |x, _| reference::gated_gelu(&x[0], &x[1], form));
     }
     match form {
@@ -84,7 +84,7 @@ where
         );
         host::tensor(y, input.shape())?
     };
-    if !tape.needs(&[x], &[]) {
+    if !tape.requires_grad(&[x], &[]) {
         return Ok(Value::constant(output));
     }
     let slot = x.slot();
@@ -125,7 +125,7 @@ where
         );
         host::tensor(y, gate_tensor.shape())?
     };
-    if !tape.needs(&[gate, up], &[]) {
+    if !tape.requires_grad(&[gate, up], &[]) {
         return Ok(Value::constant(output));
     }
     let (gate_slot, up_slot) = (gate.slot(), up.slot());

@@ -53,14 +53,14 @@ impl Linear {
     /// # Errors
     /// The shapes do not fit.
     pub fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
-        if !tape.fuses(x.tensor()) {
+        if !tape.has_cpu_kernel(x.tensor()) {
             return tape.composed(&[x], &self.weights(), |x, weights| {
                 reference::linear(&x[0], weights, self.bias.is_some(), self.low_rank.is_some())
             });
         }
         let input = x.tensor().contiguous()?;
         let (output, middle) = self.compute(&input)?;
-        if !tape.needs(&[x], &self.weights()) {
+        if !tape.requires_grad(&[x], &self.weights()) {
             return Ok(Value::constant(output));
         }
         let (linear, slot) = (self.clone(), x.slot());

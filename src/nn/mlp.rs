@@ -10,7 +10,7 @@ use crate::kernels::host::{self, Host};
 /// # Errors
 /// The shapes differ.
 pub fn swiglu(tape: &Tape, gate: &Value, up: &Value) -> Result<Value> {
-    if !tape.fuses(gate.tensor()) {
+    if !tape.has_cpu_kernel(gate.tensor()) {
         return tape.composed(&[gate, up], &[], |x, _| reference::swiglu(&x[0], &x[1]));
     }
     let (gate_tensor, up_tensor) = (gate.tensor().clone(), up.tensor().clone());
@@ -29,7 +29,7 @@ pub fn swiglu(tape: &Tape, gate: &Value, up: &Value) -> Result<Value> {
         );
         host::tensor(y, gate_tensor.shape())?
     };
-    if !tape.needs(&[gate, up], &[]) {
+    if !tape.requires_grad(&[gate, up], &[]) {
         return Ok(Value::constant(output));
     }
     let (gate_slot, up_slot) = (gate.slot(), up.slot());
@@ -67,11 +67,11 @@ pub fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
             b.tensor().dims()
         )));
     }
-    if !tape.fuses(a.tensor()) {
+    if !tape.has_cpu_kernel(a.tensor()) {
         return tape.composed(&[a, b], &[], |x, _| Ok((&x[0] + &x[1])?));
     }
     let output = host::sum(a.tensor(), b.tensor())?;
-    if !tape.needs(&[a, b], &[]) {
+    if !tape.requires_grad(&[a, b], &[]) {
         return Ok(Value::constant(output));
     }
     let (a_slot, b_slot) = (a.slot(), b.slot());

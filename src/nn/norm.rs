@@ -12,10 +12,10 @@ use crate::kernels::host::{self, Host};
 /// # Errors
 /// The width of `x` is not that of `weight`.
 pub fn rms_norm(tape: &Tape, x: &Value, weight: &Weight, eps: f64) -> Result<Value> {
-    if tape.fuses(x.tensor()) {
+    if tape.has_cpu_kernel(x.tensor()) {
         return fused(tape, x, weight, None, Rows { centre: Centre::Zero, eps: eps as f32 });
     }
-    if tape.forgets(&[x], &[weight]) {
+    if tape.is_inference(&[x], &[weight]) {
         return Ok(Value::constant(ops::rms_norm(x.tensor(), weight.tensor(), eps)?));
     }
     tape.composed(&[x], &[weight], |x, weights| reference::rms_norm(&x[0], &weights[0], eps))
@@ -33,11 +33,11 @@ pub fn layer_norm(
     bias: Option<&Weight>,
     eps: f64,
 ) -> Result<Value> {
-    if tape.fuses(x.tensor()) {
+    if tape.has_cpu_kernel(x.tensor()) {
         return fused(tape, x, weight, bias, Rows { centre: Centre::Mean, eps: eps as f32 });
     }
     let weights: Vec<&Weight> = std::iter::once(weight).chain(bias).collect();
-    if tape.forgets(&[x], &weights) {
+    if tape.is_inference(&[x], &weights) {
         let bias = bias.map(Weight::tensor);
         let output = ops::layer_norm(x.tensor(), weight.tensor(), bias, eps)?;
         return Ok(Value::constant(output));
@@ -136,7 +136,7 @@ fn fused(
         host::tensor(y, input.shape())?
     };
     let weights: Vec<&Weight> = std::iter::once(weight).chain(bias).collect();
-    if !tape.needs(&[x], &weights) {
+    if !tape.requires_grad(&[x], &weights) {
         return Ok(Value::constant(output));
     }
     let trained: Vec<usize> = weights

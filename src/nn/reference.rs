@@ -1,6 +1,6 @@
 //! What should every kernel compute? The same operations composed of candle's.
 //!
-//! This is the path of devices without a kernel, and the yardstick the kernels are tested against.
+//! This is the path of devices without a kernel, and the reference the kernels are tested against.
 
 use candle_core::{D, DType, Tensor};
 

@@ -71,9 +71,9 @@ impl RopeTable {
 /// # Errors
 /// The table is for other positions or another width.
 pub fn rope(tape: &Tape, x: &Value, table: &RopeTable) -> Result<Value> {
-    if !tape.fuses(x.tensor()) {
+    if !tape.has_cpu_kernel(x.tensor()) {
         let (cos, sin) = table.tensors(x.tensor().device())?;
-        if tape.forgets(&[x], &[]) {
+        if tape.is_inference(&[x], &[]) {
             return Ok(Value::constant(ops::rope(x.tensor(), &cos, &sin)?));
         }
         return tape.composed(&[x], &[], |x, _| reference::rope(&x[0], &cos, &sin));
@@ -95,7 +95,7 @@ pub fn rope(tape: &Tape, x: &Value, table: &RopeTable) -> Result<Value> {
         );
         host::tensor(rotated, x.tensor().shape())?
     };
-    if !tape.needs(&[x], &[]) {
+    if !tape.requires_grad(&[x], &[]) {
         return Ok(Value::constant(output));
     }
     let (table, slot, shape) = (table.clone(), x.slot(), x.tensor().shape().clone());

@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::losses::output::compare;
 use crate::losses::terms::{HeadWeights, mean};
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer, Transformer, TransformerConfig};
-use crate::nn::gather::pick;
-use crate::train::{Loss, Moment, Objective};
+use crate::nn::gather::gather;
+use crate::train::{Loss, Objective, StepContext};
 
 /// Cross entropy of every token that is asked something, with every weight trainable. Where a batch
 /// knows the steps of a chain, they may be asked on the way: step s of S after that share of the
@@ -113,10 +113,10 @@ impl<M: CausalLm + Sync> Objective for LanguageModeling<M> {
         &self.params
     }
 
-    fn loss(&self, batch: &Batch, _moment: &mut Moment) -> Result<Loss> {
+    fn loss(&self, batch: &Batch, _moment: &mut StepContext) -> Result<Loss> {
         let tape = Tape::recording();
-        let frame = self.model.frame();
-        let ids = batch.input_tensor(frame.device())?;
+        let embedding_and_head = self.model.embedding_and_head();
+        let ids = batch.input_tensor(embedding_and_head.device())?;
         let repetitions = self.repetitions(batch.chain.len());
         let states = self.model.states(&tape, &ids, repetitions)?;
         let readings = self.readings(batch, states.len());
@@ -130,11 +130,11 @@ impl<M: CausalLm + Sync> Objective for LanguageModeling<M> {
                 Some(asked) if asked.places.is_empty() => {
                     return Err(Error::input("a batch asks nothing of any token"));
                 }
-                Some(asked) => (pick(&tape, &state, &asked.places)?, asked.targets.as_slice()),
+                Some(asked) => (gather(&tape, &state, &asked.places)?, asked.targets.as_slice()),
                 None => (state, targets),
             };
-            let hidden = frame.normed(&tape, &state)?;
-            let found = compare(&tape, &hidden, frame.head(), None, targets, weights)?;
+            let hidden = embedding_and_head.normed(&tape, &state)?;
+            let found = compare(&tape, &hidden, embedding_and_head.head(), None, targets, weights)?;
             answer = mean(&found.cross_entropy);
             total += share * answer;
         }

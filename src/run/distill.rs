@@ -236,7 +236,7 @@ impl Stage<'_> {
             fingerprint: self.teacher.checkpoint.fingerprint.clone(),
         };
         let cache = TeacherCache::open(&place, kept, &base, temperature, self.options.observer)?;
-        Ok(objective.remembering(cache))
+        Ok(objective.with_cache(cache))
     }
 
     /// Trains; the folder stays locked as long as what comes first is kept.

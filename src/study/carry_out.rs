@@ -20,7 +20,7 @@ pub fn carry_out(job: &Job, options: &Options) -> Result<Outcome> {
         Job::Text(job) => Outcome::Measured(text::learn(job, &work)?),
         Job::Learner(job) => Outcome::Measured(samples::learn(job, &work)?),
         Job::Samples(job) => Outcome::Enough(samples::enough(job, &work)?),
-        Job::Language(job) => Outcome::Surprise(language::learn(job, &work)?),
+        Job::Language(job) => Outcome::LanguageModelScore(language::learn(job, &work)?),
         Job::Exits(job) => Outcome::Exits(point::exits(job, &work)?),
     };
     tidy(&work.folder)?;

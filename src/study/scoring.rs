@@ -19,7 +19,7 @@ struct Score {
     teacher_right: f64,
     agreement: f64,
     kl_nats: f64,
-    surprise_nats: f64,
+    nll_nats: f64,
 }
 
 /// What `model` answers on `batches` after each of `repetitions`, beside `teacher` if there is one.
@@ -57,7 +57,7 @@ pub(super) fn measure(
     };
     for scores in &scores {
         found.accuracy.push(mean(scores, |score| score.right));
-        found.surprise_nats.push(mean(scores, |score| score.surprise_nats));
+        found.nll_nats.push(mean(scores, |score| score.nll_nats));
         if teacher.is_some() {
             found.agreement.push(mean(scores, |score| score.agreement));
             found.kl_nats.push(mean(scores, |score| score.kl_nats));
@@ -84,7 +84,7 @@ fn examples(
         let own = reading.part(places.clone());
         let mut score = Score {
             right: f64::from(u8::from(*right)),
-            surprise_nats: own.surprise(&targets[places.clone()]),
+            nll_nats: own.surprise(&targets[places.clone()]),
             ..Score::default()
         };
         if let (Some(said), Some(right)) = (said, &teacher_right) {

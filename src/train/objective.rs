@@ -11,7 +11,7 @@ use crate::error::Result;
 
 /// The moment of training an objective is asked at.
 #[derive(Debug, Clone)]
-pub struct Moment {
+pub struct StepContext {
     /// Steps taken so far.
     pub step: u64,
     /// Steps in the whole run.
@@ -21,7 +21,7 @@ pub struct Moment {
     pub rng: ChaCha8Rng,
 }
 
-impl Moment {
+impl StepContext {
     /// The moment of micro-batch `micro` of step `step` in a run of `steps` steps from `seed`.
     #[must_use]
     pub fn new(seed: u64, step: u64, steps: u64, micro: u64) -> Self {
@@ -58,5 +58,5 @@ pub trait Objective: Sync {
     ///
     /// # Errors
     /// The batch does not fit the model, or the device fails.
-    fn loss(&self, batch: &Batch, moment: &mut Moment) -> Result<Loss>;
+    fn loss(&self, batch: &Batch, moment: &mut StepContext) -> Result<Loss>;
 }

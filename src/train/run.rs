@@ -9,11 +9,11 @@ use super::config::TrainConfig;
 use super::ema::Ema;
 use super::gradients::GradientSum;
 use super::interrupt::Interrupt;
-use super::lanes::in_lanes;
 use super::metrics::{Recorder, StepMetrics};
-use super::objective::{Moment, Objective};
+use super::objective::{Objective, StepContext};
 use super::optimizer::Optimizer;
 use super::resume::{Resume, fingerprint, restore};
+use super::shards::in_shards;
 use super::state::{FrozenMark, Manifest, Progress, Restored};
 use super::store::Saved;
 use crate::autograd::Params;
@@ -165,8 +165,8 @@ impl<'a> Run<'a> {
                 return Ok(None);
             }
             let batch = batches.batch(step * config.accumulate + micro)?;
-            let moment = Moment::new(seed, step, config.steps, micro);
-            let lanes = in_lanes(objective, &batch, &moment)?;
+            let moment = StepContext::new(seed, step, config.steps, micro);
+            let lanes = in_shards(objective, &batch, &moment)?;
             let share = share / lanes.len() as f64;
             tokens += batch.tokens() as u64;
             for mut found in lanes {

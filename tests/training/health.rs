@@ -7,7 +7,7 @@ use factorexe::Result;
 use factorexe::autograd::Params;
 use factorexe::data::Batch;
 use factorexe::train::{
-    Interrupt, Loss, Moment, Objective, Resume, TrainConfig, Trainer, read_steps,
+    Interrupt, Loss, Objective, Resume, StepContext, TrainConfig, Trainer, read_steps,
 };
 
 use super::{Counting, Listener, Net, Trouble, config};
@@ -68,7 +68,7 @@ impl Objective for Half {
         &self.params
     }
 
-    fn loss(&self, _batch: &Batch, _moment: &mut Moment) -> Result<Loss> {
+    fn loss(&self, _batch: &Batch, _moment: &mut StepContext) -> Result<Loss> {
         let used = if self.any { self.used.clone() } else { self.used.detach() };
         super::backward(&self.params, &used.sqr()?.sum_all()?, BTreeMap::new())
     }

@@ -15,7 +15,7 @@ use candle_core::{DType, Device, Tensor};
 use factorexe::autograd::Params;
 use factorexe::data::{Batch, Batches};
 use factorexe::observe::Observer;
-use factorexe::train::{Loss, Moment, Objective, TrainConfig};
+use factorexe::train::{Loss, Objective, StepContext, TrainConfig};
 use factorexe::{Error, Result};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -87,7 +87,7 @@ impl Objective for Net {
         &self.params
     }
 
-    fn loss(&self, batch: &Batch, moment: &mut Moment) -> Result<Loss> {
+    fn loss(&self, batch: &Batch, moment: &mut StepContext) -> Result<Loss> {
         match (self.trouble)(self.calls.fetch_add(1, Ordering::Relaxed)) {
             Trouble::None => {}
             Trouble::Then(act) => act(),

@@ -136,7 +136,7 @@ impl<'a> TeacherCache<'a> {
                 open().keep(key, tokens.len(), &kept);
             }
         }
-        sheet.finish(teacher.frame().device())
+        sheet.finish(teacher.embedding_and_head().device())
     }
 
     /// Writes an item of a row into `sheet`, if it is here and whole.
@@ -241,7 +241,8 @@ impl Format {
         (row, items): (usize, Vec<Item>),
         sheet: &mut Sheet,
     ) -> Result<Vec<(Item, Pieces)>> {
-        let ids = Tensor::from_slice(tokens, (1, tokens.len()), teacher.frame().device())?;
+        let ids =
+            Tensor::from_slice(tokens, (1, tokens.len()), teacher.embedding_and_head().device())?;
         let last = self.layers;
         let depth = |item: &Item| if let Item::State(index) = item { *index } else { last };
         let deepest = items.iter().map(depth).max().unwrap_or(0);
@@ -270,7 +271,7 @@ impl Format {
     /// The pieces of the likeliest tokens after a last state, (1, T, D).
     fn likeliest(&self, teacher: &Transformer, state: &Tensor) -> Result<Pieces> {
         let Self { vocabulary, kept, temperature, .. } = *self;
-        let logits = teacher.frame().logits(state)?.to_dtype(DType::F32)?;
+        let logits = teacher.embedding_and_head().logits(state)?.to_dtype(DType::F32)?;
         let logits = logits.flatten_all()?.to_vec1::<f32>()?;
         let parts: Vec<TopTokens> = logits
             .par_chunks(POSITIONS_PER_TASK * vocabulary)

@@ -13,7 +13,7 @@ use crate::model::{CausalLm, Transformer};
 use crate::observe::Observer;
 
 /// C = X^T X of the inputs of every matrix in some layers, divided by the number of tokens.
-pub(crate) struct Products {
+pub(crate) struct GramMatrices {
     /// By layer and input: q, k and v share theirs, and so do gate and up.
     sums: BTreeMap<(usize, &'static str), Vec<f32>>,
 }
@@ -29,7 +29,7 @@ fn input_of(name: &str) -> Option<&'static str> {
     })
 }
 
-impl Products {
+impl GramMatrices {
     /// Runs the teacher over `calibration`, batches of (B, T) tokens, and sums over `layers`.
     pub(crate) fn measure(
         teacher: &Transformer,
@@ -65,8 +65,8 @@ impl Products {
         ids: &Tensor,
         stopped: &Stopped,
     ) -> Result<()> {
-        let table = teacher.frame().rope(0, ids.dim(1)?);
-        let mut state = teacher.frame().embed(&Tape::off(), ids)?.tensor().clone();
+        let table = teacher.embedding_and_head().rope(0, ids.dim(1)?);
+        let mut state = teacher.embedding_and_head().embed(&Tape::off(), ids)?.tensor().clone();
         for layer in 0..layers.end {
             go_on(stopped, "while the teacher was watched")?;
             let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;

@@ -9,5 +9,5 @@ mod svd;
 pub mod tensors;
 
 pub use params::student_params;
-pub use project_width::{MAP, Narrow, narrow, narrow_config};
+pub use project_width::{MAP, ReducedWidth, project_width, reduced_width_config};
 pub use tensors::student_tensors;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 
-use super::project_width::{MAP, narrow};
+use super::project_width::{MAP, project_width};
 use super::tensors::student_tensors;
 use crate::autograd::Params;
 use crate::distill::config::StudentConfig;
@@ -34,7 +34,7 @@ pub fn student_params(
     if config.base.width == teacher.base().width {
         return params(&start(teacher, tensors)?, config, student, device);
     }
-    let narrow = narrow(teacher, tensors, &config.base, calibration, stopped)?;
+    let narrow = project_width(teacher, tensors, &config.base, calibration, stopped)?;
     let on = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
     let tensors: BTreeMap<String, Tensor> = narrow.tensors.iter().map(on).collect::<Result<_>>()?;
     let start = start(&Transformer::new(&config.base, &tensors)?, &tensors)?;

@@ -24,7 +24,7 @@ const SHORTEST: f64 = 1e-12;
 
 /// A narrow stack, and how it is compared with the wide one.
 #[derive(Debug)]
-pub struct Narrow {
+pub struct ReducedWidth {
     /// The tensors of [`TransformerConfig::tensors`].
     pub tensors: BTreeMap<String, Tensor>,
     /// From its width to the teacher's, (D of the teacher, D).
@@ -36,7 +36,7 @@ pub struct Narrow {
 ///
 /// # Errors
 /// Not a whole number of heads is left.
-pub fn narrow_config(base: &TransformerConfig, width: usize) -> Result<TransformerConfig> {
+pub fn reduced_width_config(base: &TransformerConfig, width: usize) -> Result<TransformerConfig> {
     let scaled = |count: usize| {
         (width > 0 && (count * width).is_multiple_of(base.width))
             .then(|| count * width / base.width)
@@ -72,13 +72,13 @@ struct Watched {
 ///
 /// # Errors
 /// There is no calibration text, a decomposition fails, or the user stopped it.
-pub fn narrow(
+pub fn project_width(
     teacher: &Transformer,
     tensors: &BTreeMap<String, Tensor>,
     config: &TransformerConfig,
     calibration: &[Tensor],
     stopped: &Stopped,
-) -> Result<Narrow> {
+) -> Result<ReducedWidth> {
     let watched = watch(teacher, calibration, stopped)?;
     let (wide, width) = (teacher.base().width, config.width);
     let found = eigen(&watched.directions.flatten_all()?.to_vec1::<f32>()?, wide)?;
@@ -100,15 +100,15 @@ pub fn narrow(
         go_on(stopped, "while the teacher was narrowed")?;
         fold.layer(layer, config, &watched, &mut made)?;
     }
-    Ok(Narrow { tensors: made, map: fold.project.t()?.contiguous()? })
+    Ok(ReducedWidth { tensors: made, map: fold.project.t()?.contiguous()? })
 }
 
 fn watch(teacher: &Transformer, calibration: &[Tensor], stopped: &Stopped) -> Result<Watched> {
     let mut watched: Option<Watched> = None;
     for ids in calibration {
         go_on(stopped, "while the teacher was watched")?;
-        let table = teacher.frame().rope(0, ids.dim(1)?);
-        let mut state = teacher.frame().embed(&Tape::off(), ids)?.tensor().clone();
+        let table = teacher.embedding_and_head().rope(0, ids.dim(1)?);
+        let mut state = teacher.embedding_and_head().embed(&Tape::off(), ids)?.tensor().clone();
         let (mut directions, mut mixed, mut inner) = (direction(&state)?, Vec::new(), Vec::new());
         for layer in 0..teacher.base().layers {
             let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;

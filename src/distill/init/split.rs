@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::project_width::narrow_config;
+use super::project_width::reduced_width_config;
 use crate::autograd::Tape;
 use crate::distill::config::{Layers, StudentConfig};
 use crate::error::{Error, Result, Stopped, go_on};
@@ -22,8 +22,8 @@ pub fn angular_distances(
     let mut sums = vec![0.0; teacher.base().layers];
     let mut tokens = 0;
     for ids in calibration {
-        let (tape, table) = (Tape::off(), teacher.frame().rope(0, ids.dim(1)?));
-        let mut state = teacher.frame().embed(&tape, ids)?;
+        let (tape, table) = (Tape::off(), teacher.embedding_and_head().rope(0, ids.dim(1)?));
+        let mut state = teacher.embedding_and_head().embed(&tape, ids)?;
         for (layer, sum) in sums.iter_mut().enumerate() {
             go_on(stopped, "while the core was looked for")?;
             let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;
@@ -93,7 +93,7 @@ pub fn find(
         }
     };
     let base = match student.width.filter(|&width| width != teacher.base().width) {
-        Some(width) => narrow_config(teacher.base(), width)?,
+        Some(width) => reduced_width_config(teacher.base(), width)?,
         None => teacher.base().clone(),
     };
     let config = LoopedConfig {
@@ -104,7 +104,7 @@ pub fn find(
         coda_layers,
         relaxation: student.relaxation,
         injection: student.injection,
-        between: student.between,
+        state_norm: student.state_norm,
         gate: None,
     };
     config.validate()?;

@@ -32,7 +32,7 @@ pub(crate) fn typical_size(
         return Err(Error::input(
             "there is no calibration text to measure the teacher's states on",
         )
-        .hint("raise student.calibration_tokens, or write student.between = \"none\""));
+        .hint("raise student.calibration_tokens, or write student.state_norm = \"none\""));
     }
     Ok((sum / count).exp() as f32)
 }

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 use rayon::prelude::*;
 
-use super::gram::Products;
+use super::gram::GramMatrices;
 use super::state_rms::typical_size;
 use super::svd::{self, Thin, times, times_inverse};
 use crate::distill::config::{Init, LoraInit, StudentConfig};
@@ -27,7 +27,7 @@ struct Source<'a> {
     tensors: &'a BTreeMap<String, Tensor>,
     config: &'a LoopedConfig,
     student: &'a StudentConfig,
-    products: Option<Products>,
+    products: Option<GramMatrices>,
     stopped: &'a Stopped<'a>,
 }
 
@@ -49,7 +49,7 @@ pub fn student_tensors(
 ) -> Result<BTreeMap<String, Tensor>> {
     config.validate()?;
     let products = (student.init == Init::LeastSquares)
-        .then(|| Products::measure(teacher, config.middle(), calibration, observer, stopped))
+        .then(|| GramMatrices::measure(teacher, config.middle(), calibration, observer, stopped))
         .transpose()?;
     let source = Source { tensors, config, student, products, stopped };
     let mut made = BTreeMap::new();
@@ -87,9 +87,9 @@ pub fn student_tensors(
     made.extend(cores?.into_iter().flatten());
     made.extend(config.injection.start(config.base.width)?);
     made.extend(halting_head::start(config.gate, config.base.width, config.repetitions)?);
-    if !config.between.is_none() {
+    if !config.state_norm.is_none() {
         let size = typical_size(teacher, config.middle(), calibration, stopped)?;
-        made.extend(config.between.start(config.base.width, size)?);
+        made.extend(config.state_norm.start(config.base.width, size)?);
     }
     Ok(made)
 }
@@ -110,8 +110,8 @@ impl Source<'_> {
     }
 
     /// The teacher's layers that core layer `layer` stands for, one for each repetition.
-    fn stands_for(&self, layer: usize) -> Vec<usize> {
-        (0..self.config.repetitions).map(|r| self.config.stands_for(r, layer)).collect()
+    fn aligned_layer(&self, layer: usize) -> Vec<usize> {
+        (0..self.config.repetitions).map(|r| self.config.aligned_layer(r, layer)).collect()
     }
 
     /// Normal numbers with the spread of the teacher's own matrix, where they are asked for.
@@ -125,7 +125,7 @@ impl Source<'_> {
         if self.student.init != Init::Random || shape.len() < 2 {
             return Ok(None);
         }
-        let like = self.layer(self.stands_for(layer)[0], name)?;
+        let like = self.layer(self.aligned_layer(layer)[0], name)?;
         let spread = like.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
         let normal = Normal::new(0.0, spread)
             .map_err(|_| Error::input(format!("the teacher's `{name}` holds no finite spread")))?;
@@ -144,7 +144,7 @@ impl Source<'_> {
         self.go_on()?;
         let own = format!("core.{layer}.{name}");
         let (stem, kind) = own.rsplit_once('.').unwrap_or((&own, "weight"));
-        let layers = self.stands_for(layer);
+        let layers = self.aligned_layer(layer);
         if shape.len() == 1 && self.config.relaxation != Relaxation::None {
             let vector = |(r, layer): (usize, &usize)| {
                 Ok((format!("{stem}.repetition.{r}.{kind}"), self.layer(*layer, name)?))

@@ -10,7 +10,7 @@ use crate::distill::exits::Exit;
 use crate::distill::granularity::Every;
 use crate::distill::objective::Distillation;
 use crate::error::Result;
-use crate::model::alignment::Depth;
+use crate::model::alignment::TeacherLayer;
 
 impl Distillation<'_> {
     /// Every repetition with its graph on the tape; the states after those that `outputs` wants to
@@ -20,7 +20,7 @@ impl Distillation<'_> {
         step: &mut Step,
         looped: &Loop,
         first: &Value,
-        depths: Vec<Depth>,
+        depths: Vec<TeacherLayer>,
         (outputs, exits): (&Outputs, &[Exit]),
     ) -> Result<Vec<Value>> {
         let progress = outputs.progress;
@@ -69,7 +69,7 @@ impl Distillation<'_> {
         step: &mut Step,
         looped: &Rc<Loop>,
         first: &Value,
-        depths: Vec<Depth>,
+        depths: Vec<TeacherLayer>,
         (outputs, exits): (&Outputs, &[Exit]),
     ) -> Result<Vec<Value>> {
         let progress = outputs.progress;

@@ -12,8 +12,8 @@ use crate::halting::gate::survival;
 use crate::halting::joint::expected;
 use crate::halting::{JointPolicy, act};
 use crate::model::LoopedTransformer;
-use crate::nn::act_mean::weighed_mean;
-use crate::nn::gather::pick;
+use crate::nn::act_mean::weighted_mean;
+use crate::nn::gather::gather;
 
 /// What the gate says of the tokens that are asked.
 struct Gates {
@@ -101,7 +101,7 @@ impl Outputs<'_> {
         let gates = self.gates(&step.tape, ends, halting.learns, None)?;
         let stops: Vec<usize> =
             gates.logits.iter().map(|logits| act::stop(logits, act::SPENT)).collect();
-        let (mean, left) = weighed_mean(&step.tape, ends, &gates.values, &stops)?;
+        let (mean, left) = weighted_mean(&step.tape, ends, &gates.values, &stops)?;
         let (weight, beta) = (halting.weight.at(self.progress), halting.beta());
         let ce = self.loss.cross_entropy.at(self.progress);
         let found = self.read(&step.tape, &mean, self.teacher.output()?, ce, (weight, None))?;
@@ -133,7 +133,7 @@ impl Outputs<'_> {
                 Learns::Gate => end.detached(),
             };
             let heard = match places {
-                Some(places) => pick(tape, &heard, places)?,
+                Some(places) => gather(tape, &heard, places)?,
                 None => heard,
             };
             said_of(self.student, tape, &heard, n)

@@ -7,14 +7,14 @@ use std::rc::Rc;
 
 use candle_core::Tensor;
 
-use super::teacher_outputs::Lesson;
+use super::teacher_outputs::TeacherOutputs;
 use crate::autograd::{Gradients, Tape, Value};
 use crate::error::Result;
 use crate::losses::hidden::compare_states;
 use crate::losses::terms::StateComparison;
 use crate::model::LoopedTransformer;
-use crate::model::alignment::Depth;
-use crate::nn::gather::{pick, pick_tensor};
+use crate::model::alignment::TeacherLayer;
+use crate::nn::gather::{gather, gather_tensor};
 use crate::nn::{Linear, RopeTable};
 use crate::train::Loss;
 
@@ -26,14 +26,14 @@ pub(crate) enum Start {
     /// That state, but no gradient goes back to it.
     Detached,
     /// The teacher's state at a depth.
-    Teacher(Depth),
+    Teacher(TeacherLayer),
 }
 
 /// The core, closed on itself.
 pub(crate) struct Loop {
     pub(crate) student: LoopedTransformer,
     pub(crate) table: RopeTable,
-    pub(crate) teacher: Rc<Lesson>,
+    pub(crate) teacher: Rc<TeacherOutputs>,
     /// One for each repetition.
     pub(crate) starts: Vec<Start>,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Matching {
     pub(crate) layers: usize,
     pub(crate) repetitions: usize,
     /// The teacher's depth of each state, in order of application.
-    pub(crate) depths: Vec<Depth>,
+    pub(crate) depths: Vec<TeacherLayer>,
     /// Weight of the pull towards the last state, and that state.
     pub(crate) settle: Option<(f64, Tensor)>,
 }
@@ -107,7 +107,7 @@ impl Matching {
         tape: &Tape,
         repetition: usize,
         states: &[Value],
-        teacher: &Lesson,
+        teacher: &TeacherOutputs,
     ) -> Result<Matched> {
         let mut matched = Matched::default();
         let first = repetition * self.layers;
@@ -141,9 +141,9 @@ impl Matching {
             Some(places) => {
                 let row = |width: usize| (1, places.len(), width);
                 let wide = row(target.dim(2)?);
-                let state = pick(tape, state, places)?;
+                let state = gather(tape, state, places)?;
                 let own = row(state.tensor().dim(1)?);
-                (state.reshaped(own)?, pick_tensor(&target, places)?.reshape(wide)?)
+                (state.reshaped(own)?, gather_tensor(&target, places)?.reshape(wide)?)
             }
         };
         match &self.map {

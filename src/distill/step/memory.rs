@@ -1,6 +1,6 @@
 //! How much memory does the graph of a step take when every repetition keeps its own?
 
-use crate::distill::depth::{DepthConfig, DepthLaw};
+use crate::distill::depth::{DepthConfig, RepetitionSampling};
 use crate::model::LoopedConfig;
 
 /// States that the composed operations of an injection keep: of the gate, which keeps most.
@@ -14,15 +14,16 @@ const NORMED: usize = 2;
 /// composed of and a norm between repetitions besides; in f32.
 #[must_use]
 pub fn graph_bytes(student: &LoopedConfig, depth: &DepthConfig, tokens: usize) -> u64 {
-    let most = match depth.law {
-        DepthLaw::Fixed => student.repetitions,
-        DepthLaw::Uniform { most, .. } | DepthLaw::PoissonLognormal { most, .. } => most,
+    let most = match depth.sampling {
+        RepetitionSampling::Fixed => student.repetitions,
+        RepetitionSampling::Uniform { most, .. }
+        | RepetitionSampling::PoissonLognormal { most, .. } => most,
     };
     let base = &student.base;
     let heads = (base.heads + 2 * base.kv_heads) * base.head_width;
     let numbers = 6 * base.width + heads + 3 * base.mlp_width;
     let injected = if student.injection.is_none() { 0 } else { INJECTED * base.width };
-    let normed = if student.between.is_none() { 0 } else { NORMED * base.width };
+    let normed = if student.state_norm.is_none() { 0 } else { NORMED * base.width };
     let numbers = numbers * student.core_layers + injected + normed;
     4 * tokens as u64 * most as u64 * numbers as u64
 }

@@ -1,30 +1,30 @@
 //! What does the student say, after the last repetition or an earlier one, beside its teacher?
 
 use super::hidden_loss::Step;
-use super::teacher_outputs::Lesson;
+use super::teacher_outputs::TeacherOutputs;
 use crate::autograd::{Tape, Value};
 use crate::data::{Asked, Batch};
 use crate::distill::config::LossConfig;
-use crate::distill::exits::Imitated;
+use crate::distill::exits::ExitTarget;
 use crate::distill::halting::HaltingConfig;
 use crate::error::Result;
-use crate::losses::output::compare_weighed;
+use crate::losses::output::compare_weighted;
 use crate::losses::terms::{HeadTerms, HeadWeights, TeacherOutput, mean};
-use crate::model::alignment::Depth;
+use crate::model::alignment::TeacherLayer;
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::nn::RopeTable;
-use crate::nn::gather::pick;
+use crate::nn::gather::gather;
 
 /// What is read out of a state of the core, and what it is compared with.
 pub(crate) struct Outputs<'a> {
     pub(crate) student: &'a LoopedTransformer,
     pub(crate) table: &'a RopeTable,
     pub(crate) loss: &'a LossConfig,
-    pub(crate) teacher: &'a Lesson,
+    pub(crate) teacher: &'a TeacherOutputs,
     /// What the teacher's head reads out of its state at a depth.
-    pub(crate) said_at: &'a dyn Fn(Depth) -> Result<TeacherOutput>,
+    pub(crate) output_at: &'a dyn Fn(TeacherLayer) -> Result<TeacherOutput>,
     /// The teacher's depth of each state of the core, in order of application.
-    pub(crate) depths: Vec<Depth>,
+    pub(crate) depths: Vec<TeacherLayer>,
     /// What is asked.
     pub(crate) batch: &'a Batch,
     /// Of the run, 0 to 1.
@@ -72,13 +72,13 @@ impl Outputs<'_> {
     ) -> Result<()> {
         let share = self.loss.exits.weight.at(self.progress) * part;
         let (found, ce) = match self.loss.exits.imitate {
-            Imitated::Answer => {
+            ExitTarget::Answer => {
                 let ce = self.loss.cross_entropy.at(self.progress);
                 let said = self.teacher.output()?;
                 (self.read(&step.tape, state, said, ce, (share, None))?, ce)
             }
-            Imitated::Layer => {
-                let said = (self.said_at)(self.depths[application])?;
+            ExitTarget::Layer => {
+                let said = (self.output_at)(self.depths[application])?;
                 (self.read(&step.tape, state, &said, 0.0, (share, None))?, 0.0)
             }
         };
@@ -97,7 +97,7 @@ impl Outputs<'_> {
         ce: f64,
         (share, of_tokens): (f64, Option<&[f32]>),
     ) -> Result<HeadTerms> {
-        let (loss, frame) = (self.loss, self.student.frame());
+        let (loss, embedding_and_head) = (self.loss, self.student.embedding_and_head());
         let last = self.student.coda(tape, state, self.table)?.pop();
         let last = last.as_ref().unwrap_or(state);
         let kl = loss.kl.at(self.progress);
@@ -107,13 +107,20 @@ impl Outputs<'_> {
             temperature: loss.temperature as f32,
         };
         if let Some(Asked { places, targets }) = Asked::of(&self.batch.targets) {
-            let hidden = frame.normed(tape, &pick(tape, last, &places)?)?;
+            let hidden = embedding_and_head.normed(tape, &gather(tape, last, &places)?)?;
             let (said, targets) = (said.at(&places)?, (&targets[..], of_tokens));
-            compare_weighed(tape, &hidden, frame.head(), Some(&said), targets, weights)
+            compare_weighted(
+                tape,
+                &hidden,
+                embedding_and_head.head(),
+                Some(&said),
+                targets,
+                weights,
+            )
         } else {
-            let hidden = frame.normed(tape, last)?;
+            let hidden = embedding_and_head.normed(tape, last)?;
             let targets = (&self.batch.targets[..], of_tokens);
-            compare_weighed(tape, &hidden, frame.head(), Some(said), targets, weights)
+            compare_weighted(tape, &hidden, embedding_and_head.head(), Some(said), targets, weights)
         }
     }
 

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 
 use super::hidden_loss::{Later, Matching, Step};
 use super::output_loss::Outputs;
-use super::teacher_outputs::Lesson;
+use super::teacher_outputs::TeacherOutputs;
 use crate::autograd::checkpoint::{Link, recompute_chain};
 use crate::autograd::{Tape, Value};
 use crate::data::Batch;
@@ -15,16 +15,16 @@ use crate::distill::depth::Recompute;
 use crate::distill::objective::Distillation;
 use crate::error::Result;
 use crate::model::alignment::equal_steps;
-use crate::model::per_token_depth::going_on;
-use crate::model::{CausalLm, LoopedTransformer, Staggered};
+use crate::model::per_token_depth::active_tokens;
+use crate::model::{CausalLm, LoopedTransformer, PerTokenStates};
 use crate::nn::RopeTable;
-use crate::nn::gather::put;
+use crate::nn::gather::scatter;
 
 /// The core, which some tokens leave before others.
 struct Course {
     student: LoopedTransformer,
     table: RopeTable,
-    teacher: Rc<Lesson>,
+    teacher: Rc<TeacherOutputs>,
     /// Of every token, (B, T) row by row.
     depths: Vec<usize>,
     /// How the tokens of each depth are compared, and which share of all they are.
@@ -38,18 +38,18 @@ impl Course {
     fn repeat(
         &self,
         tape: &Tape,
-        tokens: &mut Staggered,
+        tokens: &mut PerTokenStates,
         first: &Value,
         repetition: usize,
     ) -> Result<()> {
-        let places = going_on(&self.depths, repetition);
+        let places = active_tokens(&self.depths, repetition);
         let before = tokens.state.detached();
         let states =
             self.student.repeat_some(tape, tokens, first, (repetition, &places), &self.table)?;
         if self.matchings.is_empty() || !tape.is_recording() {
             return Ok(());
         }
-        let whole = |state: &Value| put(tape, &before, state, &places);
+        let whole = |state: &Value| scatter(tape, &before, state, &places);
         let states: Vec<Value> = states.iter().map(whole).collect::<Result<_>>()?;
         for (matching, share) in &self.matchings {
             if matching.repetitions > repetition {
@@ -75,7 +75,7 @@ impl Distillation<'_> {
         let config = self.student.config().clone();
         let most = depths.iter().copied().max().unwrap_or(0);
         let mut step = Step::new(Tape::recording());
-        let table = self.student.frame().rope(0, ids.dim(1)?);
+        let table = self.student.embedding_and_head().rope(0, ids.dim(1)?);
         let prelude = self.student.prelude(&step.tape, ids, &table)?;
         let first = &prelude[prelude.len() - 1];
         let found = Rc::new(Later::default());
@@ -90,15 +90,15 @@ impl Distillation<'_> {
         let last = if self.config.depth.recompute == Recompute::Always {
             let of = config.clone();
             let link: Link = Rc::new(move |tape, repetition, packed, beside| {
-                let mut tokens = Staggered::unpacked(tape, packed, &of)?;
+                let mut tokens = PerTokenStates::unpacked(tape, packed, &of)?;
                 course.repeat(tape, &mut tokens, &beside[0], repetition)?;
                 tokens.packed(tape)
             });
             let beside = std::slice::from_ref(first);
             let packed = recompute_chain(&step.tape, first, beside, 0..most, &link)?;
-            Staggered::unpacked(&step.tape, &packed, &config)?.state
+            PerTokenStates::unpacked(&step.tape, &packed, &config)?.state
         } else {
-            let mut tokens = Staggered::new(first.clone(), config.core_layers);
+            let mut tokens = PerTokenStates::new(first.clone(), config.core_layers);
             for repetition in 0..most {
                 course.repeat(&step.tape, &mut tokens, first, repetition)?;
             }
@@ -114,13 +114,13 @@ impl Distillation<'_> {
         // It is set once.
         let _ = found.matching.set(named);
         step.later = Some(found);
-        let said_at = |depth| self.teaching.said_at(&teacher, depth);
+        let output_at = |depth| self.teaching.output_at(&teacher, depth);
         let outputs = Outputs {
             student: &self.student,
             table: &table,
             loss: &self.config.loss,
             teacher: &teacher,
-            said_at: &said_at,
+            output_at: &output_at,
             depths: Vec::new(),
             batch,
             progress,

@@ -3,24 +3,24 @@
 use std::collections::BTreeSet;
 
 use crate::distill::config::DistillConfig;
-use crate::distill::depth::DepthLaw;
+use crate::distill::depth::RepetitionSampling;
 use crate::distill::granularity::Every;
-use crate::model::alignment::{Depth, equal_steps};
+use crate::model::alignment::{TeacherLayer, equal_steps};
 use crate::model::{Alignment, LoopedConfig};
 
 /// Indices of states, 0 for the embedding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Needs {
+pub(crate) struct RequiredLayers {
     /// While the core alone stands on the teacher's states.
     pub(crate) forced: BTreeSet<usize>,
     /// Afterwards.
     pub(crate) closed: BTreeSet<usize>,
 }
 
-impl Needs {
+impl RequiredLayers {
     pub(crate) fn new(student: &LoopedConfig, config: &DistillConfig) -> Self {
         let (middle, hidden) = (student.middle(), &config.loss.hidden);
-        let fixed = config.depth.law == DepthLaw::Fixed && config.depth.ramp <= 0.0;
+        let fixed = config.depth.sampling == RepetitionSampling::Fixed && config.depth.ramp <= 0.0;
         if !fixed || hidden.alignment == Alignment::Monotone {
             let all: BTreeSet<usize> = (middle.start..=middle.end).collect();
             return Self { forced: all.clone(), closed: all };
@@ -44,27 +44,27 @@ impl Needs {
 }
 
 /// The states that a depth is blended of.
-fn ends(depth: &Depth) -> impl Iterator<Item = usize> + use<> {
+fn ends(depth: &TeacherLayer) -> impl Iterator<Item = usize> + use<> {
     depth.lower..=depth.lower + usize::from(depth.fraction > 0.0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Between, Injection, Relaxation, RopeScaling, TransformerConfig};
+    use crate::model::{Injection, Relaxation, RopeScaling, StateNorm, TransformerConfig};
 
     #[test]
     fn a_fixed_depth_needs_its_own_states_and_any_other_the_whole_middle() {
         let mut config = DistillConfig::default();
         // Three repetitions of one layer for a middle of states 1 to 5: 2 1/3, 3 2/3, 5.
         let student = student();
-        let needs = Needs::new(&student, &config);
+        let needs = RequiredLayers::new(&student, &config);
         assert_eq!(needs.closed, BTreeSet::from([2, 3, 4, 5]));
         assert_eq!(needs.forced, BTreeSet::from([1, 2, 3, 4, 5]));
         config.loss.hidden.alignment = Alignment::Uniform;
-        assert_eq!(Needs::new(&student, &config).closed, BTreeSet::from([2, 4, 5]));
-        config.depth.law = DepthLaw::Uniform { least: 1, most: 2 };
-        assert_eq!(Needs::new(&student, &config).closed, (1..=5).collect());
+        assert_eq!(RequiredLayers::new(&student, &config).closed, BTreeSet::from([2, 4, 5]));
+        config.depth.sampling = RepetitionSampling::Uniform { least: 1, most: 2 };
+        assert_eq!(RequiredLayers::new(&student, &config).closed, (1..=5).collect());
     }
 
     fn student() -> LoopedConfig {
@@ -99,7 +99,7 @@ mod tests {
             coda_layers: 1,
             relaxation: Relaxation::None,
             injection: Injection::None,
-            between: Between::None,
+            state_norm: StateNorm::None,
             gate: None,
         }
     }

@@ -10,12 +10,12 @@ use crate::data::Batch;
 use crate::distill::cache::{Item, TeacherCache};
 use crate::error::{Error, Result};
 use crate::losses::terms::{TeacherHead, TeacherOutput};
-use crate::model::alignment::Depth;
+use crate::model::alignment::TeacherLayer;
 use crate::model::{CausalLm, Transformer};
 
 /// A teacher that is asked, whether or not it was asked the same before.
 #[derive(Debug)]
-pub(crate) struct Teaching<'a> {
+pub(crate) struct TeacherSource<'a> {
     teacher: Transformer,
     /// None: it computes every answer.
     cache: Option<Mutex<TeacherCache<'a>>>,
@@ -23,17 +23,17 @@ pub(crate) struct Teaching<'a> {
 
 /// What it said of one batch.
 #[derive(Debug)]
-pub(crate) struct Lesson {
+pub(crate) struct TeacherOutputs {
     states: BTreeMap<usize, Tensor>,
     output: Option<TeacherOutput>,
 }
 
-impl<'a> Teaching<'a> {
+impl<'a> TeacherSource<'a> {
     pub(crate) fn live(teacher: Transformer) -> Self {
         Self { teacher, cache: None }
     }
 
-    pub(crate) fn remembering(self, cache: TeacherCache<'a>) -> Self {
+    pub(crate) fn with_cache(self, cache: TeacherCache<'a>) -> Self {
         Self { cache: Some(Mutex::new(cache)), ..self }
     }
 
@@ -53,13 +53,13 @@ impl<'a> Teaching<'a> {
         batch: &Batch,
         ids: &Tensor,
         wanted: &BTreeSet<usize>,
-    ) -> Result<Lesson> {
+    ) -> Result<TeacherOutputs> {
         if let Some(cache) = &self.cache {
             return self.remembered(cache, batch, wanted, None);
         }
         let deepest = wanted.last().copied().unwrap_or(0);
         let states = self.teacher.states_through(ids, deepest)?;
-        Ok(Lesson { states: only(states, wanted), output: None })
+        Ok(TeacherOutputs { states: only(states, wanted), output: None })
     }
 
     /// The same, and what it says of the next token.
@@ -68,25 +68,32 @@ impl<'a> Teaching<'a> {
         batch: &Batch,
         ids: &Tensor,
         wanted: &BTreeSet<usize>,
-    ) -> Result<Lesson> {
+    ) -> Result<TeacherOutputs> {
         if let Some(cache) = &self.cache {
             return self.remembered(cache, batch, wanted, Some(Item::Outputs));
         }
         let states = self.teacher.states_through(ids, self.teacher.base().layers)?;
         let output = self.head_of(states[states.len() - 1].clone())?;
-        Ok(Lesson { states: only(states, wanted), output: Some(output) })
+        Ok(TeacherOutputs { states: only(states, wanted), output: Some(output) })
     }
 
     /// What its head reads out of the state at a depth of a lesson.
-    pub(crate) fn said_at(&self, lesson: &Lesson, depth: Depth) -> Result<TeacherOutput> {
+    pub(crate) fn output_at(
+        &self,
+        lesson: &TeacherOutputs,
+        depth: TeacherLayer,
+    ) -> Result<TeacherOutput> {
         self.head_of(lesson.at_depth(depth)?)
     }
 
     fn head_of(&self, state: Tensor) -> Result<TeacherOutput> {
-        let frame = self.teacher.frame();
+        let embedding_and_head = self.teacher.embedding_and_head();
         Ok(TeacherOutput::Head(TeacherHead {
-            hidden: frame.normed(&Tape::off(), &Value::constant(state))?.tensor().clone(),
-            weight: frame.head().tensor().clone(),
+            hidden: embedding_and_head
+                .normed(&Tape::off(), &Value::constant(state))?
+                .tensor()
+                .clone(),
+            weight: embedding_and_head.head().tensor().clone(),
         }))
     }
 
@@ -96,10 +103,10 @@ impl<'a> Teaching<'a> {
         batch: &Batch,
         wanted: &BTreeSet<usize>,
         more: Option<Item>,
-    ) -> Result<Lesson> {
+    ) -> Result<TeacherOutputs> {
         let items: Vec<Item> = wanted.iter().copied().map(Item::State).chain(more).collect();
         let answer = TeacherCache::answer(cache, &self.teacher, batch, &items)?;
-        Ok(Lesson { states: answer.states, output: answer.outputs.map(TeacherOutput::Top) })
+        Ok(TeacherOutputs { states: answer.states, output: answer.outputs.map(TeacherOutput::Top) })
     }
 }
 
@@ -107,7 +114,7 @@ fn only(states: Vec<Tensor>, wanted: &BTreeSet<usize>) -> BTreeMap<usize, Tensor
     states.into_iter().enumerate().filter(|(index, _)| wanted.contains(index)).collect()
 }
 
-impl Lesson {
+impl TeacherOutputs {
     /// The state of an index, (B, T, D).
     pub(crate) fn state(&self, index: usize) -> Result<&Tensor> {
         self.states
@@ -116,7 +123,7 @@ impl Lesson {
     }
 
     /// The state at a depth: one of them, or a blend of two.
-    pub(crate) fn at_depth(&self, depth: Depth) -> Result<Tensor> {
+    pub(crate) fn at_depth(&self, depth: TeacherLayer) -> Result<Tensor> {
         let lower = self.state(depth.lower)?;
         if depth.fraction <= 0.0 {
             return Ok(lower.clone());

@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::data::tasks::TaskConfig;
-use crate::distill::{DepthLaw, Init};
+use crate::distill::{Init, RepetitionSampling};
 use crate::error::{Error, Result};
-use crate::model::{Between, Injection, Relaxation};
+use crate::model::{Injection, Relaxation, StateNorm};
 use crate::pretrain::{ModelConfig, Supervision};
 use crate::train::{OptimizerConfig, Schedule, TrainConfig};
 
@@ -160,7 +160,8 @@ pub struct StudentsConfig {
     /// What of the first state every repetition hears.
     pub injection: Injection,
     /// What is done to the state between two repetitions.
-    pub between: Between,
+    #[serde(alias = "between")]
+    pub state_norm: StateNorm,
     /// How long and how fast they learn.
     pub train: StepsConfig,
 }
@@ -180,7 +181,7 @@ impl Default for StudentsConfig {
             init: Init::EveryNth,
             relaxation: Relaxation::None,
             injection: Injection::None,
-            between: Between::None,
+            state_norm: StateNorm::None,
             train: StepsConfig::default(),
         }
     }
@@ -322,9 +323,9 @@ impl LawRecipe {
 
     /// The depth of a student trained at a drawn number of repetitions.
     #[must_use]
-    pub fn random_depth(&self) -> DepthLaw {
+    pub fn random_depth(&self) -> RepetitionSampling {
         let most = self.students.repetitions.iter().copied().max().unwrap_or(1);
-        DepthLaw::Uniform { least: 1, most }
+        RepetitionSampling::Uniform { least: 1, most }
     }
 
     /// So small that it takes a minute: does everything work?

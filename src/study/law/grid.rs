@@ -2,7 +2,7 @@
 
 use super::config::{LawRecipe, StepsConfig, TextConfig};
 use crate::data::tasks::TaskConfig;
-use crate::distill::DepthLaw;
+use crate::distill::RepetitionSampling;
 use crate::model::Relaxation;
 use crate::pretrain::ModelConfig;
 use crate::study::sweep::Job;
@@ -71,7 +71,7 @@ fn students(recipe: &LawRecipe, teacher: &TeacherJob, core: usize, width: usize)
     if recipe.students.random_depth {
         jobs.push(StudentJob {
             role: Role::RandomN,
-            depth: DepthLaw::Uniform { least: 1, most },
+            depth: RepetitionSampling::Uniform { least: 1, most },
             read_at: (1..=most).collect(),
             ..student(recipe, teacher, core, width, most)
         });
@@ -103,11 +103,11 @@ fn student(
         core_layers,
         width,
         repetitions,
-        depth: DepthLaw::Fixed,
+        depth: RepetitionSampling::Fixed,
         read_at: vec![repetitions],
         relaxation: students.relaxation,
         injection: students.injection,
-        between: students.between,
+        state_norm: students.state_norm,
         start: students.start,
         init: students.init,
         hidden_weight: students.hidden_weight,

@@ -12,8 +12,9 @@ use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::distill::init::params::params;
 use crate::distill::init::split;
 use crate::distill::{
-    Compared, DepthConfig, DistillConfig, Distillation, Every, ExitsConfig, HiddenConfig, Imitated,
-    Layers, LossConfig, PhaseConfig, Recompute, StudentConfig, Weighting, student_params,
+    Compared, DepthConfig, DistillConfig, Distillation, Every, ExitTarget, ExitsConfig,
+    HiddenConfig, Layers, LossConfig, PhaseConfig, Recompute, StudentConfig, WeightSchedule,
+    student_params,
 };
 use crate::error::Result;
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer, Parameters, Transformer};
@@ -106,7 +107,7 @@ fn student_config(job: &StudentJob, teacher_width: usize) -> StudentConfig {
         coda_layers: Layers::Count(0),
         relaxation: job.relaxation,
         injection: job.injection,
-        between: job.between,
+        state_norm: job.state_norm,
         init: job.init,
         frozen: Vec::new(),
         ..StudentConfig::default()
@@ -116,17 +117,17 @@ fn student_config(job: &StudentJob, teacher_width: usize) -> StudentConfig {
 fn distillation(job: &StudentJob) -> DistillConfig {
     DistillConfig {
         loss: LossConfig {
-            kl: Weighting::Constant(job.kl_weight),
+            kl: WeightSchedule::Constant(job.kl_weight),
             hidden: HiddenConfig {
-                weight: Weighting::Constant(job.hidden_weight),
+                weight: WeightSchedule::Constant(job.hidden_weight),
                 skip_tokens: 0,
                 tokens: Compared::Asked,
                 ..HiddenConfig::default()
             },
             exits: ExitsConfig {
-                weight: Weighting::Constant(job.layers_weight),
+                weight: WeightSchedule::Constant(job.layers_weight),
                 draws: job.repetitions.saturating_sub(1).max(1),
-                imitate: Imitated::Layer,
+                imitate: ExitTarget::Layer,
                 every: Every::Layer,
                 ..ExitsConfig::default()
             },
@@ -135,7 +136,7 @@ fn distillation(job: &StudentJob) -> DistillConfig {
         // A narrow state cannot start from a wide one, and all widths are treated alike.
         phases: PhaseConfig { teacher_forced: 0.0, mixed_until: 0.0, ..PhaseConfig::default() },
         depth: DepthConfig {
-            law: job.depth,
+            sampling: job.depth,
             recompute: Recompute::Never,
             ..DepthConfig::default()
         },

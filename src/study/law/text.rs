@@ -24,7 +24,7 @@ pub(crate) fn learn(job: &TextJob, work: &Work) -> Result<Measured> {
     }
     if job.role == Role::RandomN {
         let law = format!("{{ kind = \"uniform\", least = 1, most = {} }}", job.repetitions);
-        sets.push(set("depth.law", law));
+        sets.push(set("depth.sampling", law));
     }
     let recipe = Source {
         path: job.text.recipe.clone().into(),
@@ -53,7 +53,7 @@ fn measured(scores: &[StudentScore]) -> Measured {
     };
     Measured {
         repetitions: scores.iter().map(|score| score.repetitions).collect(),
-        surprise_nats: scores.iter().map(|score| score.nll_nats).collect(),
+        nll_nats: scores.iter().map(|score| score.nll_nats).collect(),
         agreement: scores.iter().map(|score| score.agreement).collect(),
         kl_nats: scores.iter().map(|score| score.kl_nats).collect(),
         agreement_low: scores

@@ -6,13 +6,13 @@ use crate::data::windows::Spread;
 use crate::data::{Corpus, DataConfig, Split, SplitConfig, Tokenizer};
 use crate::error::Result;
 use crate::eval::EvalConfig;
-use crate::model::{Between, Injection, LoopedConfig, Relaxation};
+use crate::model::{Injection, LoopedConfig, Relaxation, StateNorm};
 use crate::pretrain::{LanguageModeling, initial_looped_tensors};
 use crate::run::evaluate;
-use crate::study::sweep::job::{LanguageJob, Surprise};
+use crate::study::sweep::job::{LanguageJob, LanguageModelScore};
 use crate::study::sweep::work::Work;
 
-pub(crate) fn learn(job: &LanguageJob, work: &Work) -> Result<Surprise> {
+pub(crate) fn learn(job: &LanguageJob, work: &Work) -> Result<LanguageModelScore> {
     let tokenizer = Tokenizer::from_file(&Path::new(&job.tokenizer).join("tokenizer.json"))?;
     let data = DataConfig {
         files: job.files.clone(),
@@ -33,7 +33,7 @@ pub(crate) fn learn(job: &LanguageJob, work: &Work) -> Result<Surprise> {
         coda_layers: job.outer_layers,
         relaxation: Relaxation::None,
         injection: Injection::None,
-        between: Between::None,
+        state_norm: StateNorm::None,
         gate: None,
     };
     let start = initial_looped_tensors(&config, job.seed)?;
@@ -56,7 +56,7 @@ pub(crate) fn learn(job: &LanguageJob, work: &Work) -> Result<Surprise> {
     let model = objective.model();
     let found = evaluate(model, Some(model), &windows, &how, observer, &options.interrupt)?;
     let layer = config.base.layer_parameters() as f64;
-    Ok(Surprise {
+    Ok(LanguageModelScore {
         n_once: layer * (2 * job.outer_layers) as f64,
         n_rec: layer * config.core_layers as f64,
         repetitions: job.repetitions as f64,

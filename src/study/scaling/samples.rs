@@ -3,7 +3,7 @@
 use crate::data::SpecialTokens;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::error::Result;
-use crate::model::{Between, LoopedConfig, LoopedTransformer, Parameters, Relaxation};
+use crate::model::{LoopedConfig, LoopedTransformer, Parameters, Relaxation, StateNorm};
 use crate::pretrain::{LanguageModeling, initial_looped_tensors};
 use crate::study::scoring::measure;
 use crate::study::sweep::job::{Enough, LearnerJob, Measured, SamplesJob};
@@ -19,7 +19,7 @@ pub(crate) fn learn(job: &LearnerJob, work: &Work) -> Result<Measured> {
         let one = asked(job, objective.model(), &task, length, work)?;
         found.repetitions.push(length);
         found.accuracy.extend(one.accuracy);
-        found.surprise_nats.extend(one.surprise_nats);
+        found.nll_nats.extend(one.nll_nats);
         found.examples = one.examples;
     }
     found.block_parameters = Parameters::of_student(&config).blocks;
@@ -39,7 +39,7 @@ pub(crate) fn start(
         coda_layers: 0,
         relaxation: Relaxation::None,
         injection: job.injection,
-        between: Between::None,
+        state_norm: StateNorm::None,
         gate: None,
         base,
     };

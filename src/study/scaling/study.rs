@@ -160,11 +160,18 @@ fn point_of(job: &LearnerJob, x: f64, accuracy: f64) -> ScalingPoint {
 fn language(done: &[Done]) -> Result<Vec<FittedLaw>> {
     let (mut runs, mut points) = (Vec::new(), Vec::new());
     for one in done {
-        let (Job::Language(job), Outcome::Surprise(found)) = (&one.job, &one.outcome) else {
+        let (Job::Language(job), Outcome::LanguageModelScore(found)) = (&one.job, &one.outcome)
+        else {
             continue;
         };
-        let crate::study::sweep::job::Surprise { n_once, n_rec, repetitions, tokens, loss, .. } =
-            *found;
+        let crate::study::sweep::job::LanguageModelScore {
+            n_once,
+            n_rec,
+            repetitions,
+            tokens,
+            loss,
+            ..
+        } = *found;
         runs.push(Run { n_once, n_rec, repetitions, tokens, loss });
         points.push(ScalingPoint {
             series: format!("{repetitions} repetitions, {tokens} tokens"),
@@ -222,10 +229,11 @@ fn test_time(done: &[Done]) -> Result<Vec<FittedLaw>> {
     let mut laws = Vec::new();
     let mut best: Option<(
         &crate::study::sweep::job::LanguageJob,
-        &crate::study::sweep::job::Surprise,
+        &crate::study::sweep::job::LanguageModelScore,
     )> = None;
     for one in done {
-        let (Job::Language(job), Outcome::Surprise(found)) = (&one.job, &one.outcome) else {
+        let (Job::Language(job), Outcome::LanguageModelScore(found)) = (&one.job, &one.outcome)
+        else {
             continue;
         };
         if best.is_none_or(|(_, before)| found.repetitions > before.repetitions) {

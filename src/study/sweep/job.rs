@@ -3,10 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::tasks::{TaskConfig, Told};
-use crate::distill::{DepthLaw, Init};
+use crate::distill::{Init, RepetitionSampling};
 use crate::error::{Error, Result};
 use crate::halting::Risk;
-use crate::model::{Between, Injection, Relaxation};
+use crate::model::{Injection, Relaxation, StateNorm};
 use crate::pretrain::{ModelConfig, Supervision};
 use crate::study::halting::stops::Exits;
 use crate::study::law::config::{Start, StepsConfig, StudyEvalConfig, TextConfig};
@@ -79,7 +79,7 @@ pub struct StudentJob {
     /// N.
     pub repetitions: usize,
     /// How many a step takes.
-    pub depth: DepthLaw,
+    pub depth: RepetitionSampling,
     /// The numbers of repetitions it is measured at.
     pub read_at: Vec<usize>,
     /// What differs between repetitions.
@@ -88,8 +88,8 @@ pub struct StudentJob {
     pub injection: Injection,
     /// What is done to the state between two repetitions; what it is called does not change when
     /// that is nothing.
-    #[serde(default, skip_serializing_if = "Between::is_none")]
-    pub between: Between,
+    #[serde(default, skip_serializing_if = "StateNorm::is_none", alias = "between")]
+    pub state_norm: StateNorm,
     /// Where the whole student starts.
     pub start: Start,
     /// What the core starts as, when it starts from its teacher.
@@ -215,7 +215,7 @@ pub enum Outcome {
     /// How many examples were enough.
     Enough(Enough),
     /// How surprising text is.
-    Surprise(Surprise),
+    LanguageModelScore(LanguageModelScore),
     /// When policies stop.
     Exits(Exits),
 }
@@ -228,7 +228,7 @@ pub struct Measured {
     /// Share of examples answered right in every place.
     pub accuracy: Vec<f64>,
     /// -log p of the right answer, nats a place.
-    pub surprise_nats: Vec<f64>,
+    pub nll_nats: Vec<f64>,
     /// Examples behind each.
     pub examples: usize,
     /// The teacher's share.
@@ -264,7 +264,7 @@ pub struct Enough {
 
 /// How surprising text is to a factored model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Surprise {
+pub struct LanguageModelScore {
     /// Numbers in layers that are applied once.
     pub n_once: f64,
     /// Numbers in the core.

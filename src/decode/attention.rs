@@ -22,7 +22,7 @@ impl Heads {
 
 /// Softmax attention of the query heads that share key head `kv`: `query` (group, head width) over
 /// the records `seen`, into `output`, (group, head width).
-pub(super) fn attend(
+pub(super) fn attention(
     heads: Heads,
     kv: usize,
     query: &[f32],

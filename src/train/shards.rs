@@ -6,7 +6,7 @@
 
 use rayon::prelude::*;
 
-use super::objective::{Loss, Moment, Objective};
+use super::objective::{Loss, Objective, StepContext};
 use crate::autograd::Params;
 use crate::data::Batch;
 use crate::error::Result;
@@ -32,7 +32,11 @@ fn count(batch: &Batch, params: &Params) -> usize {
 ///
 /// # Errors
 /// A lane fails.
-pub fn in_lanes(objective: &dyn Objective, batch: &Batch, moment: &Moment) -> Result<Vec<Loss>> {
+pub fn in_shards(
+    objective: &dyn Objective,
+    batch: &Batch,
+    moment: &StepContext,
+) -> Result<Vec<Loss>> {
     let lanes = count(batch, objective.params());
     let loss = |part: &Batch| objective.loss(part, &mut moment.clone());
     if lanes == 1 {

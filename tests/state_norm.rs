@@ -9,7 +9,7 @@ use factorexe::distill::*;
 use factorexe::hub::{Card, Source, StoredType, export_student, export_unrolled};
 use factorexe::model::*;
 use factorexe::observe::Quiet;
-use factorexe::train::{Loss, Moment, Objective};
+use factorexe::train::{Loss, Objective, StepContext};
 
 use crate::depth::{assert_differences, batch, config, exits, moment};
 use crate::distill::{F32_STACK, calibration, start, student_config, teacher, trainable};
@@ -19,8 +19,8 @@ use crate::support::{difference, random, random_params, tiny_looped};
 const F32_SUMS: f32 = 2e-5;
 const NAME: &str = "between.norm.weight";
 
-fn looped(between: Between, injection: Injection) -> LoopedConfig {
-    LoopedConfig { between, injection, ..tiny_looped(Relaxation::Lora { rank: 2 }) }
+fn looped(state_norm: StateNorm, injection: Injection) -> LoopedConfig {
+    LoopedConfig { state_norm, injection, ..tiny_looped(Relaxation::Lora { rank: 2 }) }
 }
 
 fn ids() -> Tensor {
@@ -38,7 +38,7 @@ fn what_is_heard_is_the_normed_state_and_then_the_prelude() {
     };
     let state: Vec<f32> = (1..=16).map(|x| x as f32).collect();
     for injection in [Injection::None, Injection::Additive] {
-        let config = looped(Between::Norm, injection);
+        let config = looped(StateNorm::Norm, injection);
         let mut all = random_params(&config.tensors()).tensors();
         let b = Tensor::full(0.25_f32, 16, &Device::Cpu).unwrap();
         all.insert("inject.b".into(), b);
@@ -63,10 +63,10 @@ fn what_is_heard_is_the_normed_state_and_then_the_prelude() {
 
 #[test]
 fn the_first_repetition_and_what_is_read_after_it_are_those_of_a_student_without() {
-    let (with, without) = (Between::Norm, Between::None);
+    let (with, without) = (StateNorm::Norm, StateNorm::None);
     let tensors = random_params(&looped(with, Injection::None).tensors()).tensors();
-    let states = |between: Between, repetitions: usize| {
-        let model = LoopedTransformer::new(&looped(between, Injection::None), &tensors).unwrap();
+    let states = |state_norm: StateNorm, repetitions: usize| {
+        let model = LoopedTransformer::new(&looped(state_norm, Injection::None), &tensors).unwrap();
         model.states(&Tape::off(), &ids(), repetitions).unwrap()
     };
     let (one, alone) = (states(with, 1), states(without, 1));
@@ -89,7 +89,7 @@ fn the_first_repetition_and_what_is_read_after_it_are_those_of_a_student_without
 #[test]
 fn decoding_with_a_cache_gives_the_states_of_the_full_forward() {
     for injection in [Injection::None, Injection::Gate] {
-        let config = looped(Between::Norm, injection);
+        let config = looped(StateNorm::Norm, injection);
         let model = LoopedTransformer::new(&config, &random_params(&config.tensors())).unwrap();
         let full = model.states(&Tape::off(), &ids(), 3).unwrap();
         let full = full.last().unwrap().tensor();
@@ -106,7 +106,7 @@ fn decoding_with_a_cache_gives_the_states_of_the_full_forward() {
 #[test]
 fn it_starts_as_the_size_of_the_teachers_states() {
     let teacher = teacher(6);
-    let student = StudentConfig { between: Between::Norm, ..student_config(1, 1, 2, 1) };
+    let student = StudentConfig { state_norm: StateNorm::Norm, ..student_config(1, 1, 2, 1) };
     let (config, tensors) = start(&teacher, &student);
     let (mut sum, mut count) = (0.0, 0.0);
     for ids in calibration() {
@@ -129,7 +129,10 @@ fn it_starts_as_the_size_of_the_teachers_states() {
         student_tensors(deep, tensors, &config, &student, &[], 7, &Quiet, &|| false)
     };
     let error = tell().unwrap_err().to_string();
-    assert!(error.contains("no calibration text") && error.contains("student.between"), "{error}");
+    assert!(
+        error.contains("no calibration text") && error.contains("student.state_norm"),
+        "{error}"
+    );
 }
 
 /// An objective over a student whose norm has learned something.
@@ -139,8 +142,8 @@ fn objective(
     repetitions: usize,
 ) -> (Distillation<'static>, Params) {
     let teacher = teacher(6);
-    let between = Between::Norm;
-    let student = StudentConfig { injection, between, ..student_config(1, 1, repetitions, 1) };
+    let state_norm = StateNorm::Norm;
+    let student = StudentConfig { injection, state_norm, ..student_config(1, 1, repetitions, 1) };
     let (looped, mut tensors): (_, BTreeMap<String, Tensor>) = start(&teacher, &student);
     let learned = (&tensors[NAME] + (random(40, &[16]) * 0.5).unwrap()).unwrap();
     tensors.insert(NAME.into(), learned);
@@ -190,12 +193,13 @@ fn the_norm_learns_while_the_teacher_forces_as_well_and_in_a_narrow_student() {
     let phases = PhaseConfig { teacher_forced: 1.0, mixed_until: 1.0, ..PhaseConfig::default() };
     let forced = DistillConfig { phases, ..DistillConfig::default() };
     let (objective, _) = objective(forced, Injection::None, 3);
-    let found = size(&objective.loss(&batch(), &mut Moment::new(9, 0, 10, 0)).unwrap());
+    let found = size(&objective.loss(&batch(), &mut StepContext::new(9, 0, 10, 0)).unwrap());
     assert!(found.is_finite() && found > 0.0, "{found}");
 
     let (deep, tensors) = teacher(6);
     let width = Some(deep.base().width / 2);
-    let student = StudentConfig { between: Between::Norm, width, ..student_config(1, 1, 3, 1) };
+    let student =
+        StudentConfig { state_norm: StateNorm::Norm, width, ..student_config(1, 1, 3, 1) };
     let seen = calibration();
     let looped = split::find(&deep, &student, &seen, &|| false).unwrap();
     let (device, of) = (Device::Cpu, (&deep, &tensors));
@@ -220,7 +224,7 @@ fn it_is_written_and_read_again_to_the_bit_and_not_unrolled() {
         base,
         prelude_layers: 0,
         core_layers,
-        ..looped(Between::Norm, Injection::None)
+        ..looped(StateNorm::Norm, Injection::None)
     };
     let tensors = random_params(&config.tensors()).tensors();
     let (card, stored) = (Card::default(), StoredType::F32);
@@ -236,22 +240,22 @@ fn it_is_written_and_read_again_to_the_bit_and_not_unrolled() {
     assert!(!std::fs::read_to_string(folder.join("README.md")).unwrap().contains("--unrolled"));
     let refused = export_unrolled(&plain, &config, &tensors, None, None, &card, stored);
     let refused = refused.unwrap_err().to_string();
-    assert!(refused.contains("between = \"norm\"") && refused.contains("hint"), "{refused}");
+    assert!(refused.contains("state_norm = \"norm\"") && refused.contains("hint"), "{refused}");
     assert!(!plain.exists());
     let description = Description::of(&config.base, Some(&config)).student.unwrap();
-    assert_eq!(description.between, Between::Norm);
+    assert_eq!(description.state_norm, StateNorm::Norm);
 }
 
 #[test]
 fn a_student_without_is_written_as_before_and_an_unknown_way_is_refused() {
-    let plain = looped(Between::None, Injection::None);
+    let plain = looped(StateNorm::None, Injection::None);
     let mut json = serde_json::to_value(&plain).unwrap();
-    assert!(json.get("between").is_none());
+    assert!(json.get("state_norm").is_none());
     let back: LoopedConfig = serde_json::from_value(json.clone()).unwrap();
     assert_eq!(back, plain);
     json["between"] = "norm".into();
     let back: LoopedConfig = serde_json::from_value(json.clone()).unwrap();
-    assert_eq!(back, looped(Between::Norm, Injection::None));
+    assert_eq!(back, looped(StateNorm::Norm, Injection::None));
     json["between"] = "layers".into();
     assert!(serde_json::from_value::<LoopedConfig>(json.clone()).is_err());
     json["between"] = "norm".into();

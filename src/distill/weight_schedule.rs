@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// A weight that may move in a straight line while training goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub enum Weighting {
+pub enum WeightSchedule {
     /// Always the same.
     Constant(f64),
     /// From one value to another between two fractions of the run.
@@ -28,7 +28,7 @@ fn one() -> f64 {
     1.0
 }
 
-impl Weighting {
+impl WeightSchedule {
     /// The weight at `progress`, 0 to 1.
     #[must_use]
     pub fn at(self, progress: f64) -> f64 {

@@ -2,11 +2,11 @@
 
 use candle_core::{DType, Device, Tensor};
 use factorexe::autograd::Tape;
-use factorexe::decode::{CacheSharing, Decoder, Depth};
+use factorexe::decode::{CacheSharing, Decoder, ReadDepth};
 use factorexe::distill::*;
-use factorexe::kernels::quantized::StoredAs;
+use factorexe::kernels::quantized::WeightType;
 use factorexe::model::*;
-use factorexe::train::{Loss, Objective, in_lanes};
+use factorexe::train::{Loss, Objective, in_shards};
 
 use crate::depth::{assert_differences, batch, config, exits, moment, objective};
 use crate::distill::{F32_STACK, student_config};
@@ -17,7 +17,8 @@ use crate::support::{difference, random_params, tiny_looped};
 fn students() -> Vec<LoopedTransformer> {
     let plain = LoopedConfig { repetitions: 3, ..tiny_looped(Relaxation::None) };
     let lora = LoopedConfig { relaxation: Relaxation::Lora { rank: 2 }, ..plain.clone() };
-    let heard = LoopedConfig { injection: Injection::Gate, between: Between::Norm, ..lora.clone() };
+    let heard =
+        LoopedConfig { injection: Injection::Gate, state_norm: StateNorm::Norm, ..lora.clone() };
     let bare = LoopedConfig { coda_layers: 0, ..plain };
     let made = [lora, heard, bare].map(|config| {
         LoopedTransformer::new(&config, &random_params(&config.tensors()).tensors()).unwrap()
@@ -37,7 +38,8 @@ fn ids(rows: usize) -> Tensor {
 fn tokens_of_mixed_depth_are_those_that_decoding_makes_of_them_when_it_shares_the_last_keys() {
     for student in students() {
         let found = student.at_depths(&Tape::off(), &ids(2), &DEPTHS).unwrap();
-        let found = student.frame().normed(&Tape::off(), &found).unwrap().tensor().clone();
+        let found =
+            student.embedding_and_head().normed(&Tape::off(), &found).unwrap().tensor().clone();
         let error = difference(&found, &decoded(&student, CacheSharing::Last));
         assert!(error < F32_STACK, "off by {error}");
         for sharing in [CacheSharing::Own, CacheSharing::CatchUp] {
@@ -49,13 +51,13 @@ fn tokens_of_mixed_depth_are_those_that_decoding_makes_of_them_when_it_shares_th
 
 /// Normed last states of two texts of ten tokens, one token after the other.
 fn decoded(student: &LoopedTransformer, sharing: CacheSharing) -> Tensor {
-    let decoder = Decoder::new(student, StoredAs::F32).unwrap();
+    let decoder = Decoder::new(student, WeightType::F32).unwrap();
     let mut cache = decoder.new_cache(2, sharing);
     let all = ids(1).squeeze(0).unwrap().to_vec1::<u32>().unwrap();
     let mut read = Vec::new();
     for (at, (id, depth)) in all.chunks(1).zip(DEPTHS).enumerate() {
         let new: (usize, &[u32]) = (at / 10, id);
-        read.extend(decoder.read(&[new], &mut cache, Depth::fixed(depth)).unwrap().normed);
+        read.extend(decoder.read(&[new], &mut cache, ReadDepth::fixed(depth)).unwrap().normed);
     }
     Tensor::from_vec(read, (2, 10, 16), &Device::Cpu).unwrap()
 }
@@ -75,7 +77,7 @@ fn tokens_of_one_depth_are_those_of_a_fixed_depth() {
 fn per_token(least: usize, most: usize, recompute: Recompute) -> DistillConfig {
     let mut config = config(exits(0.0, 1), recompute);
     config.loss.hidden.cosine = 0.4;
-    config.depth.law = DepthLaw::Uniform { least, most };
+    config.depth.sampling = RepetitionSampling::Uniform { least, most };
     config.depth.drawn_for = DrawnFor::Token;
     config
 }
@@ -136,7 +138,7 @@ fn assert_near(found: &Loss, expected: &Loss) {
 #[test]
 fn the_loss_is_read_where_each_token_stops() {
     let mut config = per_token(1, 4, Recompute::Never);
-    config.loss.hidden.weight = Weighting::Constant(0.0);
+    config.loss.hidden.weight = WeightSchedule::Constant(0.0);
     let (objective, _) = objective(config.clone(), &own_parts(2, 1));
     let found = objective.loss(&batch(), &mut moment()).unwrap();
     assert!(found.terms["repetitions"].fract() > 0.0, "{:?}", found.terms);
@@ -148,7 +150,7 @@ fn the_loss_is_read_where_each_token_stops() {
     let (student, off) = (objective.student(), Tape::off());
     let ids = batch().input_tensor(&Device::Cpu).unwrap();
     let last = student.at_depths(&off, &ids, &depths).unwrap();
-    let logits = student.frame().logits(last.tensor()).unwrap();
+    let logits = student.embedding_and_head().logits(last.tensor()).unwrap();
     let log_p = log_softmax(&logits);
     let targets = batch().targets;
     let loss = targets.iter().enumerate().map(|(at, &target)| -log_p[at][target as usize]);
@@ -186,7 +188,7 @@ fn a_step_in_lanes_learns_as_well() {
         columns: 512,
         ..Default::default()
     };
-    let lanes = in_lanes(&objective, &batch, &moment()).unwrap();
+    let lanes = in_shards(&objective, &batch, &moment()).unwrap();
     assert_eq!(lanes.len(), 2);
     assert_eq!(lanes[0].terms["repetitions"], lanes[1].terms["repetitions"]);
 }
@@ -199,13 +201,16 @@ fn what_means_nothing_for_single_tokens_is_refused() {
         change(&mut config);
         config.validate().unwrap_err().to_string()
     };
-    assert!(refused(&|c| c.depth.law = DepthLaw::Fixed).contains("depth.law draws nothing"));
+    assert!(
+        refused(&|c| c.depth.sampling = RepetitionSampling::Fixed)
+            .contains("depth.sampling draws nothing")
+    );
     let says = |change: &dyn Fn(&mut DistillConfig)| {
         assert!(refused(change).contains("depth.drawn_for"));
     };
     says(&|c| c.depth.backprop_repetitions = 2);
-    says(&|c| c.loss.settle = Weighting::Constant(0.1));
-    says(&|c| c.loss.exits.weight = Weighting::Constant(0.1));
+    says(&|c| c.loss.settle = WeightSchedule::Constant(0.1));
+    says(&|c| c.loss.exits.weight = WeightSchedule::Constant(0.1));
     says(&|c| c.loss.hidden.alignment = Alignment::Monotone);
     let policy = factorexe::halting::JointPolicy::Ponder;
     says(&|c| c.loss.halting = Some(HaltingConfig::new(policy)));
