@@ -16,6 +16,7 @@ mod export;
 mod fit;
 mod generate;
 mod gguf;
+mod golden;
 mod gradients;
 mod hub;
 mod hub_remote;
