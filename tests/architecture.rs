@@ -1,8 +1,13 @@
-//! Do imports only fall, and does every file keep the rules of the house?
+//! The rules of the house: imports only fall, no files import each other in a circle, and a file is
+//! short enough to be read at once.
 
+mod circles;
+mod house;
 mod rules;
 mod source;
 
+use circles::circles;
+use house::House;
 use rules::{
     cut_gradients, drawn_floors, misplaced_exceptions, rising_imports, silent_recipes, too_long,
     unlisted_unsafe,
@@ -96,7 +101,8 @@ fn assert_none(complaints: &[String]) {
 
 #[test]
 fn imports_only_fall() {
-    assert_none(&rising_imports(&crate_sources()));
+    let sources = crate_sources();
+    assert_none(&rising_imports(&sources, &House::new(&sources)));
 }
 
 #[test]
@@ -104,29 +110,86 @@ fn an_import_that_rises_is_named_with_its_line() {
     let tree = [
         Source::new(
             "src/lib.rs",
-            "pub mod hub;\npub use error::{Error, Result};\npub use hub::Source;",
+            "pub mod hub;\npub use error::{Error, Result};\npub use hub::{Checkpoint, Adapter};",
         ),
-        Source::new("src/error.rs", "use super::observe::Quiet;\npub(crate) enum Error {}"),
+        Source::new("src/error.rs", "use super::observe::Quiet;\npub enum Error {}"),
+        Source::new("src/observe.rs", "use crate::Error;\npub struct Quiet;"),
         Source::new(
             "src/nn/ops.rs",
-            "//! [`crate::cli`]\nuse crate::{\n    Result,\n    nn::a, model::Transformer,\n};",
+            "//! [`crate::cli`]\nuse crate::{\n    Error,\n    model::{Layer, Deep},\n};",
         ),
-        Source::new("src/model/mod.rs", "use crate::{Source, nn};\nfn f() { crate::observe::f() }"),
+        Source::new("src/model/mod.rs", "pub mod deep;\npub use deep::Deep;\npub struct Layer;"),
+        Source::new(
+            "src/model/deep.rs",
+            "use crate::{Adapter, nn::ops};\npub struct Deep;\nfn f() { crate::observe::Quiet }",
+        ),
+        Source::new(
+            "src/hub/mod.rs",
+            "mod load;\npub use load::Checkpoint;\npub use crate::eval::Adapter;",
+        ),
         Source::new(
             "src/hub/load.rs",
-            "fn f() -> super::super::eval::E {}\nuse crate::data::Tokenizer;\nuse crate::*;",
+            "fn f() -> super::super::eval::Adapter {}\npub struct Checkpoint;",
         ),
+        Source::new("src/eval.rs", "pub struct Adapter;"),
         Source::new("src/attic.rs", ""),
     ];
     let expected = [
-        "src/error.rs:1: `error` (floor 0) uses `observe` (floor 0)",
-        "src/nn/ops.rs:4: `nn` (floor 3) uses `model` (floor 4)",
-        "src/model/mod.rs:1: `model` (floor 4) uses `hub` (floor 5)",
-        "src/hub/load.rs:3: `crate::*` is in no room",
-        "src/hub/load.rs:1: `hub` (floor 5) uses `eval` (floor 6)",
-        "src/attic.rs: the room `attic` has no floor",
+        "src/attic.rs: its room has no floor",
+        "src/error.rs:1: `error` (floor 0) takes `Quiet` of `observe` (floor 0)",
+        "src/hub/load.rs:1: `hub` (floor 5) takes `Adapter` of `eval` (floor 6)",
+        "src/hub/mod.rs:3: `hub` (floor 5) takes `Adapter` of `eval` (floor 6)",
+        "src/model/deep.rs:1: `model` (floor 4) takes `Adapter` of `eval` (floor 6)",
+        "src/nn/ops.rs:4: `nn` (floor 3) takes `Deep` of `model` (floor 4)",
+        "src/nn/ops.rs:4: `nn` (floor 3) takes `Layer` of `model` (floor 4)",
+        "src/observe.rs:1: `observe` (floor 0) takes `Error` of `error` (floor 0)",
     ];
-    assert_eq!(rising_imports(&tree), expected);
+    assert_eq!(rising_imports(&tree, &House::new(&tree)), expected);
+}
+
+#[test]
+fn every_path_within_the_crate_leads_to_a_file() {
+    assert_none(House::new(&crate_sources()).lost());
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    assert_none(&circles(&House::new(&crate_sources())));
+}
+
+#[test]
+fn a_circle_is_named_with_the_imports_that_tie_it() {
+    let tree = [
+        Source::new("src/nn/mod.rs", "mod a;\nmod b;\npub use a::A;\npub use b::{B, b};"),
+        // Through a folder, by a path within code, by a glob, by a module.
+        Source::new("src/nn/a.rs", "use super::{B, b};\npub struct A;\nfn f() { b::b() }"),
+        Source::new("src/nn/b.rs", "pub struct B;\npub fn b() -> crate::data::c::C {}"),
+        Source::new("src/data/mod.rs", "pub mod c;"),
+        Source::new(
+            "src/data/c.rs",
+            "pub struct C;\nmod inner { use crate::nn::*; fn f(a: A) {} }",
+        ),
+        Source::new("src/fit/mod.rs", "mod d;\nuse d::D;\npub struct Own;"),
+        Source::new("src/fit/d.rs", "use super::Own;\npub struct D(Own);"),
+        Source::new("src/hub/mod.rs", "mod e;\npub use e::E;\n#[cfg(test)]\nmod made_up;"),
+        Source::new("src/hub/made_up.rs", "use super::E;\npub struct M(E);"),
+        Source::new(
+            "src/hub/e.rs",
+            "use super::f;\nuse crate::nn::A;\npub struct E(f::F);\n\
+             #[cfg(test)]\nmod tests { use crate::hub::made_up::M; }",
+        ),
+        Source::new("src/hub/f.rs", "pub struct F;\npub use crate::nn::B;"),
+    ];
+    let expected = [
+        "a circle of 3 files:\n  \
+         src/data/c.rs:2 -> src/nn/a.rs: A\n  \
+         src/nn/a.rs:1 -> src/nn/b.rs: B, b\n  \
+         src/nn/b.rs:2 -> src/data/c.rs: C",
+        "a circle of 2 files:\n  \
+         src/fit/d.rs:1 -> src/fit/mod.rs: Own\n  \
+         src/fit/mod.rs:2 -> src/fit/d.rs: D",
+    ];
+    assert_eq!(circles(&House::new(&tree)), expected);
 }
 
 #[test]
@@ -153,26 +216,26 @@ fn only_nn_ops_names_kernels_that_cut_the_gradient() {
 #[test]
 fn a_kernel_that_cuts_the_gradient_is_found_behind_any_import() {
     for text in [
-        "let y = candle_nn::ops::rms_norm(&x);",
+        "fn f() { let y = candle_nn::ops::rms_norm(&x); }",
+        "fn f() { vec![candle_nn::ops::rms_norm(&x)] }",
         "use candle_nn::{VarMap, ops::{silu, sdpa}};",
         "use candle_nn::ops;",
         "use candle_nn::ops::*;",
         "use candle_nn as layers;",
         "use ::candle_nn::RmsNorm;",
-        "x.apply_op1_no_bwd(&op)",
+        "fn f() { x.apply_op1_no_bwd(&op) }",
     ] {
         assert_eq!(cut_gradients(&[Source::new("src/model/a.rs", text)]).len(), 1, "{text}");
         assert_none(&cut_gradients(&[Source::new("src/nn/ops.rs", text)]));
     }
-    let good =
-        "use candle_nn::{Module, ops::softmax};\nops::rms_norm(&x);\ncandle_nn::ops::silu(&x);";
+    let good = "use candle_nn::{Module, ops::softmax};\nfn f() { ops::rms_norm(&x); candle_nn::ops::silu(&x) }";
     assert_none(&cut_gradients(&[Source::new("src/model/a.rs", good)]));
 }
 
 #[test]
 fn unsafe_is_where_the_list_says() {
     assert_none(&unlisted_unsafe(&crate_sources(), UNSAFE_FILES));
-    let source = || [Source::new("src/a.rs", "// unsafe\n#![deny(unsafe_code)]\nunsafe { map() }")];
+    let source = || [Source::new("src/a.rs", "// unsafe\n#![deny(unsafe_code)]\nunsafe fn f() {}")];
     assert_eq!(unlisted_unsafe(&source(), &[]), ["src/a.rs:3: unsafe, unlisted"]);
     assert_none(&unlisted_unsafe(&source(), &["src/a.rs"]));
     assert_eq!(unlisted_unsafe(&[Source::new("src/a.rs", "")], &["src/a.rs"]).len(), 1);

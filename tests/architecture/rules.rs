@@ -1,11 +1,11 @@
-//! What may a source file not do?
+//! The rules that a source file keeps.
 //!
 //! Each rule is a function from sources to complaints, so that it can be seen to fail on a small
 //! made-up tree before it is believed about the real one.
 
-use super::{
-    FLOORS, GRADIENT_CUTTERS, GRADIENT_CUTTING_METHODS, LINT_EXCEPTIONS, LONGEST, source::Source,
-};
+use super::house::{House, Taken};
+use super::source::{Mention, Source};
+use super::{FLOORS, GRADIENT_CUTTERS, GRADIENT_CUTTING_METHODS, LINT_EXCEPTIONS, LONGEST};
 
 fn floor(room: &str) -> Option<u8> {
     FLOORS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor)
@@ -18,54 +18,23 @@ fn room_of(path: &str) -> Option<&str> {
     (!["lib", "main"].contains(&room)).then_some(room)
 }
 
-/// What `crate::name` leads to: a room, or the room that `lib.rs` re-exports the name from.
-fn room_named<'a>(name: &'a str, lib: Option<&Source>) -> Option<&'a str> {
-    if floor(name).is_some() {
-        return Some(name);
-    }
-    let exports = |room: &str| {
-        lib.is_some_and(|lib| {
-            lib.mentions(room).iter().any(|m| m.path.last().is_some_and(|last| last == name))
-        })
-    };
-    FLOORS.iter().find(|(room, _)| exports(room)).map(|(room, _)| *room)
-}
-
-/// The names that `source` takes from the root of the crate, through `crate` or through `super`.
-fn names_from_the_root(source: &Source) -> Vec<(usize, String)> {
-    let named = |path: &[String]| path.first().cloned().unwrap_or_default();
-    let mut names: Vec<_> =
-        source.mentions("crate").iter().map(|m| (m.line, named(&m.path))).collect();
-    let inside = source.path.trim_start_matches("src/").trim_end_matches("/mod.rs");
-    let levels = inside.split('/').count();
-    for mention in source.mentions("super") {
-        let climbed = 1 + mention.path.iter().take_while(|step| *step == "super").count();
-        let name = named(&mention.path[climbed - 1..]);
-        if climbed >= levels && floor(&name).is_some() {
-            names.push((mention.line, name));
-        }
-    }
-    names
-}
-
-/// Imports that do not fall: upward, sideways, or past all rooms.
-pub fn rising_imports(sources: &[Source]) -> Vec<String> {
-    let lib = sources.iter().find(|source| source.path == "src/lib.rs");
-    let mut complaints = Vec::new();
-    for source in sources {
-        let Some(room) = room_of(&source.path) else { continue };
-        let Some(from) = floor(room) else {
-            complaints.push(format!("{}: the room `{room}` has no floor", source.path));
-            continue;
-        };
-        for (line, name) in names_from_the_root(source) {
-            let place = format!("{}:{line}", source.path);
-            match room_named(&name, lib).and_then(|target| Some((target, floor(target)?))) {
-                None => complaints.push(format!("{place}: `crate::{name}` is in no room")),
-                Some((target, to)) if target != room && to >= from => complaints
-                    .push(format!("{place}: `{room}` (floor {from}) uses `{target}` (floor {to})")),
-                Some(_) => {}
-            }
+/// Imports that do not fall: upward, or sideways into another room.
+pub fn rising_imports(sources: &[Source], house: &House) -> Vec<String> {
+    let homeless = |source: &&Source| room_of(&source.path).is_some_and(|r| floor(r).is_none());
+    let mut complaints: Vec<String> = sources
+        .iter()
+        .filter(homeless)
+        .map(|source| format!("{}: its room has no floor", source.path))
+        .collect();
+    for Taken { from, line, to, name, .. } in house.taken() {
+        let rooms = room_of(from).zip(room_of(to)).filter(|(from, to)| from != to);
+        let floors = rooms.and_then(|(from, to)| floor(from).zip(floor(to)));
+        if let (Some((room, other)), Some((own, above))) = (rooms, floors)
+            && above >= own
+        {
+            complaints.push(format!(
+                "{from}:{line}: `{room}` (floor {own}) takes `{name}` of `{other}` (floor {above})"
+            ));
         }
     }
     complaints
@@ -93,19 +62,14 @@ pub fn too_long(sources: &[Source]) -> Vec<String> {
 pub fn cut_gradients(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
     for source in sources.iter().filter(|source| !source.path.starts_with("src/nn/ops")) {
-        for root in ["candle_nn", "candle_transformers"] {
-            for mention in source.mentions(root) {
-                let path = [vec![root.to_owned()], mention.path].concat();
-                // A module that holds a cutter is as good as the cutter: `use candle_nn::ops;`.
-                let meets =
-                    |cutter: &&&str| cutter.split("::").zip(&path).all(|(a, b)| a == b || b == "*");
-                if let Some(cutter) = GRADIENT_CUTTERS.iter().find(meets) {
-                    let (place, path) =
-                        (format!("{}:{}", source.path, mention.line), path.join("::"));
-                    complaints.push(format!(
-                        "{place}: `{path}` gives `{cutter}`, which cuts the gradient"
-                    ));
-                }
+        for Mention { line, path, .. } in source.mentions() {
+            // A module that holds a cutter is as good as the cutter: `use candle_nn::ops;`.
+            let meets =
+                |cutter: &&&str| cutter.split("::").zip(&path).all(|(a, b)| a == b || b == "*");
+            if let Some(cutter) = GRADIENT_CUTTERS.iter().find(meets) {
+                let (place, path) = (format!("{}:{line}", source.path), path.join("::"));
+                complaints
+                    .push(format!("{place}: `{path}` gives `{cutter}`, which cuts the gradient"));
             }
         }
         for method in GRADIENT_CUTTING_METHODS {

@@ -1,26 +1,45 @@
-//! What does a source file say, once comments and literals are out of the way?
+//! What a source file says: its words, and the paths it names, read from its syntax tree.
 
 use std::{fs, path::Path};
+
+use proc_macro2::{Ident, Spacing, TokenStream, TokenTree};
+use syn::spanned::Spanned;
+use syn::visit::{self, Visit};
+use syn::{Attribute, ImplItemFn, ItemFn, ItemImpl, ItemMod, ItemUse, Macro, UseTree, Visibility};
 
 /// One file of the crate, or one made up for a test.
 pub struct Source {
     /// From the root of the repository, with `/`: `src/nn/ops.rs`.
     pub path: String,
     pub text: String,
-    /// The text with comments and literals blanked; every line stays where it was.
-    pub code: String,
 }
 
-/// A path such as `crate::nn::{ops, params::Params}`, spelled out, without its root.
-#[derive(Debug, PartialEq)]
+/// A path that a file names, as in `crate::nn::{ops, params::Params}`, spelled out.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Mention {
     pub line: usize,
+    /// The inline modules it stands in, from the outside.
+    pub inside: Vec<String>,
+    /// Its segments; `*` ends that of a glob, and `self` at the end is left out.
     pub path: Vec<String>,
+    /// The import that names it; none of a path within code.
+    pub import: Option<Import>,
+    /// Whether only tests are compiled with it.
+    pub is_test: bool,
+}
+
+/// How a path is imported.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Import {
+    /// What it is called here; none of a glob and of `as _`.
+    pub name: Option<String>,
+    /// Whether others may take it from here.
+    pub is_reexport: bool,
 }
 
 impl Source {
     pub fn new(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.to_owned(), code: code_only(text) }
+        Self { path: path.to_owned(), text: text.to_owned() }
     }
 
     /// Every file under `folder` whose name ends in `ending`, by name; none if there is no folder.
@@ -40,157 +59,227 @@ impl Source {
         found
     }
 
-    /// The lines of code (counted from 1) on which `word` stands alone.
-    pub fn lines_with(&self, word: &str) -> Vec<usize> {
-        words(&self.code).filter(|(_, found)| *found == word).map(|(at, _)| self.line(at)).collect()
-    }
-
-    /// Every path that begins with `root`; `use root;` and `use root as x;` give an empty one.
-    pub fn mentions(&self, root: &str) -> Vec<Mention> {
-        let mut found = Vec::new();
-        let mut before = "";
-        for (at, word) in words(&self.code) {
-            if word == root {
-                let paths = tree(&self.code, at + word.len());
-                if before == "use" || paths.iter().any(|(_, path)| !path.is_empty()) {
-                    found.extend(
-                        paths
-                            .into_iter()
-                            .map(|(at, path)| Mention { line: self.line(at - 1), path }),
-                    );
-                }
-            }
-            before = word;
-        }
-        found
-    }
-
-    fn line(&self, at: usize) -> usize {
-        self.code[..at].matches('\n').count() + 1
-    }
-}
-
-fn is_word(character: char) -> bool {
-    character.is_alphanumeric() || character == '_'
-}
-
-/// The words of `code` and where each begins.
-fn words(code: &str) -> impl Iterator<Item = (usize, &str)> {
-    code.split(|c| !is_word(c))
-        .filter(|word| !word.is_empty())
-        .map(move |word| (word.as_ptr() as usize - code.as_ptr() as usize, word))
-}
-
-/// The paths that go on at `at`, where a name has just ended, and where each of them ends.
-fn tree(code: &str, at: usize) -> Vec<(usize, Vec<String>)> {
-    let rest = code[at..].trim_start();
-    let Some(rest) = rest.strip_prefix("::").map(str::trim_start) else {
-        return vec![(at, Vec::new())];
-    };
-    let at = code.len() - rest.len();
-    if let Some(group) = rest.strip_prefix('{') {
-        return branches(group).flat_map(|(offset, _)| name(code, at + 1 + offset)).collect();
-    }
-    name(code, at)
-}
-
-/// The paths that begin with the name at `at`.
-fn name(code: &str, at: usize) -> Vec<(usize, Vec<String>)> {
-    let rest = &code[at..];
-    if rest.starts_with('*') {
-        return vec![(at + 1, vec!["*".to_owned()])];
-    }
-    let name = &rest[..rest.find(|c| !is_word(c)).unwrap_or(rest.len())];
-    let mut paths = tree(code, at + name.len());
-    if !name.is_empty() && name != "self" {
-        for (_, path) in &mut paths {
-            path.insert(0, name.to_owned());
-        }
-    }
-    paths
-}
-
-/// The parts of a `{a, b::{c, d}}` group, given all that follows its brace, and where each begins.
-fn branches(group: &str) -> impl Iterator<Item = (usize, &str)> {
-    let mut depth = 1;
-    let end = group.find(|c| {
-        depth += i32::from(c == '{') - i32::from(c == '}');
-        depth == 0
-    });
-    let group = &group[..end.unwrap_or(group.len())];
-    let mut depth = 0;
-    group
-        .split(move |c| {
-            depth += i32::from(c == '{') - i32::from(c == '}');
-            c == ',' && depth == 0
+    /// The syntax tree.
+    pub fn tree(&self) -> syn::File {
+        syn::parse_file(&self.text).unwrap_or_else(|error| {
+            panic!("{}:{}: {error}", self.path, error.span().start().line);
         })
-        .map(str::trim_start)
-        .filter(|part| !part.is_empty())
-        .map(move |part| (part.as_ptr() as usize - group.as_ptr() as usize, part))
+    }
+
+    /// The lines (counted from 1) on which `word` stands in code: not in a comment, not in a text.
+    pub fn lines_with(&self, word: &str) -> Vec<usize> {
+        let tokens: TokenStream = self.text.parse().unwrap_or_else(|error| {
+            panic!("{}: {error}", self.path);
+        });
+        let mut lines = Vec::new();
+        each_ident(tokens, &mut |ident| {
+            if ident == word {
+                lines.push(line(ident));
+            }
+        });
+        lines
+    }
+
+    /// Every path the file names.
+    pub fn mentions(&self) -> Vec<Mention> {
+        let mut reader = Reader::default();
+        reader.visit_file(&self.tree());
+        reader.found
+    }
 }
 
-fn code_only(text: &str) -> String {
-    let text: Vec<char> = text.chars().collect();
-    let mut code = String::new();
+fn line(spanned: &impl Spanned) -> usize {
+    spanned.span().start().line
+}
+
+fn each_ident(tokens: TokenStream, look: &mut impl FnMut(&Ident)) {
+    for token in tokens {
+        match token {
+            TokenTree::Ident(ident) => look(&ident),
+            TokenTree::Group(group) => each_ident(group.stream(), look),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
+}
+
+/// Whether what bears these attributes is compiled for tests alone.
+pub fn is_for_tests(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        matches!(&attribute.meta, syn::Meta::List(list)
+            if list.path.is_ident("cfg") && list.tokens.to_string() == "test")
+    })
+}
+
+#[derive(Default)]
+struct Reader {
+    inside: Vec<String>,
+    is_test: bool,
+    found: Vec<Mention>,
+}
+
+impl Reader {
+    fn add(&mut self, line: usize, path: Vec<String>, import: Option<Import>) {
+        let (inside, is_test) = (self.inside.clone(), self.is_test);
+        self.found.push(Mention { line, inside, path, import, is_test });
+    }
+
+    /// Reads a part that bears these attributes.
+    fn within(&mut self, attributes: &[Attribute], read: impl FnOnce(&mut Self)) {
+        let outer = self.is_test;
+        self.is_test |= is_for_tests(attributes);
+        read(self);
+        self.is_test = outer;
+    }
+
+    /// The leaves of an import, each with all that stands before it.
+    fn leaves(&mut self, tree: &UseTree, before: &[String], is_reexport: bool) {
+        let with = |name: &Ident| [before, &[name.to_string()]].concat();
+        let import = |name: Option<String>| Some(Import { name, is_reexport });
+        match tree {
+            UseTree::Path(path) => self.leaves(&path.tree, &with(&path.ident), is_reexport),
+            UseTree::Group(group) => {
+                group.items.iter().for_each(|tree| self.leaves(tree, before, is_reexport));
+            }
+            UseTree::Name(name) if name.ident == "self" => {
+                self.add(line(name), before.to_vec(), import(before.last().cloned()));
+            }
+            UseTree::Name(name) => {
+                self.add(line(name), with(&name.ident), import(Some(name.ident.to_string())));
+            }
+            UseTree::Rename(renamed) => {
+                let own = renamed.ident == "self";
+                let path = if own { before.to_vec() } else { with(&renamed.ident) };
+                let name = Some(renamed.rename.to_string()).filter(|name| name != "_");
+                self.add(line(renamed), path, import(name));
+            }
+            UseTree::Glob(glob) => {
+                let path = [before, &["*".to_owned()]].concat();
+                self.add(line(glob), path, import(None));
+            }
+        }
+    }
+
+    /// Paths of two segments or more among tokens that are no syntax yet: those of macros.
+    fn tokens(&mut self, tokens: TokenStream) {
+        let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+        let mut at = 0;
+        while at < tokens.len() {
+            if let TokenTree::Group(group) = &tokens[at] {
+                self.tokens(group.stream());
+            }
+            let (path, length) = path_of(&tokens[at..]);
+            if path.len() > 1 {
+                self.add(line(&tokens[at]), path, None);
+            }
+            at += length.max(1);
+        }
+    }
+}
+
+/// The path that `tokens` begin with, and how many of them it takes.
+fn path_of(tokens: &[TokenTree]) -> (Vec<String>, usize) {
+    let mut path = Vec::new();
     let mut at = 0;
-    while at < text.len() {
-        let opaque = opaque(&text[at..]).min(text.len() - at);
-        code.extend(text[at..at + opaque].iter().map(|&c| if c == '\n' { c } else { ' ' }));
-        at += opaque;
-        if opaque == 0 {
-            code.push(text[at]);
-            at += 1;
+    while let Some(TokenTree::Ident(ident)) = tokens.get(at) {
+        path.push(ident.to_string());
+        at += 1;
+        let colon = |token: Option<&TokenTree>, spacing: Spacing| {
+            matches!(token, Some(TokenTree::Punct(punct))
+                if punct.as_char() == ':' && punct.spacing() == spacing)
+        };
+        let goes_on = colon(tokens.get(at), Spacing::Joint)
+            && tokens.get(at + 1).is_some_and(
+                |token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':'),
+            )
+            && matches!(tokens.get(at + 2), Some(TokenTree::Ident(_)));
+        if !goes_on {
+            break;
         }
+        at += 2;
     }
-    code
+    (path, at)
 }
 
-/// How many characters the comment or literal takes that `rest` begins with; 0 if there is none.
-fn opaque(rest: &[char]) -> usize {
-    let until = |from: usize, end: &str| {
-        let end: Vec<char> = end.chars().collect();
-        let found = rest[from..].windows(end.len()).position(|window| window == end);
-        found.map_or(rest.len(), |position| from + position + end.len())
-    };
-    match rest {
-        ['/', '/', ..] => until(2, "\n") - 1,
-        ['/', '*', ..] => until(2, "*/"),
-        ['\'', '\\', _, ..] => until(3, "'"),
-        ['\'', _, '\'', ..] => 3,
-        ['"', ..] => {
-            let mut escaped = false;
-            let end = rest[1..].iter().position(|&c| {
-                let closes = c == '"' && !escaped;
-                escaped = c == '\\' && !escaped;
-                closes
-            });
-            end.map_or(rest.len(), |end| end + 2)
-        }
-        ['r', following @ ..] => {
-            let hashes = following.iter().take_while(|&&c| c == '#').count();
-            let raw = following.get(hashes) == Some(&'"');
-            if raw { until(2 + hashes, &format!("\"{}", "#".repeat(hashes))) } else { 0 }
-        }
-        _ => 0,
+impl<'ast> Visit<'ast> for Reader {
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        let is_reexport = !matches!(item.vis, Visibility::Inherited);
+        self.within(&item.attrs, |reader| reader.leaves(&item.tree, &[], is_reexport));
     }
+
+    fn visit_item_mod(&mut self, item: &'ast ItemMod) {
+        self.inside.push(item.ident.to_string());
+        self.within(&item.attrs, |reader| visit::visit_item_mod(reader, item));
+        self.inside.pop();
+    }
+
+    fn visit_item_fn(&mut self, item: &'ast ItemFn) {
+        self.within(&item.attrs, |reader| visit::visit_item_fn(reader, item));
+    }
+
+    fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
+        self.within(&item.attrs, |reader| visit::visit_item_impl(reader, item));
+    }
+
+    fn visit_impl_item_fn(&mut self, item: &'ast ImplItemFn) {
+        self.within(&item.attrs, |reader| visit::visit_impl_item_fn(reader, item));
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let segments = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        self.add(line(path), segments, None);
+        visit::visit_path(self, path);
+    }
+
+    fn visit_macro(&mut self, code: &'ast Macro) {
+        self.visit_path(&code.path);
+        self.tokens(code.tokens.clone());
+    }
+
+    fn visit_attribute(&mut self, attribute: &'ast Attribute) {
+        if let syn::Meta::List(list) = &attribute.meta {
+            self.tokens(list.tokens.clone());
+        }
+    }
+
+    // `pub(super)` imports nothing.
+    fn visit_visibility(&mut self, _: &'ast Visibility) {}
 }
 
 #[test]
 fn a_source_is_read_without_its_comments_and_literals() {
-    let text = "/* unsafe */ let a = \"unsafe \\\" unsafe\"; // unsafe\nlet 'a: b = ('\"', '\\'', \
-                r#\"unsafe \" unsafe\"#);\nunsafe {}";
+    let text = "/* unsafe */ const A: &str = \"unsafe \\\" unsafe\"; // unsafe\n\
+                const B: (char, &str) = ('\"', r#\"unsafe \" unsafe\"#);\nfn f() { unsafe {} }";
     assert_eq!(Source::new("a.rs", text).lines_with("unsafe"), [3]);
 }
 
 #[test]
-fn groups_of_imports_are_spelled_out_with_their_lines() {
-    let text = "use crate::{\n    a::{self, B},\n    c as d,\n};\nlet x = crate::e::<f>::g();\n\
-                pub(crate) fn f() {}\nuse crate::*;";
+fn paths_are_spelled_out_with_their_lines() {
+    let text = "use crate::{\n    a::{self, B},\n    c as d,\n};\n\
+                pub(crate) fn f() { crate::e::<F>::g(1) }\npub use crate::*;\n\
+                #[cfg(test)] mod tests {\n    fn h(&self) { assert!(super::i::J(k::l())) }\n}";
     let found: Vec<_> = Source::new("a.rs", text)
-        .mentions("crate")
+        .mentions()
         .into_iter()
-        .map(|m| (m.line, m.path.join("::")))
+        .map(|m| {
+            assert_eq!(m.is_test, m.line == 8);
+            (m.line, m.inside.join("::"), m.path.join("::"), m.import)
+        })
         .collect();
-    let expected = [(2, "a"), (2, "a::B"), (3, "c"), (5, "e"), (7, "*")];
-    assert_eq!(found, expected.map(|(line, path)| (line, path.to_owned())));
+    let import = |name: &str, is_reexport: bool| {
+        Some(Import { name: Some(name.to_owned()).filter(|name| name != "*"), is_reexport })
+    };
+    let expected = [
+        (2, "", "crate::a", import("a", false)),
+        (2, "", "crate::a::B", import("B", false)),
+        (3, "", "crate::c", import("d", false)),
+        (5, "", "crate::e::g", None),
+        (5, "", "F", None),
+        (6, "", "crate::*", import("*", true)),
+        (8, "tests", "assert", None),
+        (8, "tests", "super::i::J", None),
+        (8, "tests", "k::l", None),
+    ];
+    let expected = expected
+        .map(|(line, inside, path, import)| (line, inside.to_owned(), path.to_owned(), import));
+    assert_eq!(found, expected);
 }
