@@ -1,4 +1,4 @@
-//! What does one training step read?
+//! A batch of tokens: inputs, targets and the loss mask of one training step.
 
 use candle_core::{Device, Tensor};
 

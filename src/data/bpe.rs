@@ -1,4 +1,4 @@
-//! Which byte sequences of a corpus deserve a token?
+//! Training of a byte-level BPE tokenizer on a corpus.
 
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;

@@ -1,4 +1,4 @@
-//! Were these texts tokenised before?
+//! The on-disk cache of tokenised text: one token file and one index for each corpus.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};

@@ -1,4 +1,4 @@
-//! How does a conversation become one prompt?
+//! Rendering of chat templates: a conversation as one prompt.
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Value, ValueKind};

@@ -1,4 +1,4 @@
-//! What strings does a column of a Parquet file hold?
+//! Reading of the string columns of a Parquet file.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};

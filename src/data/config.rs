@@ -1,4 +1,4 @@
-//! Which text is learned from, and which is held out?
+//! Configuration of the text: files, held-out splits and the length of a window.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

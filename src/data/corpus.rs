@@ -1,4 +1,4 @@
-//! How do files of text become splits of tokens?
+//! A corpus: files of text, tokenised and split by document into train, validation and test.
 
 use std::collections::BTreeSet;
 use std::path::Path;

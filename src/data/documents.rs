@@ -1,4 +1,4 @@
-//! What does a split of the corpus look like to those who read it?
+//! The documents of one split, as spans of a shared token array.
 
 use std::sync::Arc;
 

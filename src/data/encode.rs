@@ -1,4 +1,4 @@
-//! What does the corpus need to know of a tokenizer?
+//! The trait through which a corpus uses a tokenizer.
 
 use crate::error::Result;
 

@@ -1,4 +1,4 @@
-//! Which files does a list of paths, folders and globs name?
+//! Resolution of paths, folders and globs into the files of a corpus.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Where do tokens lie that do not fit in memory?
+//! Memory-mapped tokens, stored as 16- or 32-bit integers.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What does a model learn from?
+//! Text and tasks as batches of tokens.
 
 pub mod batch;
 mod bpe;

@@ -1,4 +1,4 @@
-//! In which order is everything seen once, without a list of the order?
+//! A pseudo-random permutation of `0..count` in constant memory (a Feistel network).
 
 /// Rounds of the Feistel network; four make it a pseudo-random permutation (Luby and Rackoff
 /// 1988), the others are for the few bits of small counts.

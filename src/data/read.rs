@@ -1,4 +1,4 @@
-//! What documents does a file hold?
+//! Reading of documents from text, JSON, JSON Lines and Parquet files.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};

@@ -1,4 +1,4 @@
-//! Which tokens open and close a text, and where do the published files say so?
+//! Special tokens: those that open and close a text, and the published files that name them.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! How does text become stored tokens, with little of it in memory?
+//! Tokenisation of files into the cache, with bounded memory.
 
 use rayon::prelude::*;
 

@@ -1,4 +1,4 @@
-//! How does text become token ids, and ids text again?
+//! Text to token ids, and token ids to text.
 
 use std::fmt;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Are these bytes text, and if not, where do they stop being it?
+//! Validation of UTF-8, with the byte at which a file stops being text.
 
 use crate::error::{Error, Result};
 

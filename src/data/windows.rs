@@ -1,4 +1,4 @@
-//! Which tokens are read together?
+//! Windows of tokens: packed and shuffled for training, within documents for evaluation.
 
 use super::batch::{Batch, Batches};
 use super::documents::{Documents, Span};

@@ -1,4 +1,4 @@
-//! How is what a run makes there whole or not at all?
+//! Atomic writes of files and folders.
 //!
 //! It is written beside its place under a hidden name, forced to the disk, and renamed.
 

@@ -1,4 +1,4 @@
-//! Is somebody else training in this folder?
+//! The lock of a run folder: one process at a time.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! How is a file read without copying it?
+//! Read-only memory maps of files.
 
 use std::fs::File;
 use std::path::Path;

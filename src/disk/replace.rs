@@ -1,4 +1,4 @@
-//! How does a folder appear whole or not at all?
+//! Atomic replacement of a folder.
 //!
 //! It is written beside its place under a hidden name, forced to the disk, and renamed. What a
 //! killed program left under the hidden names is put right by the next one.

@@ -1,4 +1,4 @@
-//! What is the best curve of one form through numbers known only between bounds?
+//! The likeliest curve of one form through numbers known only between bounds.
 //!
 //! ln n = ln f(ratios) + sigma * noise, by maximum likelihood: interval regression after Tobin
 //! 1958. With intervals alone a perfect curve drives sigma to 0, so sigma is at least

@@ -1,4 +1,4 @@
-//! How many samples does a chain of given length cost to learn?
+//! The law of sample complexity: samples needed to learn a chain of a given length.
 
 use crate::error::Result;
 

@@ -1,4 +1,4 @@
-//! Which form do numbers known between bounds follow, and with which exponent?
+//! Comparison of forms by AICc, and the exponent with its interval.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! How sure is an estimate?
+//! Estimates with bootstrap intervals.
 
 use std::collections::BTreeMap;
 

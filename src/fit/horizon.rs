@@ -1,4 +1,4 @@
-//! How long a chain is still answered rightly half of the time?
+//! The horizon: the length of chain that is answered rightly half of the time.
 //!
 //! -ln accuracy(T) = (lambda T)^kappa. Steps that fail independently give kappa 1 (arXiv
 //! 2509.09677); errors that breed errors give more, errors that are mended less.

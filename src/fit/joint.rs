@@ -1,4 +1,4 @@
-//! How much is one more repetition worth against parameters and tokens?
+//! The joint law of loss over parameters, repetitions and tokens; phi is the worth of a repetition.
 
 use serde::Serialize;
 

@@ -1,4 +1,4 @@
-//! How many repetitions does a size ratio cost?
+//! The depth law: repetitions needed against the size ratio.
 
 use crate::error::Result;
 

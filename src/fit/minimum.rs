@@ -1,4 +1,4 @@
-//! Where is a function of a few numbers lowest?
+//! Minimisation of a function of a few variables without derivatives.
 
 /// How far a search goes.
 #[derive(Debug, Clone, Copy)]

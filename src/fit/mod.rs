@@ -1,4 +1,4 @@
-//! Which laws do the measurements follow?
+//! Laws fitted to measurements. Plain numbers, no tensors.
 
 mod censored;
 pub mod chain;

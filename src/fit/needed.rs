@@ -1,4 +1,4 @@
-//! Between which bounds does a number lie that was searched for on a grid?
+//! Brackets: a number searched for on a grid is known between two of its points.
 
 use crate::error::{Error, Result};
 

@@ -1,4 +1,4 @@
-//! Which weights, none of them negative, mix a few columns into a target?
+//! Non-negative least squares with a few columns.
 
 /// Sums of products of at most three columns with each other and with the target.
 #[derive(Debug, Clone, Copy, Default)]

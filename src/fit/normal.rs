@@ -1,4 +1,4 @@
-//! How likely is a normal value between two bounds?
+//! Log-probabilities of the normal distribution.
 
 use std::f64::consts::{LN_2, PI, SQRT_2};
 

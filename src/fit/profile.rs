@@ -1,4 +1,4 @@
-//! Between which values of phi is the surface about as close to the runs as at the best one?
+//! The profile likelihood interval of phi.
 
 use serde::Serialize;
 

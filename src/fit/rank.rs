@@ -1,4 +1,4 @@
-//! Do two quantities rise together?
+//! Spearman's rank correlation.
 
 /// Spearman's rank correlation, -1 to 1, of `x` and `y`, pairs in order: Pearson's of their ranks,
 /// where what is equal shares the mean of its ranks. Spearman 1904. None where all values of one

@@ -1,4 +1,4 @@
-//! Which law does a file of measurements follow?
+//! Dispatch of `factorize fit`: a file of measurements and the law to fit.
 
 use serde::{Deserialize, Serialize};
 

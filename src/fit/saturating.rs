@@ -1,4 +1,4 @@
-//! Where does the loss stop falling as repetitions are added?
+//! The saturating law: loss that falls exponentially in the repetitions towards a floor.
 //!
 //! L(N) = L_inf + Z e^(-zeta N) (Parcae, arXiv 2604.12946). Linear in L_inf and Z, so that only
 //! zeta is searched.

@@ -1,4 +1,4 @@
-//! How many of a few columns are no mix of the others?
+//! The numerical rank of a few columns.
 
 /// Of a column that is a mix of others, rounding leaves less than this.
 const ROUNDING: f64 = 1e-8;

@@ -1,4 +1,4 @@
-//! Which loss surface over parameters, repetitions and tokens lies closest to the runs?
+//! The loss surface over parameters, repetitions and tokens, fitted by Huber loss in log space.
 //!
 //! L = E + A (N_once + r^phi N_rec)^-alpha + B D^-beta (arXiv 2604.21106, after Hoffmann et al.,
 //! arXiv 2203.15556). For given exponents it is linear in E, A and B, so that only the exponents

@@ -1,4 +1,4 @@
-//! Which numbers stand in the columns of a CSV file?
+//! Columns of numbers read from a CSV file.
 
 use crate::error::{Error, Result};
 

@@ -1,4 +1,4 @@
-//! How does a published family name its tensors and its settings?
+//! The tables of a model family: its tensor names, configuration keys and defaults.
 
 /// One module by its three names. `{}` stands for the index of the layer; `.weight` or `.bias`
 /// follows unchanged.

@@ -1,4 +1,4 @@
-//! What does a stranger need to know about an exported model?
+//! The model card (`README.md`) of an export.
 
 use std::fmt::Write;
 

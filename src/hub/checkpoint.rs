@@ -1,4 +1,4 @@
-//! What is a checkpoint, once it is read?
+//! A checkpoint in memory: configuration, tensors, tokenizer and fingerprint.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Which decoder does a `config.json` describe?
+//! Reading of `config.json` into a decoder configuration.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! How is a checkpoint cut into files?
+//! Sharding of a checkpoint into safetensors files of bounded size.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,4 +1,4 @@
-//! How is one file fetched without leaving the user alone with it?
+//! Download of one file with progress and cancellation.
 
 use std::path::PathBuf;
 use std::sync::Arc;

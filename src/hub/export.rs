@@ -1,4 +1,4 @@
-//! How does a model leave for other programs?
+//! Export of students, stacks and unrolled students as safetensors checkpoints.
 
 use std::collections::BTreeMap;
 use std::fs;

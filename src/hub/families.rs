@@ -1,4 +1,4 @@
-//! Which published families fit?
+//! The supported model families, one table each.
 
 use super::adapter::{Defaults, Family, GgufTable, Name, Switch, WindowRule};
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! How is a folder of the Hugging Face kind read?
+//! Loading of a checkpoint folder in the Hugging Face layout.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Is a safetensors file what its header says it is?
+//! Validation of the header of a safetensors file.
 
 use std::collections::BTreeMap;
 use std::fs::File;

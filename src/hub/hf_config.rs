@@ -1,4 +1,4 @@
-//! Which `config.json` describes a decoder to stock loaders?
+//! Writing of a `config.json` that stock loaders read.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,4 @@
-//! Is this one of our own students?
+//! Recognition and reading of exported students.
 
 use serde_json::Value;
 

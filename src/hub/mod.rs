@@ -1,4 +1,4 @@
-//! How do published checkpoints come in and go out?
+//! Checkpoints in (folders, Hub, GGUF) and out (factorized, unrolled).
 
 pub mod adapter;
 pub mod card;

@@ -1,4 +1,4 @@
-//! How does a repository of the Hub become a folder?
+//! Download of a Hub repository into the local cache.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! What does a key of `config.json` hold, if it holds the right kind of thing?
+//! Typed access to the keys of a `config.json`.
 
 use std::path::Path;
 

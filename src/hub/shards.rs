@@ -1,4 +1,4 @@
-//! Which files hold the weights of a folder?
+//! The weight files of a folder, single or sharded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};

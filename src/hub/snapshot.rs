@@ -1,4 +1,4 @@
-//! Which files of a repository are needed, and are they whole?
+//! Selection and verification of the files of a Hub repository.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Where does a model come from?
+//! The source of a model: a folder, a GGUF file or a Hub repository.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

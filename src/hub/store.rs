@@ -1,4 +1,4 @@
-//! How are tensors written for others to read?
+//! Writing of safetensors files.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! How do stored numbers become the tensors of a model?
+//! Loading of stored tensors as the f32 tensors of a model.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! What does a page tell of exits against known difficulty?
+//! The page of a halting study.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What belongs together?
+//! Grouping of points by a key, and means over seeds.
 
 use std::collections::BTreeMap;
 

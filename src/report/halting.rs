@@ -1,4 +1,4 @@
-//! What does a page tell of tokens that stop early?
+//! The section of a page on halting policies.
 
 use std::path::Path;
 

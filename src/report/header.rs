@@ -1,4 +1,4 @@
-//! What do all sweeps say of themselves: how far they are, on which machine, by which command?
+//! The head of a study page: progress, machine, command and notes.
 
 use serde::Deserialize;
 

@@ -1,4 +1,4 @@
-//! What does a page tell of a depth law?
+//! The page of a depth law.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What does `law.json` say?
+//! The content of `law.json` that the page uses.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Which pictures show a depth law?
+//! Figures of a depth law.
 
 use super::groups::{grouped, ordered, over_seeds};
 use super::header::Fitted;

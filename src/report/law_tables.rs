@@ -1,4 +1,4 @@
-//! Which tables tell a depth law?
+//! Tables of a depth law.
 
 use super::groups::{grouped, ordered, over_seeds};
 use super::header::{Fitted, cell, interval};

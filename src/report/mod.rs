@@ -1,4 +1,4 @@
-//! How is a result shown?
+//! Pages, figures and tables of runs and studies.
 //!
 //! `factorize report X` reads the data in folder X and writes one page, `X/report.html`, and its
 //! figures, `X/figures/*.svg` and `*.png`. Nothing is computed again: a figure holds what the data

@@ -1,4 +1,4 @@
-//! How is a page put together?
+//! Assembly of a self-contained HTML page.
 //!
 //! One file that asks for nothing: no scripts, and its policy forbids every request.
 

@@ -1,4 +1,4 @@
-//! How does an SVG become a PNG?
+//! Rendering of an SVG as PNG.
 //!
 //! Its text is drawn with DejaVu Sans, which is part of the program: pictures are the same on
 //! every machine. Letters that font lacks, such as Chinese ones, are drawn as boxes; the SVG beside

@@ -1,4 +1,4 @@
-//! What does a file hold, if it holds anything?
+//! Reading of result files that may be missing or damaged.
 //!
 //! Files are read as they are found: half-written, of an older or a newer program. Fields that are
 //! missing or null have no value; fields that are not known are passed over.

@@ -1,4 +1,4 @@
-//! What does a page tell of a distillation?
+//! The page of a run.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What does the folder of a run say?
+//! The content of a run folder that the page uses.
 
 use std::collections::BTreeMap;
 

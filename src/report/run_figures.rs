@@ -1,4 +1,4 @@
-//! Which pictures and tables show what a student can do and what it costs?
+//! Figures and tables of a run: quality, motion of the states, and cost.
 
 use super::header::{Fitted, cell, interval};
 use super::page::Item;

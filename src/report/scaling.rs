@@ -1,4 +1,4 @@
-//! What does a page tell of scaling laws?
+//! The page of a scaling study.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What does a page tell of the steps of a run?
+//! The section of a page on the steps of training.
 
 use std::collections::BTreeMap;
 use std::path::Path;

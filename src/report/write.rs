@@ -1,4 +1,4 @@
-//! Where is the report of a folder?
+//! Writing of the report of a folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! How is one point of a study carried out?
+//! Execution of one point of a study.
 
 use super::halting::point;
 use super::law::{student, teacher, text};

@@ -1,4 +1,4 @@
-//! What does a study say, and how is that brought up to date?
+//! The trait of the results of a study.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Which laws does a factored computation keep?
+//! Studies: many trainings over a grid, and the laws they follow.
 //!
 //! A study is a grid of points, each a piece of work of its own, carried out by processes side by
 //! side and written down whole or not at all. Laws are fitted to what the points gave.

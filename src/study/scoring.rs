@@ -1,4 +1,4 @@
-//! How good are answers, beside those of a teacher?
+//! Scoring of answers on a task, beside those of a teacher.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

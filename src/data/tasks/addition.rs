@@ -1,4 +1,4 @@
-//! What do many numbers sum up to?
+//! The task of adding several numbers, one partial sum a step.
 
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;

@@ -1,4 +1,4 @@
-//! Which examples are read in one step?
+//! Batches of task examples whose steps are read out of slots, one step after each repetition.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

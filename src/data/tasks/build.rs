@@ -1,4 +1,4 @@
-//! How long are the chains of a task, as it is written?
+//! A task from its configuration, and the lengths of its chains.
 
 use super::config::TaskConfig;
 use super::task::Task;

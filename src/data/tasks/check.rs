@@ -1,4 +1,4 @@
-//! Is every step of an example right, found out by another way than the one that made it?
+//! Independent checks of the examples of every task: each step is computed a second way.
 //!
 //! The names of the tokens are read as a person reads them. Products of permutations are applied
 //! point by point from the right, pointers and circuits run backwards, sums and products are those

@@ -1,4 +1,4 @@
-//! Which task, with which settings?
+//! The configuration of a task, as a recipe or a command line writes it.
 
 use std::sync::Arc;
 

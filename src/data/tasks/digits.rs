@@ -1,4 +1,4 @@
-//! How are numbers written, and added, in digits with the least first?
+//! Numbers as digits, the least significant first, and their sums.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;

@@ -1,4 +1,4 @@
-//! What is one example of a task, and which split does it belong to?
+//! One example of a task, and the split it belongs to.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

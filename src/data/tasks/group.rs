@@ -1,4 +1,4 @@
-//! Which elements has a finite group, and what is the product of two?
+//! Finite groups: their elements, products and generating sets.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

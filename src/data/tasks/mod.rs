@@ -1,4 +1,4 @@
-//! Which tasks have an exact chain of steps, and how is an example of one shown to a model?
+//! Tasks with an exact chain of steps, and the views that show an example to a model.
 
 mod addition;
 mod baselines;

@@ -1,4 +1,4 @@
-//! What is the product of two numbers?
+//! The task of multiplying two numbers, one partial product a step.
 
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;

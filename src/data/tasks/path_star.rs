@@ -1,4 +1,4 @@
-//! Which arm of a star leads from the centre to the goal?
+//! The path-star task: the arm of a star that leads from the centre to the goal.
 
 use rand::Rng;
 use rand::seq::SliceRandom;

@@ -1,4 +1,4 @@
-//! Where do the pointers lead after so many hops?
+//! Pointer jumping: the node reached after a number of hops.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;

@@ -1,4 +1,4 @@
-//! Which bits leave a reversible circuit?
+//! Reversible circuits: the bits after each gate.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What must a task say, so that its examples, splits and views follow?
+//! The trait of a task: a state, a step that is repeated, and their sizes.
 
 use std::fmt::{Debug, Display};
 use std::ops::RangeInclusive;

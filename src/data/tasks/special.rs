@@ -1,4 +1,4 @@
-//! Which token ids mean the same in every task?
+//! Token ids that mean the same in every task.
 
 /// Fills a batch up; never asked.
 pub const PAD: u32 = 0;

@@ -1,4 +1,4 @@
-//! What if every step has its own rule, so that nothing can be factored?
+//! The control task: every step has a random table of its own, so nothing can be factored.
 
 use rand::Rng;
 use rand::SeedableRng;

@@ -1,4 +1,4 @@
-//! What are the examples of a task, drawn so that no input is in two splits?
+//! Examples of a task, drawn so that no input is in two splits.
 
 use std::sync::Arc;
 

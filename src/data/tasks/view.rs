@@ -1,4 +1,4 @@
-//! How is an example shown to a model, and what is asked of it?
+//! Views: how an example is shown to a model, and which of its tokens are supervised.
 
 use std::str::FromStr;
 

@@ -1,4 +1,4 @@
-//! Which element of a group is the product of a word?
+//! The word problem of a finite group: the product of a sequence of elements.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;

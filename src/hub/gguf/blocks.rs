@@ -1,4 +1,4 @@
-//! Which numbers are packed in a block of a quantised tensor?
+//! Dequantisation of the block formats of GGUF.
 
 use half::{bf16, f16};
 use rayon::prelude::*;

@@ -1,4 +1,4 @@
-//! Which decoder does the metadata of a GGUF file describe?
+//! Reading of GGUF metadata into a decoder configuration.
 
 use std::f64::consts::TAU;
 

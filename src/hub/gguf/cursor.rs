@@ -1,4 +1,4 @@
-//! How is a header read that may lie about every length?
+//! A bounds-checked reader of a GGUF header.
 
 use crate::error::{Error, Result};
 

@@ -1,4 +1,4 @@
-//! Where is text cut before the merges of a byte-level tokenizer?
+//! Pre-tokenizers of GGUF files: the patterns that cut text before the merges.
 
 use tokenizers::SplitDelimiterBehavior;
 use tokenizers::normalizers::unicode::NFC;

@@ -1,4 +1,4 @@
-//! Where in a GGUF file does each tensor lie?
+//! The header of a GGUF file: metadata and the place of each tensor.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

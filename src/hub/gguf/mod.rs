@@ -1,4 +1,4 @@
-//! How does a model that llama.cpp runs become a teacher?
+//! Loading of GGUF files.
 
 mod blocks;
 mod config;

@@ -1,4 +1,4 @@
-//! How is a `SentencePiece` vocabulary with scores turned into merges?
+//! Conversion of a `SentencePiece` vocabulary with scores into BPE merges.
 
 use serde_json::{Value, json};
 use tokenizers::models::bpe::{BPE, Merges, Vocab};

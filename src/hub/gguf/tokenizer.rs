@@ -1,4 +1,4 @@
-//! How is a tokenizer rebuilt from the metadata of a GGUF file?
+//! Reconstruction of a tokenizer from GGUF metadata.
 
 use serde_json::json;
 use tokenizers::AddedToken;

@@ -1,4 +1,4 @@
-//! What can the metadata of a GGUF file say?
+//! Values of GGUF metadata.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Which tensor of a GGUF file is which of ours?
+//! Loading of GGUF tensors under the names of this crate.
 
 use std::collections::{BTreeMap, BTreeSet};
 

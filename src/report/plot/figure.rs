@@ -1,4 +1,4 @@
-//! What does a figure hold, before anything is drawn?
+//! A figure as data: axes, series and reference lines.
 
 /// Everything a picture shows, as plain data.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,4 +1,4 @@
-//! Where on the picture are the axes?
+//! The axes of a figure: from values to places on the picture.
 
 use super::figure::{Figure, Interval, Point, Scale, Shape, Style};
 use super::markup::Element;

@@ -1,4 +1,4 @@
-//! Which line is which?
+//! The legend of a figure.
 //!
 //! The legend is below the axes: it covers no data however many names there are.
 

@@ -1,4 +1,4 @@
-//! How is a series drawn, and where does each mark keep its numbers?
+//! Marks of a series; each mark keeps its values in the SVG.
 //!
 //! A mark carries what it shows: `data-series`, `data-x`, `data-y`, `data-low` and `data-high`
 //! (`open` where there is no upper end). A line is one mark that carries lists.

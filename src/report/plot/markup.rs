@@ -1,4 +1,4 @@
-//! How is text kept from becoming markup?
+//! XML elements with escaped text.
 //!
 //! Every attribute and every text of an [`Element`] is escaped when it is set: there is no way
 //! around it. What it writes is both XML and HTML.

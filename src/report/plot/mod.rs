@@ -1,4 +1,4 @@
-//! How does a figure become a picture?
+//! Figures as SVG.
 
 mod figure;
 mod frame;

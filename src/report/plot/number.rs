@@ -1,4 +1,4 @@
-//! How does a number read?
+//! Formatting of numbers in figures.
 
 /// Three or four digits.
 #[must_use]

@@ -1,4 +1,4 @@
-//! How is a line drawn that was not measured?
+//! Reference lines of a figure, which are not measurements.
 
 use super::figure::{Figure, Shape};
 use super::frame::Frame;

@@ -1,4 +1,4 @@
-//! Where on an axis does a value lie, and which values are written beside it?
+//! Linear and logarithmic scales, and their ticks.
 
 use super::figure::Scale;
 use super::number::{short, stepped};

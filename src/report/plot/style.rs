@@ -1,4 +1,4 @@
-//! How are series told apart?
+//! Colours, dashes and markers of a figure.
 //!
 //! By colour and by shape, so that neither is needed. The colours are given as attributes for
 //! pictures that stand alone; the classes let a page give others on a dark ground.

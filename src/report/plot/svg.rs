@@ -1,4 +1,4 @@
-//! How is a figure written as SVG?
+//! A figure as an SVG document.
 
 use super::figure::Figure;
 use super::frame::{Frame, WIDTH, is_drawn};

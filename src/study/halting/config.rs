@@ -1,4 +1,4 @@
-//! What is a study of exits, as written?
+//! The recipe of a halting study.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! When do policies stop a block that learned chains of many lengths?
+//! One point of a halting study: when policies stop a block trained on chains of many lengths.
 
 use super::stops::Exits;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};

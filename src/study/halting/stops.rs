@@ -1,4 +1,4 @@
-//! After which repetition does each rule stop, and how hard was it?
+//! The repetition at which each policy stops, by the length of the chain.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Are more repetitions spent where the chain is longer?
+//! The results of a halting study: repetitions spent against the length of the chain.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What is a study of repetitions, as written?
+//! The recipe of a depth law.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! Which points does a law of repetitions have?
+//! The grid of points of a depth law.
 
 use super::config::{LawRecipe, StepsConfig, TextConfig};
 use crate::data::tasks::TaskConfig;

@@ -1,4 +1,4 @@
-//! How many repetitions were needed?
+//! Repetitions needed: the fewest at which a student reaches the target.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Which laws do the points of a study follow?
+//! The laws fitted to the points of a study, one for each kind of task.
 
 use serde::Serialize;
 

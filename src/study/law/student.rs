@@ -1,4 +1,4 @@
-//! How does a small block learn a task from its teacher?
+//! Distillation of a task teacher into a small block.
 
 use std::collections::BTreeMap;
 

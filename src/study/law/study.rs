@@ -1,4 +1,4 @@
-//! How do the repetitions needed grow with the size ratio?
+//! The results of a depth law.
 
 use std::fmt::Write;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! How does a deep model learn a task?
+//! Training of the deep teacher of a task.
 
 use std::collections::BTreeMap;
 use std::path::Path;

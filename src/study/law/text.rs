@@ -1,4 +1,4 @@
-//! How does a small block learn from a teacher of text?
+//! Distillation of a teacher of text for a depth law.
 
 use crate::error::{Error, Result};
 use crate::eval::{Interval, StudentScore};

@@ -1,4 +1,4 @@
-//! What is a study of scaling, as written?
+//! The recipe of a scaling study.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

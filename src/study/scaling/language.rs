@@ -1,4 +1,4 @@
-//! How well does a factored language model learn text by itself?
+//! Training of a looped language model without a teacher.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! What is a law, with what it was fitted to?
+//! A fitted law with the points it was fitted to.
 
 use std::collections::BTreeMap;
 

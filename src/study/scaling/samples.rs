@@ -1,4 +1,4 @@
-//! How does a small block learn a task by itself, and how many examples does it need?
+//! Sample complexity: the examples a small block needs to learn a task without a teacher.
 
 use crate::data::SpecialTokens;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};

@@ -1,4 +1,4 @@
-//! How does what a factored model can do grow with size, length and data?
+//! The results of a scaling study.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! What is one point of a study, and what does it give?
+//! The jobs of a study, their identifiers and their results.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Whose is the folder of a study, and what will it cost?
+//! The lock of a study folder, and the estimate of what is left to compute.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Which points does a study have, and which of them are done?
+//! The points of a study on disk: planned, done, missing and failed.
 //!
 //! `study.json` says of which kind a study is, by which command, and lists its points.
 //! `points/<id>.json` holds what a point gave; it is there whole or not at all, and a point is what

@@ -1,4 +1,4 @@
-//! How are points carried out side by side?
+//! Execution of points in parallel processes.
 //!
 //! Each by a process of its own, so that one that dies takes nothing with it. A process watches its
 //! input: when that ends, whoever started it has stopped, and so does it.

@@ -1,4 +1,4 @@
-//! Which study is it, where was it measured, and how much of it is done?
+//! The provenance of a study: recipe, machine, command and progress.
 
 use serde::Serialize;
 
