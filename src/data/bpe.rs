@@ -14,12 +14,12 @@ pub(super) const END_OF_TEXT: &str = "<|endoftext|>";
 /// Every byte and the separator have a token.
 const SMALLEST_VOCABULARY: usize = 257;
 
-/// A pair seen once is not worth a token.
+/// Fewest occurrences of a pair that becomes a token.
 const LEAST_COUNT: u64 = 2;
 
 impl Tokenizer {
-    /// Learns a byte-level BPE of at most `vocabulary` tokens, `<|endoftext|>` included: the same
-    /// texts in the same order give the same tokenizer.
+    /// Trains a byte-level BPE of at most `vocabulary` tokens, `<|endoftext|>` included: the same
+    /// documents in the same order give the same tokenizer.
     ///
     /// # Errors
     /// There is no text, or the vocabulary has no room for the 256 bytes.
@@ -38,7 +38,7 @@ fn train(texts: impl Iterator<Item = String>, vocabulary: usize) -> Result<Token
     }
     let texts: Vec<String> = texts.filter(|text| !text.is_empty()).collect();
     if texts.is_empty() {
-        return Err(Error::input("there is no text to learn a tokenizer from"));
+        return Err(Error::input("there is no text to train a tokenizer on"));
     }
     let failed =
         |error: tokenizers::Error| Error::internal(format!("training a tokenizer: {error}"));

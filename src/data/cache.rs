@@ -18,7 +18,7 @@ const MAGIC: [u8; 16] = *b"factorexe tokens";
 /// The first line of an index, before its checksum; the number is the version of both files.
 const INDEX_MAGIC: &str = "factorexe index 1";
 
-/// How often one that waits asks whether another process is done.
+/// Polling interval of a process that waits for another one to finish.
 const LOCK_ASKED_EVERY: Duration = Duration::from_millis(100);
 
 /// Where the documents lie in the token file, a column each.
@@ -99,17 +99,17 @@ pub(super) fn open_or_build(
 fn lock(place: &Place, observer: &dyn Observer, stopped: &Stopped) -> Result<Option<File>> {
     let path = place.path("lock");
     let file = File::create(&path).map_err(|error| Error::io("making", &path, &error))?;
-    let mut told = false;
+    let mut noted = false;
     loop {
         match file.try_lock() {
             Ok(()) => break,
             Err(fs::TryLockError::WouldBlock) => {}
-            // A file system without locks: both build, and renaming keeps each result whole.
+            // A file system without locks: both build, and renaming keeps each result complete.
             Err(fs::TryLockError::Error(_)) => return Ok(None),
         }
-        if !told {
+        if !noted {
             observer.note("another process tokenises the same text: waiting for it");
-            told = true;
+            noted = true;
         }
         go_on(stopped, "while another process tokenised the text")?;
         std::thread::sleep(LOCK_ASKED_EVERY);
@@ -130,7 +130,7 @@ fn remove_abandoned(place: &Place) {
     }
 }
 
-/// None as error: nothing is stored; some: what is wrong with it.
+/// An error of `None`: nothing is stored; of `Some`: why it cannot be used.
 fn load(place: &Place, width: Width) -> std::result::Result<Cached, Option<String>> {
     let (index_path, tokens_path) = (place.path("index"), place.path("tokens"));
     if !index_path.exists() && !tokens_path.exists() {
@@ -174,7 +174,7 @@ fn index_head(body: &str) -> String {
     format!("{INDEX_MAGIC} {}", blake3::hash(body.as_bytes()).to_hex())
 }
 
-/// blake3 of a file's bytes; `read_bytes` is told how many were read each time, and may end it.
+/// blake3 of a file's bytes; `read_bytes` receives the bytes read each time and may end it.
 pub(super) fn hash_file(
     path: &Path,
     read_bytes: &dyn Fn(u64) -> Result<()>,
@@ -268,7 +268,7 @@ fn temporary(place: &Place) -> Result<NamedTempFile> {
         .map_err(|error| Error::io("making a file", place.folder, &error))
 }
 
-/// Everything on the disk, then the name: a reader sees the whole file or none.
+/// Everything on the disk, then the name: a reader sees the complete file or none.
 fn publish(file: BufWriter<NamedTempFile>, path: &Path) -> Result<()> {
     let failed = |error: std::io::Error| Error::io("writing", path, &error);
     let file = file.into_inner().map_err(|error| failed(error.into_error()))?;

@@ -101,7 +101,7 @@ fn holds_text(column: &ColumnDescriptor) -> bool {
     column.physical_type() == Type::BYTE_ARRAY && is_text
 }
 
-/// What the crate says about a damaged file; on some damages it panics instead.
+/// The error of the crate about a damaged file; on some damage it panics instead.
 fn decode<T>(
     path: &Path,
     read: impl FnOnce() -> std::result::Result<T, ParquetError>,

@@ -110,7 +110,7 @@ impl DataConfig {
         for (name, split) in [("validation", &self.validation), ("test", &self.test)] {
             let fraction = split.fraction();
             if !(0.0..=1.0).contains(&fraction) {
-                return Err(Error::input(format!("{fraction} is no fraction: expected 0 to 1"))
+                return Err(Error::input(format!("{fraction} is not a fraction: expected 0 to 1"))
                     .at(format!("data.{name}")));
             }
         }

@@ -41,7 +41,7 @@ struct Entry {
 
 impl Corpus {
     /// Tokenises what `config` names, or finds it tokenised in the folder `cache`. Relative
-    /// files start at `base`; `stopped` is asked now and then.
+    /// files start at `base`; `stopped` is polled for cancellation.
     ///
     /// # Errors
     /// A file is missing, unreadable or not text; there is no text at all; the cache cannot be
@@ -80,7 +80,7 @@ impl Corpus {
             test: test.into(),
             fingerprint: key,
         };
-        corpus.tell(config, observer);
+        corpus.report(config, observer);
         Ok(corpus)
     }
 
@@ -101,13 +101,13 @@ impl Corpus {
         }
     }
 
-    /// Equal for two corpora only if they hold the same tokens in the same order.
+    /// Fingerprint: equal for two corpora only if they hold the same tokens in the same order.
     #[must_use]
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    fn tell(&self, config: &DataConfig, observer: &dyn Observer) {
+    fn report(&self, config: &DataConfig, observer: &dyn Observer) {
         let describe = |split: Split| {
             let documents = self.split(split);
             let name = split.name();

@@ -13,7 +13,7 @@ pub trait Encode: Send + Sync {
     fn fingerprint(&self) -> String;
     /// V; every token is below it.
     fn vocabulary(&self) -> usize;
-    /// The token that says that a text is over.
+    /// The end-of-text token.
     fn document_end(&self) -> Option<u32>;
 }
 

@@ -88,7 +88,7 @@ fn matches(pattern: &str, base: &Path) -> Result<Vec<SourceFile>> {
 }
 
 fn glob_paths(pattern: &str, base: &Path) -> Result<Vec<PathBuf>> {
-    let whole = if Path::new(pattern).is_absolute() {
+    let full = if Path::new(pattern).is_absolute() {
         pattern.to_owned()
     } else {
         let base = base.to_str().ok_or_else(|| {
@@ -102,8 +102,8 @@ fn glob_paths(pattern: &str, base: &Path) -> Result<Vec<PathBuf>> {
         require_literal_separator: true,
         require_literal_leading_dot: true,
     };
-    let paths = glob::glob_with(&whole, options).map_err(|error| {
-        Error::input(format!("this is no glob: {}", error.msg)).at(pattern.to_owned())
+    let paths = glob::glob_with(&full, options).map_err(|error| {
+        Error::input(format!("this is not a glob: {}", error.msg)).at(pattern.to_owned())
     })?;
     let mut paths = paths
         .collect::<std::result::Result<Vec<_>, _>>()

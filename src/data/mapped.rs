@@ -32,7 +32,7 @@ impl Width {
 pub(super) enum Tokens {
     /// In a file: the operating system brings in the pages that are read.
     Mapped {
-        /// The whole file.
+        /// The complete file.
         bytes: Mmap,
         /// Where in the file the first token is.
         offset: usize,

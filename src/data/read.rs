@@ -121,7 +121,7 @@ fn json(path: &Path, field: &str, take: &mut dyn FnMut(String) -> Result<()>) ->
     Ok(())
 }
 
-/// The text of an object, or of a bare string; a null is no document.
+/// The text of an object, or of a bare string; a null is not a document.
 fn text_of(value: Value, field: &str) -> Result<Option<String>> {
     let found = match value {
         Value::Object(_) => descend(value, field)?,

@@ -74,7 +74,7 @@ impl Task<'_> {
         self.store(&batch, seen)
     }
 
-    /// Stores whole documents; `seen` bytes of text of this file were read.
+    /// Stores complete documents; `seen` bytes of text of this file were read.
     fn store(&mut self, documents: &[String], seen: u64) -> Result<()> {
         let pieces: Vec<Piece> = documents.iter().flat_map(|text| pieces(text)).collect();
         for some in pieces.chunks(PIECES) {
@@ -126,7 +126,7 @@ pub(super) fn content_hash(text: &str) -> u64 {
 /// A part of a document that is tokenised by itself.
 struct Piece<'a> {
     text: &'a str,
-    /// The whole document, when this is its end.
+    /// The complete document, when this is its last piece.
     last_of: Option<&'a str>,
 }
 

@@ -66,7 +66,7 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// The text of `ids`, special tokens included. Bytes that are not yet a whole character come
+    /// The text of `ids`, special tokens included. Bytes that are not yet a complete character come
     /// out as U+FFFD: a stream waits for the next token while the text ends in one.
     ///
     /// # Errors

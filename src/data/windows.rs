@@ -158,8 +158,8 @@ fn evaluation_windows(
 ) -> Vec<EvaluationWindow> {
     let mut chosen = match spread {
         Spread::InOrder => {
-            let whole = |(document, span)| chunks_of(document, span, window_tokens);
-            within(documents.spans.iter().copied().enumerate().flat_map(whole), max_tokens)
+            let chunks = |(document, span)| chunks_of(document, span, window_tokens);
+            within(documents.spans.iter().copied().enumerate().flat_map(chunks), max_tokens)
         }
         Spread::EvenOverDocuments => within(in_turns(documents, window_tokens), max_tokens),
     };

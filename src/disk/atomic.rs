@@ -1,6 +1,6 @@
 //! Atomic writes of files and folders.
 //!
-//! It is written beside its place under a hidden name, forced to the disk, and renamed.
+//! A file is written under a hidden name beside its destination, synced and renamed.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// The end of every hidden name.
 const UNFINISHED: &str = ".part";
 
-/// A file is there whole, or as it was.
+/// Writes a file atomically: it appears complete, or stays as it was.
 ///
 /// # Errors
 /// The disk is full, or the folder cannot be written to.

@@ -1,4 +1,4 @@
-//! JSON files, whole or not at all.
+//! Atomic writes of JSON files.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::atomic::write_atomically;
 use crate::error::{Error, Result};
 
-/// As JSON, whole or not at all.
+/// Writes a value as JSON, atomically.
 ///
 /// # Errors
 /// The disk is full, or the folder cannot be written to.

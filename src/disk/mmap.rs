@@ -29,7 +29,7 @@ pub(crate) fn map(path: &Path) -> Result<Mmap> {
     unsafe { Mmap::map(&file) }.map_err(failed)
 }
 
-/// The bytes of a file of a cache.
+/// Maps a file of a cache, read-only.
 #[expect(unsafe_code, reason = "memory maps are the point of this file")]
 pub(crate) fn map_cached(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: the bytes must not change while they are mapped. Files of a cache are written

@@ -1,5 +1,4 @@
-//! What is written is there whole or not at all, locked while it is in use, and mapped where it is
-//! large.
+//! Files and folders: atomic writes, locks and memory maps.
 
 mod atomic;
 mod json;

@@ -1,7 +1,7 @@
 //! Atomic replacement of a folder.
 //!
-//! It is written beside its place under a hidden name, forced to the disk, and renamed. What a
-//! killed program left under the hidden names is put right by the next one.
+//! The folder is written under a hidden name beside its destination, synced and renamed. What a
+//! killed process left under hidden names is removed or restored by the next one.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ pub(crate) fn replace_folder(
         .and_then(|()| sync_all(&place.writing))
         .and_then(|()| place.put());
     if written.is_err() {
-        // The disk may be full: give the space back. The error that is told is the first.
+        // The disk may be full: give the space back. The first error is the one reported.
         let _ = fs::remove_dir_all(&place.writing);
     }
     written

@@ -17,7 +17,7 @@ pub struct Name {
 pub enum Switch {
     /// Never.
     Off,
-    /// Always; no key says so.
+    /// Always; no key controls it.
     On,
     /// When this key of `config.json` is true.
     Key(&'static str),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-/// What the model card tells beside the shape of the model.
+/// Content of a model card besides the shape of the model.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Card {
     /// What to call the model.
@@ -18,7 +18,7 @@ pub struct Card {
 }
 
 impl Card {
-    /// The content of `README.md`: `summary` says what the model is, `usage` how to run it.
+    /// The content of `README.md`: `summary` describes the model, `usage` how to run it.
     #[must_use]
     pub(super) fn render(&self, summary: &str, usage: &str) -> String {
         let name = if self.name.is_empty() { "A factored transformer" } else { &self.name };
@@ -61,7 +61,7 @@ impl Card {
                 "Its weights derive from `{teacher}`, whose licence holds \
                                       for them; this program does not know that licence."
             ),
-            None => "Nobody said under which licence it stands.".to_owned(),
+            None => "The licence is unknown.".to_owned(),
         };
         format!("## Licence\n\nUnknown. {source} Put the right one here before you publish it.")
     }

@@ -17,7 +17,7 @@ pub struct Checkpoint {
     pub looped: Option<LoopedConfig>,
     /// Every tensor by its canonical name, f32 on the CPU.
     pub tensors: BTreeMap<String, Tensor>,
-    /// Text to tokens and back, when the checkpoint says how.
+    /// The tokenizer, when the checkpoint has one.
     pub tokenizer: Option<Tokenizer>,
     /// What the user called it.
     pub origin: String,

@@ -1,8 +1,8 @@
-//! What the environment says about the Hugging Face Hub.
+//! Settings of the Hugging Face Hub from the environment.
 
 use std::path::PathBuf;
 
-/// What the environment says about the Hub. Everything left out is read by the client itself:
+/// Settings of the Hub from the environment. Everything left out is read by the client itself:
 /// `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT`.
 #[derive(Debug, Clone, Default)]
 pub struct HubConfig {

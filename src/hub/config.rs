@@ -14,7 +14,7 @@ pub(super) const FULL: &str = "full_attention";
 /// Reads the `config.json` of a published checkpoint.
 ///
 /// # Errors
-/// The family does not fit, a feature it asks for does not, or a value is out of range.
+/// The family does not fit, a feature it needs does not, or a value is out of range.
 pub fn read_config(value: &Value) -> Result<(&'static Family, TransformerConfig)> {
     let settings = Settings::new(value)?;
     let class = match settings.get("architectures") {
@@ -55,7 +55,7 @@ pub fn read_config(value: &Value) -> Result<(&'static Family, TransformerConfig)
         bos_token: settings.tokens("bos_token_id")?.first().copied(),
         eos_tokens: settings.tokens("eos_token_id")?,
     };
-    // Before the list of windows is allocated: a config may ask for a million layers.
+    // Before the list of windows is allocated: a config may name a million layers.
     config.validate()?;
     (config.sliding_window, config.windowed_layers) = windows(&settings, family, layers)?;
     config.validate()?;
@@ -74,7 +74,9 @@ fn refuse_features(settings: &Settings) -> Result<()> {
     if let Some(method) = settings.object("quantization_config")? {
         let method = method.text("quant_method")?.unwrap_or("unknown");
         return refuse(
-            format!("`quantization_config` asks for {method}-quantised weights, which do not fit"),
+            format!(
+                "`quantization_config` names {method}-quantised weights, which are not supported"
+            ),
             "take the repository this one was quantised from, or a GGUF file of it",
         );
     }
@@ -94,7 +96,7 @@ fn refuse_features(settings: &Settings) -> Result<()> {
     if settings.number("partial_rotary_factor")?.is_some_and(|part| part < 1.0) {
         return refuse(
             "`partial_rotary_factor` rotates part of a head, which does not fit yet".to_owned(),
-            "take a model that rotates whole heads",
+            "take a model that rotates complete heads",
         );
     }
     Ok(())

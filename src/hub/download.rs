@@ -25,7 +25,7 @@ pub(super) struct Download {
     pub(super) offline: bool,
 }
 
-/// What the downloading thread tells the waiting one, and back.
+/// Messages between the downloading thread and the waiting one.
 #[derive(Default)]
 struct Shared {
     total_bytes: AtomicU64,
@@ -37,7 +37,7 @@ impl ProgressHandler for Shared {
     fn on_progress(&self, event: &ProgressEvent) {
         if self.stop.load(Relaxed) {
             // The client has no other way out of a download. No panic message is printed, and
-            // its partial file never gets the name of a whole one.
+            // its partial file never gets the name of a complete one.
             std::panic::resume_unwind(Box::new("stopped by the user"));
         }
         let ProgressEvent::Download(event) = event else { return };
@@ -57,7 +57,7 @@ impl ProgressHandler for Shared {
     }
 }
 
-/// The client's answer, and how many bytes the hub announced (0: it was not asked).
+/// The client's answer, and how many bytes the hub announced (0: unknown).
 pub(super) type Outcome = (std::result::Result<PathBuf, HFError>, u64);
 
 /// Fetches on a thread of its own, so that a stalled network cannot swallow a Ctrl-C.
@@ -105,7 +105,7 @@ fn wait(
         if stopped() {
             shared.stop.store(true, Relaxed);
             break Err(Error::interrupted("stopped during a download")
-                .hint("whole files stay in the cache: the same command goes on from there"));
+                .hint("complete files stay in the cache: the same command resumes from there"));
         }
         let total = shared.total_bytes.load(Relaxed);
         if !shown && total >= SHOWN_BYTES {

@@ -24,7 +24,7 @@ const ARCHITECTURE: &str = "FactorexeLoopedForCausalLM";
 const FILES: [&str; 5] =
     ["README.md", "config.json", "halting.json", "tokenizer.json", "tokenizer_config.json"];
 
-/// Writes a student into `folder`, as [`super::Source`] reads it back: whole or not at all. An
+/// Writes a student into `folder`, as [`super::Source`] reads it back, atomically. An
 /// earlier export is replaced.
 ///
 /// # Errors
@@ -75,7 +75,7 @@ fn student<'a>(
 /// Writes an unshared stack into `folder`, as stock loaders of its family read it.
 ///
 /// # Errors
-/// As [`export_student`]; or the family cannot say in its `config.json` what the stack is.
+/// As [`export_student`]; or the `config.json` of the family cannot express the stack.
 pub fn export_stack(
     folder: &Path,
     config: &TransformerConfig,
@@ -188,7 +188,7 @@ fn chosen(
             .ok_or_else(|| Error::input(format!("tensor `{name}` is missing: nothing exported")))?;
         if tensor.dims() != shape {
             let found = tensor.dims();
-            let message = format!("tensor `{name}` is {found:?}, the config says {shape:?}");
+            let message = format!("tensor `{name}` is {found:?}, the config implies {shape:?}");
             return Err(Error::input(message).hint("nothing was exported"));
         }
         Ok((name, tensor.clone()))
@@ -201,7 +201,7 @@ struct Export<'a> {
     keys: Value,
     /// By their names in the file.
     tensors: BTreeMap<String, Tensor>,
-    /// What the metadata of the file says under [`KEY`].
+    /// The value of [`KEY`] in the metadata of the file.
     origin: String,
     readme: String,
     tokenizer: Option<&'a Tokenizer>,

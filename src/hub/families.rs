@@ -56,7 +56,7 @@ pub const FAMILIES: &[Family] = &[
     },
 ];
 
-/// The names Llama gave and the others kept. A family without some of these tensors never asks.
+/// The names Llama gave and the others kept. A family without some of these tensors never looks them up.
 const LLAMA_NAMES: &[Name] = &[
     name("embed", "model.embed_tokens", "token_embd"),
     name("norm", "model.norm", "output_norm"),
@@ -97,7 +97,7 @@ impl Family {
             return match (by_class(), class) {
                 (Some(family), _) => Ok(family),
                 (None, Some(class)) => Err(refuse("architecture", class)),
-                (None, None) => Err(Error::input("neither `model_type` nor `architectures` says which family this is")
+                (None, None) => Err(Error::input("neither `model_type` nor `architectures` names the family")
                     .hint("is this the config.json of a language model? Add \"model_type\", for example \"llama\"")),
             };
         };

@@ -40,7 +40,7 @@ pub fn load(folder: &Path, observer: &dyn Observer, stopped: &Stopped) -> Result
     Ok(Checkpoint { config, looped, tensors, tokenizer, origin, fingerprint })
 }
 
-/// What `config.json` says.
+/// The configuration in `config.json`.
 struct Description {
     config: TransformerConfig,
     looped: Option<LoopedConfig>,

@@ -48,8 +48,7 @@ pub fn read_header(path: &Path) -> Result<BTreeMap<String, Stored>> {
     file.read_exact(&mut length).map_err(|error| Error::io("reading", path, &error))?;
     let header_bytes = u64::from_le_bytes(length);
     if header_bytes > LONGEST_HEADER || header_bytes > file_bytes - LENGTH_BYTES {
-        let message =
-            format!("the header says it is {header_bytes} bytes, the file has {file_bytes}");
+        let message = format!("the header claims {header_bytes} bytes, the file has {file_bytes}");
         return Err(refuse(message).hint(again));
     }
     let mut header = vec![0; header_bytes as usize];
@@ -60,7 +59,8 @@ pub fn read_header(path: &Path) -> Result<BTreeMap<String, Stored>> {
     let data_start = LENGTH_BYTES + header_bytes;
     let accounted = data_start + metadata.data_len() as u64;
     if accounted != file_bytes {
-        let message = format!("the file is {file_bytes} bytes, its header says {accounted}");
+        let message =
+            format!("the file is {file_bytes} bytes, its header accounts for {accounted}");
         return Err(refuse(message).hint(again));
     }
     let stored = metadata.tensors().into_iter().map(|(name, info)| {

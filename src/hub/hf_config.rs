@@ -92,12 +92,12 @@ impl Family {
     }
 
     fn no_key_for(&self, part: &str) -> Error {
-        Error::input(format!("a {} cannot say in its config.json: {part}", self.name))
+        Error::input(format!("a {} cannot express in its config.json: {part}", self.name))
             .hint("export it as another family")
     }
 }
 
-/// Some when the family can say it. Two parts may share a key; then they must agree.
+/// `Some` when the family can express it. Two parts may share a key; then they must agree.
 fn write_switch(keys: &mut Map<String, Value>, switch: Switch, wanted: bool) -> Option<()> {
     match switch {
         Switch::Off => (!wanted).then_some(()),

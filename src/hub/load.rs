@@ -9,7 +9,7 @@ use crate::error::{Result, Stopped};
 use crate::observe::Observer;
 
 impl Source {
-    /// Reads the checkpoint, from the network first when it must. `stopped` is asked now and then.
+    /// Reads the checkpoint, from the network if necessary. `stopped` is polled for cancellation.
     ///
     /// # Errors
     /// It cannot be had, is damaged, or its family does not fit.

@@ -16,7 +16,7 @@ pub struct Settings<'a> {
 
 impl<'a> Settings<'a> {
     /// # Errors
-    /// The value is no object.
+    /// The value is not an object.
     pub fn new(value: &'a Value) -> Result<Self> {
         let map = value.as_object().ok_or_else(|| {
             Error::input(format!("{} stands where an object of settings should", brief(value)))
@@ -36,8 +36,9 @@ impl<'a> Settings<'a> {
 
     /// A whole number.
     pub fn count(&self, key: &str) -> Result<Option<usize>> {
-        let whole = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
-        self.read(key, "a whole number", whole)
+        let as_usize =
+            |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
+        self.read(key, "a whole number", as_usize)
     }
 
     /// A whole number that must be there.
@@ -104,7 +105,7 @@ impl<'a> Settings<'a> {
 /// Reads a JSON file.
 ///
 /// # Errors
-/// It cannot be read, or is no JSON.
+/// It cannot be read, or is not JSON.
 pub fn read_json(path: &Path) -> Result<Value> {
     let text = std::fs::read(path).map_err(|error| Error::io("reading", path, &error))?;
     serde_json::from_slice(&text).map_err(|error| {

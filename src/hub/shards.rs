@@ -45,7 +45,7 @@ pub fn stored_tensors(folder: &Path) -> Result<BTreeMap<String, Stored>> {
     for (name, shard) in &weight_map {
         let stored = headers.get_mut(shard).and_then(|header| header.remove(name));
         let absent = || {
-            Error::input(format!("the index says `{name}` is in `{shard}`, which does not hold it"))
+            Error::input(format!("the index places `{name}` in `{shard}`, which does not hold it"))
                 .at(index.display())
                 .hint("index and shards are from different versions: fetch all of them again")
         };
@@ -57,13 +57,13 @@ pub fn stored_tensors(folder: &Path) -> Result<BTreeMap<String, Stored>> {
 /// Tensor to shard, every shard a plain name below the folder.
 ///
 /// # Errors
-/// The file is no index, or points outside its folder.
+/// The file is not an index, or points outside its folder.
 pub fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
     let value = read_json(path)?;
     let refuse = |message: String| Error::input(message).at(path.display());
     let map = value.get("weight_map").and_then(Value::as_object).filter(|map| !map.is_empty());
     let map = map.ok_or_else(|| {
-        refuse("`weight_map` is missing: this is no index of shards".to_owned())
+        refuse("`weight_map` is missing: this is not an index of shards".to_owned())
             .hint("fetch the index again")
     })?;
     let mut weight_map = BTreeMap::new();

@@ -73,7 +73,7 @@ fn client(config: &HubConfig) -> Result<HFClient> {
 
 fn refuse_client(error: &HFError) -> Error {
     Error::input(format!("the client of the Hub does not start: {error}"))
-        .hint("is HF_ENDPOINT a whole address, such as https://huggingface.co?")
+        .hint("is HF_ENDPOINT a complete address, such as https://huggingface.co?")
 }
 
 struct Files<'a> {
@@ -99,7 +99,7 @@ impl Files<'_> {
         let (outcome, expected_bytes) = run(download, self.observer, self.stopped)
             .map_err(|error| error.at(format_args!("{}: {file}", self.id)))?;
         match outcome {
-            Ok(path) => whole(&path, expected_bytes).map(|()| Some(path)),
+            Ok(path) => check_complete(&path, expected_bytes).map(|()| Some(path)),
             Err(HFError::EntryNotFound { .. } | HFError::LocalEntryNotFound { .. }) => Ok(None),
             Err(error) => Err(self.explain(file, &error)),
         }
@@ -134,14 +134,14 @@ impl Files<'_> {
         let endpoint = self.endpoint.as_str();
         match error {
             HFError::AuthRequired { context }
-                if says(context.error_code.as_ref(), "RepoNotFound") =>
+                if is_code(context.error_code.as_ref(), "RepoNotFound") =>
             {
                 unknown(id, endpoint)
             }
-            HFError::AuthRequired { .. } | HFError::Forbidden { .. } => {
-                Error::input(format!("{id} is gated or private: {endpoint} wants to know who asks"))
-                    .hint("accept its terms on its page, then set HF_TOKEN to a token of yours")
-            }
+            HFError::AuthRequired { .. } | HFError::Forbidden { .. } => Error::input(format!(
+                "{id} is gated or private: {endpoint} requires authentication"
+            ))
+            .hint("accept its terms on its page, then set HF_TOKEN to a token of yours"),
             HFError::Io(error) => Error::io("writing to the cache", &self.cache, error),
             HFError::Request { source, .. } if source.is_connect() || source.is_timeout() => {
                 Error::input(format!("{endpoint} cannot be reached: {}", innermost(source))).hint(
@@ -161,7 +161,7 @@ impl Files<'_> {
     }
 }
 
-fn says(code: Option<&String>, wanted: &str) -> bool {
+fn is_code(code: Option<&String>, wanted: &str) -> bool {
     code.is_some_and(|code| code == wanted)
 }
 
@@ -181,7 +181,7 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// The client does not compare lengths: a proxy that closes early, or an error page, would stay
 /// in the cache as the file. It is taken out again.
-fn whole(path: &Path, expected_bytes: u64) -> Result<()> {
+fn check_complete(path: &Path, expected_bytes: u64) -> Result<()> {
     let found = std::fs::metadata(path).map_err(|error| Error::io("reading", path, &error))?.len();
     if expected_bytes == 0 || found == expected_bytes {
         return Ok(());

@@ -45,10 +45,11 @@ impl FromStr for Source {
                 .hint("check the spelling, and the folder you are in"));
         }
         parse_hub_id(text).map(Self::Hub).ok_or_else(|| {
-            Error::input(format!("`{text}` is no folder, no file and no name on the Hub")).hint(
-                "a model is a folder with config.json and safetensors, a file.gguf, or \
+            Error::input(format!("`{text}` is neither a folder, nor a file, nor a name on the Hub"))
+                .hint(
+                    "a model is a folder with config.json and safetensors, a file.gguf, or \
                  owner/name[@revision] on the Hugging Face Hub",
-            )
+                )
         })
     }
 }

@@ -83,7 +83,9 @@ impl FromStr for StoredType {
 
     fn from_str(text: &str) -> Result<Self> {
         let found = Self::ALL.into_iter().find(|stored| stored.to_string() == text);
-        found.ok_or_else(|| Error::input(format!("`{text}` is no type, expected f32, bf16 or f16")))
+        found.ok_or_else(|| {
+            Error::input(format!("`{text}` is not a type, expected f32, bf16 or f16"))
+        })
     }
 }
 

@@ -16,14 +16,14 @@ use super::header::Stored;
 use crate::error::{Error, Result, Stopped};
 use crate::observe::Observer;
 
-/// One tensor the model asks for.
+/// One tensor the model requires.
 #[derive(Debug, Clone)]
 pub struct Wanted {
     /// Its canonical name.
     pub canonical: String,
     /// Its name in the checkpoint.
     pub published: String,
-    /// Its shape, as the configuration says it.
+    /// Its shape, as the configuration implies it.
     pub shape: Vec<usize>,
 }
 
@@ -85,7 +85,7 @@ fn check(wanted: &Wanted, found: &Stored, config: &Path) -> Result<()> {
     let name = &wanted.published;
     if found.shape != wanted.shape {
         let message =
-            format!("tensor `{name}` is {:?}, the config says {:?}", found.shape, wanted.shape);
+            format!("tensor `{name}` is {:?}, the config implies {:?}", found.shape, wanted.shape);
         return Err(Error::input(message)
             .at(config.display())
             .hint("weights and config.json are from different models: fetch both again"));

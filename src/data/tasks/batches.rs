@@ -31,7 +31,7 @@ pub struct TaskBatches {
     rows: usize,
     shortest: usize,
     longest: usize,
-    /// So many examples come again and again; none: every one is new.
+    /// Number of distinct examples; `None`: every example is new.
     examples: Option<u64>,
     /// What is asked for how many steps; none: as many as the chain has.
     told: Option<(Told, usize)>,
@@ -114,12 +114,12 @@ impl Batches for TaskBatches {
             for (step, targets) in batch.chain.iter_mut().zip(&sequence.targets) {
                 step.extend(targets);
             }
-            // A chain may be another example's; the answer never is. Paths are asked step by step.
+            // A chain may be another example's; the answer never is. Paths are supervised step by step.
             let (slots, answer) = (self.task.width(), &example.answer);
-            let asked = batch.columns - slots;
-            let last = sequence.targets.last().map(|last| last[asked..].to_vec());
+            let unsupervised = batch.columns - slots;
+            let last = sequence.targets.last().map(|last| last[unsupervised..].to_vec());
             let answer = if answer.len() == slots { Some(answer.clone()) } else { last };
-            batch.targets.extend(std::iter::repeat_n(IGNORED, asked));
+            batch.targets.extend(std::iter::repeat_n(IGNORED, unsupervised));
             batch.targets.extend(answer.unwrap_or_default());
         }
         if let Some((told, steps)) = self.told {

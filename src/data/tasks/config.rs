@@ -38,7 +38,7 @@ pub enum TaskConfig {
 }
 
 impl TaskConfig {
-    /// The task `name` with settings "key=value", whose values are TOML; what is no TOML is text.
+    /// The task `name` with settings "key=value", whose values are TOML; a value that is not TOML is a string.
     ///
     /// # Errors
     /// No such task, no such setting, a value of another type, or a setting twice.

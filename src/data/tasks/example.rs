@@ -34,7 +34,7 @@ pub enum Chains {
     /// Its own.
     #[default]
     Exact,
-    /// That of another example of the same length: a control, for chains that tell nothing.
+    /// The chain of another example of the same length: a control whose chains carry no information.
     Shuffled,
 }
 

@@ -82,7 +82,7 @@ impl Rules for Multiplication {
         digits::add_multiple(state, &input[..self.digits], input[self.digits + step], step)
     }
 
-    /// The second factor keeps only the digit of this step: its place says how far to shift.
+    /// The second factor keeps only the digit of this step: its place is the shift.
     fn context(&self, input: &[u32], state: &[u32], step: usize) -> Vec<u32> {
         let (first, second) = input.split_at(self.digits);
         let only = second.iter().enumerate().map(|(at, &digit)| if at == step { digit } else { 0 });

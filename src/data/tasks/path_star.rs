@@ -12,7 +12,7 @@ use crate::error::Result;
 
 /// A star of equally long arms as a shuffled list of edges, each from the centre outward, then the
 /// centre and the goal, which ends one arm; Bachmann and Nagarajan 2024, arXiv 2403.06963.
-/// Step `t` is node `t` of the way after the centre; the answer is the whole way.
+/// Step `t` is node `t` of the path after the centre; the answer is the complete path.
 ///
 /// Only the first node is hard: a model that is taught the true nodes before each learns to follow
 /// edges, and never where to begin.

@@ -31,7 +31,7 @@ pub(super) trait Rules: Debug + Send + Sync {
     fn distinct_inputs(&self, length: usize) -> Option<u128>;
     /// How often one answer drawn uniformly from all that the task allows is right.
     fn chance(&self, length: usize) -> f64;
-    /// An input, uniform unless the task says otherwise.
+    /// Draws an input, uniformly unless the task documents otherwise.
     fn draw(&self, length: usize, rng: &mut ChaCha8Rng) -> Vec<u32>;
     /// The state before the first step.
     fn start(&self, input: &[u32]) -> Vec<u32>;

@@ -1,6 +1,6 @@
 //! Token ids that mean the same in every task.
 
-/// Fills a batch up; never asked.
+/// Padding; never supervised.
 pub const PAD: u32 = 0;
 /// Begins a sequence, for models that want a first token.
 pub const BOS: u32 = 1;
@@ -12,7 +12,7 @@ pub const STEP: u32 = 3;
 pub const ANS: u32 = 4;
 /// Ends the answer.
 pub const EOS: u32 = 5;
-/// Carries no information: filler, and the slots a model reads its answer out of.
+/// Carries no information: filler, and the slots whose logits are the answer.
 pub const FILL: u32 = 6;
 /// The place of a latent symbol.
 pub const LATENT: u32 = 7;

@@ -21,7 +21,7 @@ pub enum View {
     Chain,
     /// The same with some steps, evenly spaced from the first to the last.
     ChainAt {
-        /// How many steps are kept; all, if the chain has no more.
+        /// Number of steps shown; all, if the chain has no more.
         steps: u16,
     },
     /// `input SEP FILL .. FILL ANS answer EOS`: places to compute in, without information.
@@ -32,10 +32,10 @@ pub enum View {
     /// One sequence a step: `what decides it SEP slots`, which hold the state before it and are
     /// read out as the one after it.
     Markov,
-    /// `input SEP slots`: the slots hold the state before the first step, and after repetition `t`
-    /// they are read out as step `t`.
+    /// `input SEP slots`: the slots hold the state before the first step; after repetition `t` the
+    /// targets are step `t`.
     Loop,
-    /// `input SEP slots`: at the end the slots are read out as the answer.
+    /// `input SEP slots`: the targets of the slots are the answer.
     Final,
 }
 
@@ -57,21 +57,21 @@ impl FromStr for View {
             "markov" => Ok(Self::Markov),
             "loop" => Ok(Self::Loop),
             "final" => Ok(Self::Final),
-            _ => Err(Error::input(format!("`{text}` is no view of an example")).hint(
+            _ => Err(Error::input(format!("`{text}` is not a view of an example")).hint(
                 "expected direct, chain, chain-at=<steps>, filler=<tokens>, markov, loop or final",
             )),
         }
     }
 }
 
-/// What a model reads, and what is asked of it.
+/// Input tokens of a model, and their targets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sequence {
     /// The tokens.
     pub inputs: Vec<u32>,
-    /// One row for each supervised repetition, each as long as the inputs: the token asked at each
-    /// place, or [`IGNORED`]. In `loop`, row `t` is asked after repetition `t + 1`.
+    /// One row for each supervised repetition, each as long as the inputs: the target of each
+    /// token, or [`IGNORED`]. In `loop`, row `t` holds the targets after repetition `t + 1`.
     pub targets: Vec<Vec<u32>>,
 }
 
@@ -83,8 +83,8 @@ pub fn encode(task: &Task, example: &Example, view: View) -> Result<Vec<Sequence
     task.fits(example)?;
     let Example { input, steps, answer } = example;
     let chain = |kept: &[&[u32]]| {
-        let asked = [kept.join(&STEP), vec![ANS], answer.clone()].concat();
-        vec![next_tokens(&given(input), &asked)]
+        let supervised = [kept.join(&STEP), vec![ANS], answer.clone()].concat();
+        vec![next_tokens(&given(input), &supervised)]
     };
     Ok(match view {
         View::Direct => vec![next_tokens(&given(input), answer)],
@@ -115,13 +115,13 @@ fn given(input: &[u32]) -> Vec<u32> {
     [input, &[SEP]].concat()
 }
 
-/// Asks for the tokens after those that are given, EOS at the end.
-fn next_tokens(given: &[u32], asked: &[u32]) -> Sequence {
-    let targets = [&vec![IGNORED; given.len() - 1], asked, &[EOS]].concat();
-    Sequence { inputs: [given, asked].concat(), targets: vec![targets] }
+/// Next-token targets for the tokens after `given`, EOS at the end.
+fn next_tokens(given: &[u32], supervised: &[u32]) -> Sequence {
+    let targets = [&vec![IGNORED; given.len() - 1], supervised, &[EOS]].concat();
+    Sequence { inputs: [given, supervised].concat(), targets: vec![targets] }
 }
 
-/// Asks for one state after the other in the slots at the end, which hold the one before them; a
+/// Targets of one state after the other in the slots at the end, which hold the state before; a
 /// wider answer has FILL in its other slots.
 fn slots(input: &[u32], before: &[u32], states: &[Vec<u32>]) -> Sequence {
     let given = given(input);

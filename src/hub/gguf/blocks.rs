@@ -3,10 +3,10 @@
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-/// How the numbers of a tensor are packed. The layouts are those of ggml-quants.c.
+/// The block format of a tensor. The layouts are those of ggml-quants.c.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(non_camel_case_types, reason = "these are the published names")]
-#[expect(missing_docs, reason = "a name says all there is")]
+#[expect(missing_docs, reason = "the names are those of ggml")]
 pub enum BlockType {
     F32,
     F16,
@@ -104,13 +104,13 @@ impl BlockType {
         }
     }
 
-    /// Unpacks whole blocks.
+    /// Dequantises complete blocks.
     ///
     /// # Panics
     /// `bytes` is not a whole number of blocks.
     #[must_use]
     pub fn unpack(self, bytes: &[u8]) -> Vec<f32> {
-        assert!(bytes.len().is_multiple_of(self.bytes()), "blocks are whole");
+        assert!(bytes.len().is_multiple_of(self.bytes()), "blocks are complete");
         let (numbers, size) = (self.numbers(), self.bytes());
         let mut out = vec![0f32; bytes.len() / size * numbers];
         let chunks = out.par_chunks_mut(numbers * BLOCKS_AT_ONCE);

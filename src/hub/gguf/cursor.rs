@@ -31,7 +31,7 @@ impl<'a> Cursor<'a> {
         let taken = usize::try_from(count).ok().and_then(|count| rest.get(..count));
         let taken = taken.ok_or_else(|| {
             Error::input(format!(
-                "the header asks for {count} bytes at byte {}, but only {} are left",
+                "the header needs {count} bytes at byte {}, but only {} are left",
                 self.position,
                 rest.len()
             ))
@@ -44,7 +44,7 @@ impl<'a> Cursor<'a> {
     /// The next `N` bytes.
     pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
         let bytes = self.take(N as u64)?;
-        Ok(bytes.try_into().expect("take gives as many bytes as it was asked for"))
+        Ok(bytes.try_into().expect("take gives exactly the requested number of bytes"))
     }
 
     /// A little-endian number of 4 bytes.

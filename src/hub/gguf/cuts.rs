@@ -17,9 +17,9 @@ use crate::observe::Observer;
 pub(super) struct PreTokenizer {
     names: &'static [&'static str],
     cuts: &'static [Cut],
-    /// A word that is a token is that token, whatever the merges say.
+    /// A word that is a token is that token, whatever the merges.
     pub(super) ignore_merges: bool,
-    /// Texts are opened when the metadata does not say.
+    /// Texts are opened when the metadata has no flag for it.
     pub(super) add_bos: bool,
     /// Characters are composed first (NFC), as the published tokenizer.json does.
     compose: bool,
@@ -105,7 +105,7 @@ pub(super) fn find(metadata: &Metadata, observer: &dyn Observer) -> Result<&'sta
             "the pre-tokenizer `{name}` is not known: expected {}",
             known.join(", ")
         ))
-        .hint("load the model's Hugging Face folder instead: its tokenizer.json says all")
+        .hint("load the model's Hugging Face folder instead: its tokenizer.json is complete")
     })
 }
 

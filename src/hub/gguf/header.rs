@@ -26,17 +26,17 @@ pub(super) struct TensorInfo {
 /// All that stands before the weights.
 #[derive(Debug)]
 pub(super) struct Header<'a> {
-    /// What the file says of the model and its tokenizer.
+    /// Metadata of the model and its tokenizer.
     pub(super) metadata: Metadata<'a>,
     /// The tensors by name, all within the file, none upon another.
     pub(super) tensors: BTreeMap<&'a str, TensorInfo>,
 }
 
 impl<'a> Header<'a> {
-    /// Reads the header of a whole file.
+    /// Reads the header of a complete file.
     ///
     /// # Errors
-    /// It is no GGUF of version 2 or 3, or something in it cannot be true.
+    /// It is not a GGUF of version 2 or 3, or a length or offset in it is impossible.
     pub(super) fn read(file: &'a [u8]) -> Result<Self> {
         let mut cursor = Cursor::new(file);
         check_version(&mut cursor)?;

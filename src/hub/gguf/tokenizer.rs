@@ -45,7 +45,7 @@ fn byte_level(
     pre: &cuts::PreTokenizer,
 ) -> Result<tokenizers::Tokenizer> {
     let ids = vocabulary.ids();
-    let merges = metadata.texts("tokenizer.ggml.merges")?;
+    let merges = metadata.strings("tokenizer.ggml.merges")?;
     let merges = merges.ok_or_else(|| Error::input("the tokenizer has no list of merges"))?;
     let mut pairs: Merges = Vec::with_capacity(merges.len());
     for (rank, merge) in merges.into_iter().enumerate() {
@@ -96,7 +96,7 @@ fn finish(
     Ok(Tokenizer::from_parts(inner, SpecialTokens { bos, eos, chat_template, add_bos }))
 }
 
-/// Puts `token` before every text, for the loaders that ask the tokenizer to do so.
+/// Puts `token` before every text, for loaders that leave it to the tokenizer.
 fn opening(id: u32, token: &str) -> Result<TemplateProcessing> {
     let bos = |kind: u32| json!({"SpecialToken": {"id": token, "type_id": kind}});
     let text = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});

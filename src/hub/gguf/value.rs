@@ -20,7 +20,7 @@ pub(super) enum Value<'a> {
     List(List<'a>),
 }
 
-/// An array whose extent was checked; its elements are read when asked for.
+/// An array whose extent was checked; its elements are read on demand.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct List<'a> {
     kind: u32,
@@ -157,7 +157,7 @@ impl<'a> Metadata<'a> {
     pub(super) fn token(&self, key: &str) -> Result<Option<u32>> {
         let Some(id) = self.size(key)? else { return Ok(None) };
         let id = u32::try_from(id);
-        id.map(Some).map_err(|_| Error::input(format!("`{key}` is no token id")))
+        id.map(Some).map_err(|_| Error::input(format!("`{key}` is not a token id")))
     }
 
     /// Any number.
@@ -196,12 +196,12 @@ impl<'a> Metadata<'a> {
         }
     }
 
-    /// A list of texts.
-    pub(super) fn texts(&self, key: &str) -> Result<Option<Vec<&'a str>>> {
+    /// A list of strings.
+    pub(super) fn strings(&self, key: &str) -> Result<Option<Vec<&'a str>>> {
         let Some(list) = self.list(key)? else { return Ok(None) };
         let text = |value| match value {
             Value::Text(text) => Ok(text),
-            other => Err(wrong_type(key, "a list of texts", &other)),
+            other => Err(wrong_type(key, "a list of strings", &other)),
         };
         list.values().map(|value| text(value?)).collect::<Result<_>>().map(Some)
     }

@@ -7,7 +7,7 @@ use tokenizers::models::bpe::Vocab;
 use super::value::Metadata;
 use crate::error::{Error, Result};
 
-/// What the vocabulary says of each token.
+/// The type of each token.
 pub(super) struct Vocabulary<'a> {
     /// The text of each token, by id.
     pub(super) tokens: Vec<&'a str>,
@@ -34,7 +34,7 @@ pub(super) enum Kind {
 
 impl<'a> Vocabulary<'a> {
     pub(super) fn read(metadata: &Metadata<'a>) -> Result<Self> {
-        let tokens = metadata.texts("tokenizer.ggml.tokens")?;
+        let tokens = metadata.strings("tokenizer.ggml.tokens")?;
         let tokens = tokens.ok_or_else(|| Error::input("the tokenizer has no list of tokens"))?;
         let kinds = match metadata.numbers("tokenizer.ggml.token_type")? {
             None => vec![Kind::Normal; tokens.len()],

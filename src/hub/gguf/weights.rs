@@ -44,7 +44,7 @@ pub(super) fn load(
     Ok((tensors, hashes))
 }
 
-/// The unpacked numbers of a tensor.
+/// The dequantised values of a tensor.
 ///
 /// # Errors
 /// One of them is not finite.
@@ -85,7 +85,7 @@ fn match_tensors<'a>(
         })?;
         if info.shape != shape {
             return Err(Error::input(format!(
-                "the tensor `{theirs}` is {:?}, but the metadata asks for {shape:?}",
+                "the tensor `{theirs}` is {:?}, but the metadata implies {shape:?}",
                 info.shape
             )));
         }
