@@ -13,7 +13,7 @@ pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
 ///
 /// # Errors
 /// The user asked for it.
-pub fn go_on(stopped: &Stopped, during: &str) -> Result<()> {
+pub fn check_cancelled(stopped: &Stopped, during: &str) -> Result<()> {
     if stopped() { Err(Error::interrupted(format!("stopped {during}"))) } else { Ok(()) }
 }
 

@@ -1,9 +1,9 @@
 //! Factor the computation of a deep transformer into a small block applied again and again.
 //!
-//! A deep transformer thinks layer by layer. `FactorExe` takes such a *teacher*, cuts it into a
+//! A deep transformer computes layer by layer. `FactorExe` takes such a *teacher*, cuts it into a
 //! *prelude*, a *core* of K layers that is applied N times, and a *coda*, and distils the teacher
-//! into that *student*, state by state. What comes out is small, and can be asked for any number
-//! of repetitions.
+//! into that *student*, layer by layer. The student is small, and can be run with any number of
+//! repetitions.
 //!
 //! # Floors
 //!
@@ -29,31 +29,31 @@
 //! B batch, T tokens, D width, H query heads, K core layers, N repetitions, L teacher layers,
 //! V vocabulary.
 //!
-//! # What lives where
+//! # Modules
 //!
-//! | room | its question |
+//! | module | content |
 //! | --- | --- |
-//! | [`kernels`] | loops over plain slices of numbers on the CPU: products, sums, weights of few bits |
-//! | [`autograd`] | a tape of explicit backward steps, and the parameters; nothing is recorded for what is frozen |
+//! | [`kernels`] | CPU kernels on plain slices: matrix products, sums, quantized weights |
+//! | [`autograd`] | a tape of explicit backward steps, and the parameters; frozen parameters are not recorded |
 //! | [`nn`] | layers on the tape: fused on the CPU, composed of candle's operations elsewhere |
-//! | [`losses`] | how far a student is from its targets, with the gradients |
-//! | [`disk`] | files that are there whole or not at all, locked while in use, mapped when large |
+//! | [`losses`] | losses with their gradients |
+//! | [`disk`] | files: written atomically, locked while in use, memory-mapped when large |
 //! | [`data`] | text to tokens to batches: batch `i` is a function of the seed and `i` alone, so a resumed run reads what an uninterrupted one reads |
-//! | [`train`] | the one trainer: an [`train::Objective`] gives loss and gradients, the rest is its |
-//! | [`halting`] | when a token is done: policies, gates, thresholds; plain numbers, no tensors |
-//! | [`model`] | teacher and student, built of one [`nn::Block`]; which layer imitates which |
-//! | [`decode`] | new tokens, each read as deeply as it needs, with a cache by layer and repetition |
-//! | [`hub`] | checkpoints in (folders, Hub, GGUF) and out (factorized, unrolled); one table a family |
-//! | [`distill`] | where a student starts, what it minimises, and what is kept of its teacher |
-//! | [`pretrain`] | the objective of `pretrain` |
-//! | [`eval`], [`generate`] | how good it is, and what it writes |
-//! | [`mod@bench`] | how fast it is on this machine |
-//! | [`recipe`], [`run`] | an experiment as written, and as carried out |
-//! | [`fit`] | which law do measurements follow? plain numbers |
-//! | [`report`] | a page of what is on disk |
-//! | [`study`] | many of them: which laws does a factored computation keep? |
+//! | [`train`] | the trainer: an [`train::Objective`] returns loss and gradients; it does the rest |
+//! | [`halting`] | halting policies, gates and thresholds; plain numbers, no tensors |
+//! | [`model`] | teacher and student, built of one [`nn::Block`]; which student layer is aligned with which teacher layer |
+//! | [`decode`] | decoding at a depth per token, with keys and values by layer and repetition |
+//! | [`hub`] | checkpoints: read from folders, the Hub and GGUF, written factorized or unrolled; one table a model family |
+//! | [`distill`] | distillation: initialisation, objective, cache of teacher outputs |
+//! | [`pretrain`] | the language modeling objective |
+//! | [`eval`], [`generate`] | evaluation and generation |
+//! | [`mod@bench`] | timings on this machine |
+//! | [`recipe`], [`run`] | experiments as written, and as carried out |
+//! | [`fit`] | fits of laws to measurements; plain numbers |
+//! | [`report`] | pages of the results on disk |
+//! | [`study`] | sweeps of many runs: the laws of factored computation |
 //!
-//! A name on disk and in memory is one and the same: `layers.3.attention.q.weight` of a teacher,
+//! Tensors have the same names on disk and in memory: `layers.3.attention.q.weight` of a teacher,
 //! `core.0.attention.q.weight` of a student, `core.0.attention.q.lora.2.a` of its third repetition.
 
 pub mod autograd;

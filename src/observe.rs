@@ -1,20 +1,20 @@
-//! Who is told how far a long task has come?
+//! Progress of long tasks, reported to an observer.
 
-/// What the library tells while it works. Only the command line draws it.
+/// Receives the progress of the library; the command line draws it.
 pub trait Observer: Send + Sync {
     /// A task of `total` units starts (0: unknown), for example ("tokenise", 120, "files").
     fn begin(&self, task: &str, total: u64, unit: &str);
-    /// The running task stands at `done` units; `message` is short and changes often.
+    /// The running task has done `done` units; `message` is short and changes often.
     fn advance(&self, done: u64, message: &str);
-    /// The running task is over.
+    /// The running task ends.
     fn end(&self);
-    /// Something worth a line: a choice that was made, a file that was written.
+    /// A line worth showing: a choice that was made, a file that was written.
     fn note(&self, message: &str);
-    /// Something is wrong but the work goes on.
+    /// A problem that does not stop the work.
     fn warn(&self, message: &str);
 }
 
-/// Tells nobody.
+/// An observer that ignores everything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Quiet;
 

@@ -1,4 +1,4 @@
-//! Does a token read at its own depth see and say what it should?
+//! Decoding at a depth per token: against the model that trains, for every policy and sharing.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use factorexe::model::{
 
 use crate::support::{random_params, tiny_config, tiny_looped};
 
-/// Of the largest number: the kernels of a few rows and of many add in another order.
+/// Relative to the largest element: the kernels of few rows and of many add in another order.
 const TOLERANCE: f32 = 2e-5;
 
-/// Of normed states of size 1, after 12 layers of weights rounded to 8 bits.
+/// Of normed states of size 1, after 12 layers of weights rounded to 8 bits of mantissa.
 const BF16_STACK: f32 = 0.2;
 
 fn student() -> LoopedTransformer {
@@ -24,7 +24,7 @@ fn student() -> LoopedTransformer {
     LoopedTransformer::new(&config, &random_params(&config.tensors()).tensors()).unwrap()
 }
 
-/// The same, and one whose state is normed between repetitions.
+/// Two students: one without and one with a state norm.
 fn students() -> [LoopedTransformer; 2] {
     let config = LoopedConfig { state_norm: StateNorm::Norm, ..student().config().clone() };
     let tensors = random_params(&config.tensors()).tensors();
@@ -36,10 +36,10 @@ fn text(seed: u32, length: usize) -> Vec<u32> {
 }
 
 #[track_caller]
-fn assert_near(found: &[f32], expected: &[f32]) {
-    assert_eq!(found.len(), expected.len());
+fn assert_near(actual: &[f32], expected: &[f32]) {
+    assert_eq!(actual.len(), expected.len());
     let scale = expected.iter().fold(1.0_f32, |high, x| high.max(x.abs()));
-    let worst = found.iter().zip(expected).fold(0.0_f32, |high, (x, y)| high.max((x - y).abs()));
+    let worst = actual.iter().zip(expected).fold(0.0_f32, |high, (x, y)| high.max((x - y).abs()));
     assert!(worst <= TOLERANCE * scale, "off by {worst} of {scale}");
 }
 
@@ -60,7 +60,7 @@ fn reference(model: &dyn CausalLm, ids: &[u32], repetitions: usize) -> Vec<f32> 
 }
 
 #[test]
-fn at_a_fixed_depth_it_says_what_the_trained_model_says() {
+fn at_a_fixed_depth_the_output_is_that_of_the_training_forward_pass() {
     let ids = text(1, 23);
     for student in students() {
         let decoder = Decoder::new(&student, WeightType::F32).unwrap();
@@ -87,7 +87,7 @@ fn at_a_fixed_depth_it_says_what_the_trained_model_says() {
 type Chosen = (PolicyName, Box<dyn HaltingPolicy>, Gate);
 
 #[test]
-fn a_student_that_hears_its_prelude_does_so_when_it_decodes() {
+fn a_student_with_injection_decodes_with_it() {
     let ids = text(7, 11);
     for injection in [Injection::Additive, Injection::Diagonal, Injection::Gate] {
         let config = LoopedConfig { injection, ..tiny_looped(Relaxation::None) };
@@ -97,11 +97,11 @@ fn a_student_that_hears_its_prelude_does_so_when_it_decodes() {
         let mut cache = decoder.new_cache(1, CacheSharing::CatchUp);
         let read = decoder.read(&[(0, &ids)], &mut cache, ReadDepth::fixed(4)).unwrap();
         assert_near(&read.normed, &reference(&student, &ids, 4));
-        // Half of the tokens stop after the first repetition, and are taken further later.
+        // Half of the tokens stop after the first repetition and catch up later.
         let mut cache = decoder.new_cache(1, CacheSharing::CatchUp);
         let mut late = Vec::new();
-        for (at, id) in ids.chunks(1).enumerate() {
-            let depth = ReadDepth::fixed(if at % 2 == 0 { 1 } else { 3 });
+        for (position, id) in ids.chunks(1).enumerate() {
+            let depth = ReadDepth::fixed(if position % 2 == 0 { 1 } else { 3 });
             late = decoder.read(&[(0, id)], &mut cache, depth).unwrap().normed;
         }
         assert_eq!(cache.repetitions(0), [3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 1]);
@@ -110,7 +110,7 @@ fn a_student_that_hears_its_prelude_does_so_when_it_decodes() {
 }
 
 #[test]
-fn weights_of_another_type_hear_their_prelude_too() {
+fn weights_of_another_type_decode_with_injection_too() {
     let ids = text(7, 11);
     for injection in [Injection::Additive, Injection::Diagonal] {
         let config = LoopedConfig {
@@ -169,7 +169,7 @@ const SHARING: [CacheSharing; 5] = [
 ];
 
 #[test]
-fn token_by_token_is_what_all_at_once_is_at_every_policy_and_sharing() {
+fn token_by_token_equals_all_at_once_for_every_policy_and_sharing() {
     for student in students() {
         token_by_token(&Decoder::new(&student, WeightType::F32).unwrap());
     }
@@ -182,17 +182,17 @@ fn token_by_token(decoder: &Decoder) {
             let mut cache = decoder.new_cache(1, sharing);
             let all = decoder.read(&[(0, &ids)], &mut cache, depth(policy)).unwrap();
             let mut cache = decoder.new_cache(1, sharing);
-            let mut one = Read::default();
+            let mut single = Read::default();
             for id in ids.chunks(1) {
                 let read = decoder.read(&[(0, id)], &mut cache, depth(policy)).unwrap();
-                one.normed.extend(read.normed);
-                one.repetitions.extend(read.repetitions);
+                single.normed.extend(read.normed);
+                single.repetitions.extend(read.repetitions);
             }
-            assert_eq!(one.repetitions, all.repetitions, "{} {sharing:?}", policy.0);
-            assert_near(&one.normed, &all.normed);
+            assert_eq!(single.repetitions, all.repetitions, "{} {sharing:?}", policy.0);
+            assert_near(&single.normed, &all.normed);
             if sharing == CacheSharing::CatchUp {
-                let each = cache.repetitions(0).iter().zip(&all.repetitions);
-                assert!(each.clone().all(|(computed, stopped)| computed >= stopped));
+                let pairs = cache.repetitions(0).iter().zip(&all.repetitions);
+                assert!(pairs.clone().all(|(computed, stopped)| computed >= stopped));
                 let sum: usize = cache.repetitions(0).iter().sum();
                 assert_eq!(all.computed, sum, "{}", policy.0);
             } else {
@@ -203,7 +203,7 @@ fn token_by_token(decoder: &Decoder) {
 }
 
 #[test]
-fn who_catches_up_is_read_as_if_it_had_gone_on() {
+fn a_token_that_catches_up_equals_one_that_never_stopped() {
     students().iter().for_each(catch_up);
 }
 
@@ -213,8 +213,8 @@ fn catch_up(student: &LoopedTransformer) {
     for policy in policies(&decoder).iter().filter(|policy| policy.0 != PolicyName::Act) {
         let mut cache = decoder.new_cache(1, CacheSharing::CatchUp);
         let read = decoder.read(&[(0, &ids)], &mut cache, depth(policy)).unwrap();
-        // The core of a token is what it would be if every token went that deep; what differs in
-        // the coda are the states that others stopped with. The first token sees none of them.
+        // The core of a token is as if every token had that depth; in the coda the states with which
+        // other tokens stopped differ. The first token attends to none of them.
         let stopped = read.repetitions[0];
         assert_near(&read.normed[..16], &reference(student, &ids[..1], stopped));
     }
@@ -234,16 +234,16 @@ fn catch_up(student: &LoopedTransformer) {
 }
 
 #[test]
-fn who_goes_on_from_a_draft_is_read_as_if_it_had_gone_on_at_once() {
+fn a_token_deepened_after_a_draft_equals_one_read_at_full_depth() {
     let ids = text(8, 17);
-    let hears = LoopedConfig { injection: Injection::Gate, ..tiny_looped(Relaxation::None) };
-    let tensors = random_params(&hears.tensors()).tensors();
-    let hears = LoopedTransformer::new(&hears, &tensors).unwrap();
-    for student in students().iter().chain([&hears]) {
+    let injected = LoopedConfig { injection: Injection::Gate, ..tiny_looped(Relaxation::None) };
+    let tensors = random_params(&injected.tensors()).tensors();
+    let injected = LoopedTransformer::new(&injected, &tensors).unwrap();
+    for student in students().iter().chain([&injected]) {
         let decoder = Decoder::new(student, WeightType::F32).unwrap();
         let mut cache = decoder.new_cache(2, CacheSharing::CatchUp);
         decoder.read(&[(1, &ids[..9])], &mut cache, ReadDepth::fixed(5)).unwrap();
-        // Six tokens by 2 repetitions; two of them are forgotten, four go on with three new ones.
+        // Six tokens at 2 repetitions: two are discarded, four are deepened with three new ones.
         for id in ids[9..13].iter().chain(&[3, 1]) {
             decoder.read(&[(1, &[*id])], &mut cache, ReadDepth::fixed(2)).unwrap();
         }
@@ -262,7 +262,7 @@ fn who_goes_on_from_a_draft_is_read_as_if_it_had_gone_on_at_once() {
 }
 
 #[test]
-fn texts_of_a_batch_do_not_see_each_other() {
+fn sequences_of_a_batch_do_not_attend_to_each_other() {
     let decoder = Decoder::new(&student(), WeightType::F32).unwrap();
     // Ragged: 5, 14 and 9 tokens, then 3, 0 and 2 more.
     let texts = [text(3, 8), text(4, 14), text(5, 11)];
@@ -293,7 +293,7 @@ fn texts_of_a_batch_do_not_see_each_other() {
 }
 
 #[test]
-fn what_was_forgotten_can_be_read_again() {
+fn a_truncated_sequence_can_be_read_again() {
     let decoder = Decoder::new(&student(), WeightType::F32).unwrap();
     let ids = text(6, 12);
     let policy = &policies(&decoder)[6];
@@ -304,18 +304,18 @@ fn what_was_forgotten_can_be_read_again() {
         cache.truncate(0, 6);
         let again = decoder.read(&[(0, &ids[6..])], &mut cache, depth(policy)).unwrap();
         let mut fresh = decoder.new_cache(1, sharing);
-        let whole = decoder.read(&[(0, &ids)], &mut fresh, depth(policy)).unwrap();
-        assert_near(&again.normed, &whole.normed[6 * 16..]);
+        let complete = decoder.read(&[(0, &ids)], &mut fresh, depth(policy)).unwrap();
+        assert_near(&again.normed, &complete.normed[6 * 16..]);
     }
 }
 
 #[test]
-fn a_token_without_a_row_and_a_depth_of_nothing_are_refused() {
+fn a_token_past_the_vocabulary_and_a_depth_of_zero_are_refused() {
     let decoder = Decoder::new(&student(), WeightType::F32).unwrap();
     let mut cache = decoder.new_cache(1, CacheSharing::Last);
     let error = decoder.read(&[(0, &[3, 37])], &mut cache, ReadDepth::fixed(1)).unwrap_err();
     assert!(error.to_string().contains("past the vocabulary"), "{error}");
-    assert_eq!(cache.tokens(0), 0, "nothing is kept of a pass that failed");
+    assert_eq!(cache.tokens(0), 0, "a failed pass stores nothing");
     let error = decoder.read(&[(0, &[3])], &mut cache, ReadDepth::fixed(0)).unwrap_err();
     assert!(error.to_string().contains("0 repetitions"), "{error}");
 }

@@ -1,4 +1,4 @@
-//! Does an evaluation say what the logits say?
+//! Evaluation: its numbers against means computed from the logits.
 
 use candle_core::{D, Device, Tensor};
 use factorexe::autograd::{Params, Tape, Value};
@@ -86,7 +86,7 @@ fn motions(
 }
 
 #[test]
-fn every_number_is_the_mean_over_tokens_of_what_the_logits_say() {
+fn every_score_is_the_mean_over_tokens_of_its_value_from_the_logits() {
     let plain = tiny_looped(Relaxation::Lora { rank: 2 });
     let gated = LoopedConfig { injection: Injection::Gate, ..plain.clone() };
     for config in [plain, gated] {
@@ -116,8 +116,8 @@ fn assert_means(looped: &LoopedTransformer) {
                 tokens += 1.0;
             }
         }
-        let close = |found: f64, sum: f64| {
-            assert!((found - sum / tokens).abs() < F32_MEANS, "{found} {}", sum / tokens);
+        let close = |score: f64, sum: f64| {
+            assert!((score - sum / tokens).abs() < F32_MEANS, "{score} {}", sum / tokens);
         };
         close(evaluation.teacher.nll_nats, teacher_nll);
         close(score.nll_nats, nll);
@@ -141,12 +141,12 @@ fn jacobians_are_taken_at_the_first_tokens_of_the_longest_window() {
         let norm = |rounds, seed| {
             repetition_norm(&looped, &ids, score.repetitions - 1, rounds, seed).unwrap()
         };
-        let found = score.jacobian_norm.unwrap();
-        assert_eq!(found.to_bits(), norm(8, 0).to_bits());
-        // From below; a thousandth is lost to differences in f32.
+        let estimate = score.jacobian_norm.unwrap();
+        assert_eq!(estimate.to_bits(), norm(8, 0).to_bits());
+        // A lower bound; the differences in f32 have an error of a thousandth.
         let longer = norm(60, 5);
-        assert!(found > 0.7 * longer && found < 1.01 * longer, "{found} {longer}");
-        // Those of before say nothing of it.
+        assert!(estimate > 0.7 * longer && estimate < 1.01 * longer, "{estimate} {longer}");
+        // Files of older versions have no such key.
         let mut before = serde_json::to_value(score).unwrap();
         assert!(before.as_object_mut().unwrap().remove("jacobian_norm").is_some());
         let before: StudentScore = serde_json::from_value(before).unwrap();
@@ -155,7 +155,7 @@ fn jacobians_are_taken_at_the_first_tokens_of_the_longest_window() {
 }
 
 #[test]
-fn a_student_that_is_its_teacher_loses_nothing() {
+fn a_student_equal_to_its_teacher_has_its_scores() {
     let (_, params) = teacher();
     let config = LoopedConfig {
         prelude_layers: 2,
@@ -184,30 +184,30 @@ fn a_student_that_is_its_teacher_loses_nothing() {
     assert!(score.kl_nats < 1e-6 && score.agreement == 1.0, "{score:?}");
     assert!((score.nll_nats - evaluation.teacher.nll_nats).abs() < 1e-6);
     assert!(score.cosine.unwrap() > 0.999_999 && score.cosine_scaled.unwrap() > 0.999_999);
-    assert!(evaluation.student[1].cosine.unwrap() < 0.999, "past N it moves on");
+    assert!(evaluation.student[1].cosine.unwrap() < 0.999, "past N the state changes");
     assert!((evaluation.size_ratio.unwrap().total - 1.0).abs() < 1e-12);
 }
 
 #[test]
-fn batching_changes_nothing_but_the_time() {
+fn scores_do_not_depend_on_the_batch_size() {
     let looped = student(&tiny_looped(Relaxation::Norms));
     let with = |batch_rows: usize| {
         let config = EvalConfig { batch_rows, repetitions: vec![3, 1, 3], ..Default::default() };
         run(Some(&looped), &windows(), &config)
     };
-    let (one, many) = (with(1), with(8));
-    assert_eq!(one.student.iter().map(|score| score.repetitions).collect::<Vec<_>>(), [1, 3]);
-    for (one, many) in one.student.iter().zip(&many.student) {
-        assert!((one.nll_nats - many.nll_nats).abs() < F32_MEANS);
-        assert!((one.kl_nats - many.kl_nats).abs() < F32_MEANS);
-        assert!((one.cosine.unwrap() - many.cosine.unwrap()).abs() < F32_MEANS);
-        let interval = one.perplexity_interval.unwrap();
-        assert!(interval.low < one.perplexity && one.perplexity < interval.high);
+    let (single, batched) = (with(1), with(8));
+    assert_eq!(single.student.iter().map(|score| score.repetitions).collect::<Vec<_>>(), [1, 3]);
+    for (single, batched) in single.student.iter().zip(&batched.student) {
+        assert!((single.nll_nats - batched.nll_nats).abs() < F32_MEANS);
+        assert!((single.kl_nats - batched.kl_nats).abs() < F32_MEANS);
+        assert!((single.cosine.unwrap() - batched.cosine.unwrap()).abs() < F32_MEANS);
+        let interval = single.perplexity_interval.unwrap();
+        assert!(interval.low < single.perplexity && single.perplexity < interval.high);
     }
 }
 
 #[test]
-fn the_file_has_the_fields_that_scripts_read_and_comes_back() {
+fn the_json_has_the_fields_that_scripts_read_and_is_read_back() {
     let looped = student(&tiny_looped(Relaxation::None));
     let mut evaluation = run(Some(&looped), &windows(), &EvalConfig::default());
     evaluation.student[3].perplexity = f64::INFINITY;
@@ -240,7 +240,7 @@ fn costs_are_counted_as_stored_and_as_applied() {
     assert_eq!(cost.effective_parameters, teacher.parameters);
     assert!(cost.flops_per_token > teacher.flops_per_token, "corrections are extra work");
     let layer: f64 = 2.0 * (2 * 24 * 16 + 2 * 12 * 16 + 3 * 24 * 16) as f64;
-    // A window of 5 in 11 tokens: (1 + 2 + 3 + 4 + 7 * 5) / 11 are seen.
+    // A window of 5 in 11 tokens: a token attends to (1 + 2 + 3 + 4 + 7 * 5) / 11 on average.
     let attention = 4.0 * 24.0 * 45.0 / 11.0;
     let expected = 6.0 * (layer + attention) + 2.0 * 16.0 * 37.0;
     assert!(
@@ -252,7 +252,7 @@ fn costs_are_counted_as_stored_and_as_applied() {
 }
 
 #[test]
-fn what_cannot_be_compared_is_refused() {
+fn models_and_windows_that_cannot_be_compared_are_refused() {
     let (teacher, _) = teacher();
     let refuse =
         |student: Option<&LoopedTransformer>, windows: &[EvaluationWindow], stopped: bool| {
@@ -303,11 +303,11 @@ fn smollm2_has_its_known_perplexity() {
     let documents = Documents::encode(&[document], &tokenizer).unwrap();
     let windows = documents.evaluation_windows(256, 1024, Spread::InOrder);
     let config = EvalConfig::default();
-    let found = evaluate(&teacher, None, &windows, &config, &Quiet, &|| false).unwrap();
+    let evaluation = evaluate(&teacher, None, &windows, &config, &Quiet, &|| false).unwrap();
     // Measured with a plain PyTorch reading of the same file.
-    assert!((found.teacher.perplexity - 24.3).abs() < 0.2, "{found:?}");
-    assert_eq!(found.teacher.tokens, 4 * 255);
-    println!("{}", serde_json::to_string_pretty(&found).unwrap());
+    assert!((evaluation.teacher.perplexity - 24.3).abs() < 0.2, "{evaluation:?}");
+    assert_eq!(evaluation.teacher.tokens, 4 * 255);
+    println!("{}", serde_json::to_string_pretty(&evaluation).unwrap());
 }
 
 #[test]
@@ -323,12 +323,12 @@ fn the_norm_of_a_repetition_is_the_largest_singular_value_of_its_jacobian() {
         };
         let state = repeat(&prelude, 0).tensor().clone();
         // All 32 columns of the Jacobian by central differences.
-        let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        let moved = |index: usize, by: f32| {
-            let mut values = numbers(&state);
-            values[index] += by;
+        let elements = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let moved = |index: usize, change: f32| {
+            let mut values = elements(&state);
+            values[index] += change;
             let moved = Tensor::from_vec(values, state.shape(), &Device::Cpu).unwrap();
-            numbers(repeat(&Value::constant(moved), 1).tensor())
+            elements(repeat(&Value::constant(moved), 1).tensor())
         };
         let column = |index: usize| -> Vec<f64> {
             let (up, down) = (moved(index, 1e-2), moved(index, -1e-2));
@@ -348,7 +348,7 @@ fn the_norm_of_a_repetition_is_the_largest_singular_value_of_its_jacobian() {
             let long = size(&v);
             v.iter_mut().for_each(|x| *x /= long);
         }
-        let found = repetition_norm(&looped, &ids, 1, 60, 5).unwrap();
-        assert!((found - expected).abs() < 1e-2 * expected, "{injection:?}: {found} {expected}");
+        let norm = repetition_norm(&looped, &ids, 1, 60, 5).unwrap();
+        assert!((norm - expected).abs() < 1e-2 * expected, "{injection:?}: {norm} {expected}");
     }
 }

@@ -1,4 +1,4 @@
-//! Does a model write what its logits say, and does every character arrive whole?
+//! Generation: against greedy decoding without a cache, streaming, batches, drafts.
 
 use candle_core::{D, Device, Tensor};
 use factorexe::autograd::Tape;
@@ -49,14 +49,14 @@ fn looped() -> LoopedTransformer {
 
 fn write(model: &dyn CausalLm, prompt: &str, config: &GenerateConfig) -> Continuation {
     let tokenizer = tokenizer();
-    let mut heard = String::new();
+    let mut streamed = String::new();
     let generator = Generator::new(model, &tokenizer, config).unwrap();
     let mut listen = |piece: &str| {
-        heard.push_str(piece);
+        streamed.push_str(piece);
         true
     };
     let continuation = generator.generate(prompt, &mut listen).unwrap();
-    assert_eq!(heard, continuation.text, "what was told is what was written");
+    assert_eq!(streamed, continuation.text, "the pieces add up to the text");
     continuation
 }
 
@@ -90,9 +90,9 @@ fn a_greedy_continuation_is_the_one_without_a_cache() {
         [(&deep, None, 1), (&looped, None, 2), (&looped, Some(1), 1), (&looped, Some(5), 5)];
     for (model, repetitions, applied) in models {
         let config = GenerateConfig { max_tokens: 12, repetitions, ..Default::default() };
-        let found = write(model, "the union is", &config);
-        assert_eq!(found.tokens, without_a_cache(model, "the union is", applied, 12));
-        assert_eq!(found.end, End::MaxTokens);
+        let written = write(model, "the union is", &config);
+        assert_eq!(written.tokens, without_a_cache(model, "the union is", applied, 12));
+        assert_eq!(written.end, End::MaxTokens);
     }
 }
 
@@ -121,7 +121,7 @@ fn reading(
 }
 
 #[test]
-fn prompts_of_a_batch_are_continued_as_each_alone() {
+fn prompts_of_a_batch_are_continued_as_alone() {
     let model = looped();
     let prompts = ["the", "the state of the union is strong", "naïve", "is"];
     let change = |threshold: f64| {
@@ -146,22 +146,22 @@ fn prompts_of_a_batch_are_continued_as_each_alone() {
 }
 
 #[test]
-fn drafts_change_nothing_about_a_greedy_text() {
+fn drafts_do_not_change_a_greedy_text() {
     let model = looped();
     let config = GenerateConfig { max_tokens: 25, repetitions: Some(3), ..Default::default() };
     let plain = &reading(&model, &["the state"], ReadConfig::default(), &config)[0];
     for (repetitions, tokens) in [(1, 1), (1, 4), (2, 3), (2, 9)] {
         let speculation = Some(Speculation { repetitions, tokens });
         let read = ReadConfig { speculation, ..Default::default() };
-        let found = &reading(&model, &["the state"], read, &config)[0];
-        assert_eq!((&found.tokens, found.end), (&plain.tokens, plain.end));
-        let [made, kept] = found.drafted;
-        assert!(made > 0 && kept < made, "{made} {kept}");
-        // All that is computed twice are the tokens that are thrown away: every pass that verifies
-        // writes one token more than it keeps of its draft. The last token written is not read.
+        let drafted = &reading(&model, &["the state"], read, &config)[0];
+        assert_eq!((&drafted.tokens, drafted.end), (&plain.tokens, plain.end));
+        let [made, accepted] = drafted.drafted;
+        assert!(made > 0 && accepted < made, "{made} {accepted}");
+        // Only rejected tokens are computed twice: every pass that verifies writes one token more
+        // than it accepts of its draft. The last token written is not read.
         let (prompt, written) = (tokenizer().encode("the state").unwrap().len(), 25);
         assert_eq!(plain.computed, 3 * (prompt + written - 1));
-        assert_eq!(found.computed, 3 * (prompt + written - 1 + made - kept));
+        assert_eq!(drafted.computed, 3 * (prompt + written - 1 + made - accepted));
     }
 }
 
@@ -177,7 +177,7 @@ fn drafts_without_all_keys_are_refused() {
 /// The second token of many short texts, drawn with and without drafts: two counts of one
 /// distribution.
 #[test]
-fn drafts_change_nothing_about_the_distribution() {
+fn drafts_do_not_change_the_distribution() {
     let model = looped();
     let count = |speculation: Option<Speculation>, seeds: std::ops::Range<u64>| {
         let mut counts = std::collections::BTreeMap::new();
@@ -203,7 +203,7 @@ fn drafts_change_nothing_about_the_distribution() {
 }
 
 #[test]
-fn a_text_in_circles_repeats_its_phrases() {
+fn repeated_phrases_are_counted() {
     let mut written = write(&model(config()), "the", &drawn(1));
     written.tokens = vec![1, 2, 3, 4, 5, 6, 7, 8];
     assert_eq!(written.repeated_phrases(), 0.0);
@@ -213,7 +213,7 @@ fn a_text_in_circles_repeats_its_phrases() {
 }
 
 #[test]
-fn drafts_that_make_no_sense_are_refused() {
+fn drafts_of_impossible_sizes_are_refused() {
     let (model, tokenizer, config) = (looped(), tokenizer(), GenerateConfig::default());
     for (repetitions, tokens) in [(0, 4), (2, 4), (1, 0)] {
         let speculation = Some(Speculation { repetitions, tokens });
@@ -234,7 +234,7 @@ fn pieces_are_whole_characters_and_add_up() {
 }
 
 #[test]
-fn the_text_ends_before_a_text_to_stop_at() {
+fn the_text_ends_before_a_stop_string() {
     let model = model(config());
     for seed in 0..10 {
         let whole = write(&model, "the", &drawn(seed)).text;
@@ -245,12 +245,12 @@ fn the_text_ends_before_a_text_to_stop_at() {
         assert_eq!(stopped.text, whole[..whole.find(&stop).unwrap()], "seed {seed}");
         assert_eq!(stopped.end, End::Stop);
         let config = GenerateConfig { stop: vec!["\0\0never".into()], ..drawn(seed) };
-        assert_eq!(write(&model, "the", &config).text, whole, "what is held back comes in the end");
+        assert_eq!(write(&model, "the", &config).text, whole, "held text is written at the end");
     }
 }
 
 #[test]
-fn the_models_own_end_and_the_last_position_end_the_text() {
+fn an_end_token_and_the_last_position_end_the_text() {
     let config = || GenerateConfig { max_tokens: 99, ..drawn(5) };
     let whole = write(&model(self::config()), "the", &config());
     let prompt = tokenizer().encode("the").unwrap().len();
@@ -265,7 +265,7 @@ fn the_models_own_end_and_the_last_position_end_the_text() {
 }
 
 #[test]
-fn a_listener_may_have_enough() {
+fn a_listener_can_end_the_text() {
     let (model, tokenizer, config) = (model(config()), tokenizer(), drawn(6));
     let generator = Generator::new(&model, &tokenizer, &config).unwrap();
     let mut pieces = 0;
@@ -278,7 +278,7 @@ fn a_listener_may_have_enough() {
 }
 
 #[test]
-fn a_text_is_opened_as_the_tokenizer_says() {
+fn a_text_begins_with_the_token_that_the_tokenizer_adds() {
     let (model, plain) = (model(config()), tokenizer());
     let bos = plain.id("<|endoftext|>").unwrap();
     let with = |add_bos: bool, bos: Option<u32>| {
@@ -303,7 +303,7 @@ fn a_text_is_opened_as_the_tokenizer_says() {
 }
 
 #[test]
-fn values_that_draw_nothing_are_refused() {
+fn settings_out_of_range_are_refused() {
     for (config, word) in [
         (GenerateConfig { temperature: f64::NAN, ..Default::default() }, "temperature"),
         (GenerateConfig { top_k: Some(0), ..Default::default() }, "top_k"),
@@ -331,7 +331,7 @@ fn smollm2_continues_as_known() {
     let write = |prompt: &str| generator.generate(prompt, &mut |_| true).unwrap().text;
     let text = write("The capital of France is");
     assert!(text.starts_with(" Paris."), "{text:?}");
-    // Its template would put a system message before this, and the answer is longer then.
+    // The chat template would add a system message, which makes the answer longer.
     let chat = "<|im_start|>user\nWhat is 2+2?<|im_end|>\n<|im_start|>assistant\n";
     assert_eq!(write(chat), "The answer is 4.");
 }

@@ -1,4 +1,4 @@
-//! Is a policy's curve what decoding under it gives?
+//! Halting policies: their curves against decoding under them.
 
 use factorexe::data::EvaluationWindow;
 use factorexe::decode::{CacheSharing, Decoder};
@@ -11,7 +11,7 @@ use factorexe::observe::Quiet;
 use crate::distill::teacher;
 use crate::support::{random_params, tiny_looped};
 
-/// Windows of one token and the next: no other token whose depth matters.
+/// Windows of one token and the next: no token attends to another.
 fn windows() -> Vec<EvaluationWindow> {
     let window = |document: usize| EvaluationWindow {
         document,
@@ -21,16 +21,17 @@ fn windows() -> Vec<EvaluationWindow> {
 }
 
 #[test]
-fn a_curve_is_what_decoding_gives_where_no_other_token_is_seen() {
+fn a_curve_is_what_decoding_gives_where_no_other_token_is_attended_to() {
     let deep = teacher(6).0;
-    let config = LoopedConfig { repetitions: 4, ..tiny_looped(Relaxation::Lora { rank: 2 }) };
-    let student = LoopedTransformer::new(&config, &random_params(&config.tensors())).unwrap();
+    let looped = LoopedConfig { repetitions: 4, ..tiny_looped(Relaxation::Lora { rank: 2 }) };
+    let student = LoopedTransformer::new(&looped, &random_params(&looped.tensors())).unwrap();
     let decoder = Decoder::new(&student, WeightType::F32).unwrap();
-    let (windows, how) = (windows(), CalibrateConfig::default());
-    let mut halting = calibrate(&deep, &student, "it", &windows, &how, &Quiet, &|| false).unwrap();
+    let (windows, config) = (windows(), CalibrateConfig::default());
+    let mut halting =
+        calibrate(&deep, &student, "it", &windows, &config, &Quiet, &|| false).unwrap();
     let evaluate = |halting: &Halting, name: PolicyName| -> PolicyScore {
         let (sharing, names) = (CacheSharing::Own, [name]);
-        let found = evaluate_policies(
+        let report = evaluate_policies(
             &deep,
             &student,
             &decoder,
@@ -42,24 +43,24 @@ fn a_curve_is_what_decoding_gives_where_no_other_token_is_seen() {
             &Quiet,
             &|| false,
         );
-        found.unwrap().policies.remove(0)
+        report.unwrap().policies.remove(0)
     };
-    for at in 0..PolicyName::ALL.len() {
-        let name = halting.policies[at].curve.policy;
+    for index in 0..PolicyName::ALL.len() {
+        let name = halting.policies[index].curve.policy;
         let curve = evaluate(&halting, name).curve;
         let mut compared = 0;
         // Thresholds that tokens meet exactly are decided by rounding: the middle of two is taken.
         for pair in curve.windows(2) {
             let between = f64::midpoint(pair[0].threshold, pair[1].threshold);
             let counts = matches!(name, PolicyName::Fixed | PolicyName::Stable);
-            halting.policies[at].threshold = if counts { pair[0].threshold } else { between };
-            let found = evaluate(&halting, name);
-            let like = curve.iter().find(|point| point.stops == found.stops);
-            let Some(point) = like else { continue };
-            assert!((found.mean_repetitions - point.mean_repetitions).abs() < 1e-9, "{name}");
-            assert!((found.kl_nats / point.kl_nats - 1.0).abs() < 1e-4, "{name}");
-            assert!((found.perplexity.ln() / point.nll_nats - 1.0).abs() < 1e-4, "{name}");
-            assert!((found.agreement - point.agreement).abs() < 1e-9, "{name}");
+            halting.policies[index].threshold = if counts { pair[0].threshold } else { between };
+            let score = evaluate(&halting, name);
+            let same_stops = curve.iter().find(|point| point.stops == score.stops);
+            let Some(point) = same_stops else { continue };
+            assert!((score.mean_repetitions - point.mean_repetitions).abs() < 1e-9, "{name}");
+            assert!((score.kl_nats / point.kl_nats - 1.0).abs() < 1e-4, "{name}");
+            assert!((score.perplexity.ln() / point.nll_nats - 1.0).abs() < 1e-4, "{name}");
+            assert!((score.agreement - point.agreement).abs() < 1e-9, "{name}");
             compared += 1;
         }
         assert!(compared > 0, "{name}");

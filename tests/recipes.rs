@@ -1,4 +1,4 @@
-//! Does every recipe that is shipped work?
+//! Shipped recipes: each is read, and runs at smoke size.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -43,7 +43,7 @@ fn every_recipe_is_read_and_its_resolved_form_is_the_same() {
     }
 }
 
-/// With a small teacher of random weights in the place of the one each recipe names.
+/// A small pretrained teacher stands in for the one that each recipe names.
 #[test]
 fn every_recipe_runs_at_smoke() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,22 +1,22 @@
-//! How long did it take, and how long did the processor work?
+//! Wall-clock and processor times of repeated work.
 
 use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::train::Interrupt;
 
-/// What runs before anything is timed: the first steps find caches and memory cold.
+/// Rounds before the clock starts: the first ones run with cold caches and memory.
 const WARM_UP: usize = 2;
 
-/// Medians over the rounds that count.
+/// Medians over the timed rounds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Timing {
     pub(super) wall_s: f64,
-    /// Of all threads; none where the system does not tell.
+    /// Processor time of all threads; none where the system does not report it.
     pub(super) cpu_s: Option<f64>,
 }
 
-/// Times `work` `rounds` times, after rounds that do not count.
+/// Times `work` over `rounds` rounds, after a warm-up.
 pub(super) fn time(
     rounds: usize,
     interrupt: &Interrupt,
@@ -27,24 +27,24 @@ pub(super) fn time(
         if interrupt.is_set() {
             return Err(Error::interrupted("stopped before everything was timed"));
         }
-        let (start, worked) = (Instant::now(), processor_s());
+        let (start, processor_start) = (Instant::now(), processor_s());
         work()?;
         if round >= WARM_UP {
             wall.push(start.elapsed().as_secs_f64().max(1e-9));
-            cpu.extend(processor_s().zip(worked).map(|(after, before)| after - before));
+            cpu.extend(processor_s().zip(processor_start).map(|(after, before)| after - before));
         }
     }
     let cpu_s = if cpu.len() == wall.len() { Some(median(&mut cpu)) } else { None };
     Ok(Timing { wall_s: median(&mut wall), cpu_s })
 }
 
-/// The middle of some numbers, the higher one of two.
+/// The median of some values; of two in the middle, the higher one.
 fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Processor time of the threads of this process that are alive (Linux). Those of the arithmetic
+/// Processor time of the live threads of this process (Linux only). The threads of the arithmetic
 /// live as long as the process.
 // /proc/self/stat counts in hundredths of a second, which is a whole step of a small model.
 fn processor_s() -> Option<f64> {

@@ -1,4 +1,4 @@
-//! How fast does a model write?
+//! Decoding speed of a model.
 
 use std::time::Instant;
 
@@ -13,43 +13,46 @@ use crate::train::Interrupt;
 
 /// Tokens read together before the clock starts.
 const PROMPT: usize = 16;
-/// Numbers that are read to tell how fast memory is: 256 MiB, larger than any cache.
+/// Size of the buffer that is summed to measure the memory bandwidth, in f32: 256 MiB, larger than
+/// any cache.
 const MEMORY: usize = 1 << 26;
 
-/// What was measured.
+/// The measured decoding speed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DecodeReport {
-    /// Texts that were written together.
+    /// Sequences that were decoded together.
     pub texts: usize,
-    /// Tokens of each, one after the other.
+    /// Tokens of each sequence, one after the other.
     pub tokens: usize,
     /// Threads of the arithmetic.
     pub threads: usize,
-    /// All tokens.
+    /// Wall-clock time of all tokens.
     pub wall_s: f64,
-    /// Tokens of all texts over the time from the first to the last.
+    /// Tokens of all sequences over `wall_s`.
     pub tokens_per_s: f64,
     /// Median of the time from one token to the next.
     pub token_s: f64,
     /// Repetitions of the core per token; 1 for an unshared stack.
     pub mean_repetitions: f64,
-    /// All matrices, each counted once, in MiB.
+    /// Size of all matrices, each counted once, in MiB.
     pub weights_mib: f64,
-    /// What the keys and values took in the end, in MiB.
+    /// Size of the keys and values at the end, in MiB.
     pub cache_mib: f64,
-    /// Matrices over the median time, in 1e9 bytes a second: of a stack, what is read from memory.
+    /// `weights_mib` over the median time, in 1e9 bytes a second: for an unshared stack, the memory
+    /// bandwidth that is used.
     pub weights_gb_per_s: f64,
-    /// A plain sum over 256 MiB, the best of three, in 1e9 bytes a second.
+    /// Memory bandwidth: a plain sum over 256 MiB, the best of three, in 1e9 bytes a second.
     pub memory_gb_per_s: f64,
-    /// Most memory the process ever held; none where the system does not tell.
+    /// Peak resident memory of the process; none where the system does not report it.
     pub peak_rss_mib: Option<f64>,
 }
 
-/// Writes `tokens` tokens after a short prompt of fixed tokens, the likeliest one each time, in
-/// `texts` texts at once.
+/// Decodes `tokens` tokens greedily after a short prompt of fixed tokens, in `texts` sequences at
+/// once.
 ///
 /// # Errors
-/// There is nothing to write, the texts are longer than the model reads, or the interrupt is set.
+/// There is nothing to decode, the sequences are longer than the context length, or the interrupt is
+/// set.
 pub fn time_decode(
     decoder: &Decoder,
     texts: usize,
@@ -89,7 +92,7 @@ pub fn time_decode(
         repetitions += read.repetitions.iter().sum::<usize>();
         let logits = decoder.logits(&read.normed)?;
         for (last, logits) in last.iter_mut().zip(logits.chunks_exact(vocabulary)) {
-            *last = likeliest(logits);
+            *last = argmax(logits);
         }
         times.push(begun.elapsed().as_secs_f64());
     }
@@ -108,13 +111,13 @@ pub fn time_decode(
         weights_mib: mib(decoder.bytes()),
         cache_mib: mib(cache.bytes()),
         weights_gb_per_s: decoder.bytes() as f64 / token_s / 1e9,
-        // Read before the large buffer below is.
+        // Measured before the large buffer below is allocated.
         peak_rss_mib: peak_rss_mib(),
         memory_gb_per_s: memory_gb_per_s(),
     })
 }
 
-fn likeliest(logits: &[f32]) -> u32 {
+fn argmax(logits: &[f32]) -> u32 {
     let mut best = 0;
     for (id, logit) in logits.iter().enumerate() {
         if *logit > logits[best] {
@@ -125,10 +128,10 @@ fn likeliest(logits: &[f32]) -> u32 {
 }
 
 fn memory_gb_per_s() -> f64 {
-    let numbers = vec![1_u64; MEMORY / 2];
+    let buffer = vec![1_u64; MEMORY / 2];
     let best = (0..3).map(|_| {
         let start = Instant::now();
-        let sum: u64 = numbers.par_chunks(1 << 16).map(|part| part.iter().sum::<u64>()).sum();
+        let sum: u64 = buffer.par_chunks(1 << 16).map(|part| part.iter().sum::<u64>()).sum();
         std::hint::black_box(sum);
         start.elapsed().as_secs_f64().max(1e-9)
     });

@@ -1,4 +1,4 @@
-//! How fast is it?
+//! Timings of the arithmetic on this machine.
 
 mod clock;
 mod decode;

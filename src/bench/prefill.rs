@@ -1,4 +1,4 @@
-//! How long does a model take to read?
+//! Speed of the forward pass over a prompt.
 
 use candle_core::Tensor;
 use rand::{Rng, SeedableRng};
@@ -13,13 +13,13 @@ use crate::eval::cost::{flops_per_token, peak_rss_mib};
 use crate::model::CausalLm;
 use crate::train::Interrupt;
 
-/// Numbers of logits at most: 32 GiB.
+/// Most logits: 32 GiB.
 const LARGEST: u128 = 1 << 33;
 
-/// What was measured.
+/// The measured prefill speed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PrefillReport {
-    /// B, rows.
+    /// B, rows of the batch.
     pub batch: usize,
     /// T, tokens of a row.
     pub tokens: usize,
@@ -27,14 +27,13 @@ pub struct PrefillReport {
     pub steps: usize,
     /// Threads of the arithmetic.
     pub threads: usize,
-    /// Median of a pass.
+    /// Median wall-clock time of a pass.
     pub wall_s: f64,
-    /// Median of the processor time of a pass, over all threads; none where the system does not
-    /// tell.
+    /// Median processor time of a pass, over all threads; none where the system does not report it.
     pub cpu_s: Option<f64>,
     /// Tokens of a pass over `wall_s`.
     pub tokens_per_s: f64,
-    /// Most memory the process ever held; none where the system does not tell.
+    /// Peak resident memory of the process; none where the system does not report it.
     pub peak_rss_mib: Option<f64>,
     /// Estimated arithmetic of a pass, in 1e9 floating point operations.
     pub gflop: f64,

@@ -1,4 +1,4 @@
-//! What is one timed step of a student made of?
+//! The student and the batch of a timed training step.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,61 +9,60 @@ use crate::model::{
     Injection, LoopedConfig, Relaxation, RopeScaling, StateNorm, TransformerConfig,
 };
 
-/// The largest tensor a step may ask for (numbers): 32 GiB.
+/// Most elements of one tensor: 32 GiB.
 const LARGEST: u128 = 1 << 33;
 
-/// Which graph the gradients come from.
+/// The graph from which the gradients are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StepGraph {
-    /// The kernels, with every activation kept.
+    /// The kernels, with all activations stored.
     Kept,
-    /// The kernels, with the repetitions computed anew on the way back.
+    /// The kernels, with activation checkpointing.
     Recomputed,
-    /// candle's composed operations, with every activation kept.
+    /// candle's composed operations, with all activations stored.
     Reference,
-    /// candle's composed operations, with the repetitions computed anew on the way back.
+    /// candle's composed operations, with activation checkpointing.
     RecomputedReference,
 }
 
 impl StepGraph {
-    /// Whether repetitions are computed anew.
+    /// Whether the backward pass recomputes the repetitions.
     #[must_use]
     pub fn recomputes(self) -> bool {
         matches!(self, Self::Recomputed | Self::RecomputedReference)
     }
 
-    /// Whether candle's composed operations compute.
+    /// Whether candle's composed operations are used.
     #[must_use]
     pub fn is_reference(self) -> bool {
         matches!(self, Self::Reference | Self::RecomputedReference)
     }
 }
 
-/// The sizes of a student and of what it reads.
+/// The sizes of a student and of its batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepShape {
-    /// D.
+    /// D, width of the state.
     pub width: usize,
     /// Inner width of the mlp.
     pub ffn: usize,
     /// K, layers of the core.
     pub core: usize,
-    /// N.
+    /// N, repetitions of the core.
     pub repetitions: usize,
     /// H, heads of queries, keys and values.
     pub heads: usize,
-    /// B, rows.
+    /// B, rows of the batch.
     pub batch: usize,
     /// T, tokens of a row.
     pub tokens: usize,
-    /// V.
+    /// V, vocabulary.
     pub vocab: usize,
 }
 
 impl StepShape {
-    /// The student: nothing around the core, nothing that differs between repetitions, one matrix
-    /// for embedding and head.
+    /// The student: no prelude and no coda, identical repetitions, and a head tied to the embedding.
     ///
     /// # Errors
     /// No such student can be built, or it does not fit into any memory.
@@ -133,7 +132,7 @@ impl StepShape {
         let largest = widest.saturating_mul(rows.max(self.width as u128));
         if largest > LARGEST {
             return Err(Error::input(format!(
-                "a tensor of {largest} numbers is too large to time, expected at most {LARGEST}"
+                "a tensor of {largest} elements is too large to time, expected at most {LARGEST}"
             ))
             .hint("make --batch, --tokens, --vocab or --width smaller"));
         }
@@ -149,31 +148,28 @@ impl StepShape {
     /// An estimate of the arithmetic of one step, in floating point operations:
     ///
     /// [`flops_per_token`] for the forward pass (2 W for every application of a matrix of W
-    /// numbers, head and attention included), twice that for the way back, so 6 W; and, of a graph
-    /// that recomputes, the forward pass of the core once more, twice more when the chain is cut
-    /// into pieces. Norms, rotations, losses and the optimizer are left out.
+    /// parameters, head and attention included), twice that for the backward pass, so 6 W; and, with
+    /// activation checkpointing, the forward pass of the core once more, twice more when the chain is
+    /// cut into pieces. Norms, rotations, losses and the optimizer are left out.
     ///
     /// # Errors
     /// As [`StepShape::student`].
     pub fn flops(&self, graph: StepGraph) -> Result<f64> {
         let student = self.student()?;
-        let of = |repetitions: usize| {
-            flops_per_token(&student.base, Some(&student), repetitions, self.tokens)
-        };
-        let forward = of(self.repetitions);
+        let forward = flops_per_token(&student.base, Some(&student), self.repetitions, self.tokens);
         let head = 2.0 * (self.width * self.vocab) as f64;
-        let again = if !graph.recomputes() {
+        let recomputed = if !graph.recomputes() {
             0.0
         } else if self.repetitions <= KEPT {
             1.0
         } else {
             2.0
         };
-        Ok(self.step_tokens() as f64 * (3.0 * forward + again * (forward - head)))
+        Ok(self.step_tokens() as f64 * (3.0 * forward + recomputed * (forward - head)))
     }
 }
 
-/// Refuses nothing where something is counted.
+/// Refuses a count of 0.
 pub(super) fn at_least_one(name: &str, count: usize) -> Result<()> {
     if count == 0 {
         return Err(Error::input(format!("--{name} is 0, expected 1 or more")));

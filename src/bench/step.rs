@@ -1,4 +1,4 @@
-//! How long does one training step of a student take?
+//! Speed of one training step of a student.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -26,33 +26,32 @@ use crate::train::{
     GradientSum, Interrupt, Loss, Objective, Optimizer, OptimizerConfig, StepContext, in_shards,
 };
 
-/// States that are given at most: one for each repetition up to here, then from the first again.
+/// Most target states: one for each repetition up to here, then the first again.
 const GIVEN_STATES: usize = 8;
-/// Spread of the student's matrices.
+/// Standard deviation of the student's matrices.
 const SPREAD: f32 = 0.02;
-/// All that is random follows from it.
+/// Seed of all random values.
 const SEED: u64 = 0;
 
-/// What was measured.
+/// The measured speed of a training step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepReport {
-    /// What was computed.
+    /// The sizes of the student and the batch.
     #[serde(flatten)]
     pub shape: StepShape,
-    /// And how.
+    /// The graph of the gradients.
     pub graph: StepGraph,
     /// Steps timed.
     pub steps: usize,
     /// Threads of the arithmetic.
     pub threads: usize,
-    /// Median of a step.
+    /// Median wall-clock time of a step.
     pub wall_s: f64,
-    /// Median of the processor time of a step, over all threads; none where the system does not
-    /// tell.
+    /// Median processor time of a step, over all threads; none where the system does not report it.
     pub cpu_s: Option<f64>,
     /// Tokens of a step over `wall_s`.
     pub tokens_per_s: f64,
-    /// Most memory the process ever held; none where the system does not tell.
+    /// Peak resident memory of the process; none where the system does not report it.
     pub peak_rss_mib: Option<f64>,
     /// Estimated arithmetic of a step, [`StepShape::flops`] in 1e9.
     pub gflop: f64,
@@ -60,12 +59,12 @@ pub struct StepReport {
     pub loss: f64,
 }
 
-/// Times `steps` training steps on fixed random data: a student trained by cross entropy with
-/// random tokens, by KL with given logits, and after every repetition by the relative squared
-/// error with a given state; the gradient is clipped to 1, and AdamW steps every parameter.
+/// Times `steps` training steps on fixed random data. The loss is the cross entropy of random
+/// targets, the KL divergence from fixed logits, and after every repetition the relative squared
+/// error from a fixed target state; the gradient is clipped to 1, and AdamW updates every parameter.
 ///
-/// A repetition past the eighth reads a given state again, as that of a teacher of few layers:
-/// given states are data, which would otherwise grow with N and hide what the graph takes.
+/// Repetitions past the eighth use the target states of the first ones again: target states are
+/// data, which would otherwise grow with N and hide the memory of the graph.
 ///
 /// # Errors
 /// No such student can be built, the device fails, or the interrupt is set.
@@ -105,32 +104,32 @@ pub fn time_step(
     })
 }
 
-/// One student in training, and what it is shown at every step.
+/// A student in training, with the batch of every step.
 struct Student {
     work: Work,
     optimizer: Optimizer,
     batch: Batch,
 }
 
-/// What is learned of any rows of the batch.
+/// The objective: the losses of any rows of the batch.
 struct Work {
     graph: StepGraph,
     params: Params,
     model: LoopedTransformer,
-    /// Where the rows stand in what is given, by their tokens.
+    /// The index of each row in the targets, by its tokens.
     rows: BTreeMap<Vec<u32>, usize>,
-    /// States to be like, each (B, T, D).
-    given: Vec<Tensor>,
-    /// (B, T, V).
+    /// Target states, each (B, T, D).
+    target_states: Vec<Tensor>,
+    /// Teacher logits, (B, T, V).
     logits: Tensor,
 }
 
-/// What a repetition needs, also when it is computed anew.
+/// What a repetition needs in the forward pass and when it is recomputed.
 struct Core {
     model: LoopedTransformer,
     table: RopeTable,
-    /// States to be like, each (rows, T, D).
-    given: Vec<Tensor>,
+    /// Target states, each (rows, T, D).
+    target_states: Vec<Tensor>,
     /// Sum over repetitions of the relative squared error.
     hidden: Cell<f64>,
 }
@@ -150,23 +149,27 @@ impl Student {
             columns,
             ..Batch::default()
         };
-        let given = (0..shape.repetitions.min(GIVEN_STATES))
+        let target_states = (0..shape.repetitions.min(GIVEN_STATES))
             .map(|_| draw.normal(&[rows, columns, shape.width], 1.0))
             .collect::<Result<_>>()?;
         let logits = draw.normal(&[rows, columns, shape.vocab], 1.0)?;
         let places = batch.inputs.chunks(columns).map(<[u32]>::to_vec).zip(0..);
         let (optimizer, rows) = (Optimizer::new(&clipped, &params)?, places.collect());
-        Ok(Self { work: Work { graph, params, model, rows, given, logits }, optimizer, batch })
+        Ok(Self {
+            work: Work { graph, params, model, rows, target_states, logits },
+            optimizer,
+            batch,
+        })
     }
 
-    /// Forward, back, and one step of the optimizer; gives the loss.
+    /// Forward pass, backward pass and one step of the optimizer; returns the loss.
     fn step(&mut self) -> Result<f64> {
-        let lanes = in_shards(&self.work, &self.batch, &StepContext::new(SEED, 0, 1, 0))?;
+        let shards = in_shards(&self.work, &self.batch, &StepContext::new(SEED, 0, 1, 0))?;
         let (mut sum, mut loss) = (GradientSum::new(), 0.0);
-        let share = 1.0 / lanes.len() as f64;
-        for mut lane in lanes {
-            loss += share * lane.total;
-            sum.add(&self.work.params, &mut lane.gradients)?;
+        let share = 1.0 / shards.len() as f64;
+        for mut shard in shards {
+            loss += share * shard.total;
+            sum.add(&self.work.params, &mut shard.gradients)?;
         }
         let norm = sum.norm()?;
         self.optimizer.step(&self.work.params, &sum, norm, OptimizerConfig::default().lr)?;
@@ -184,12 +187,12 @@ impl Objective for Work {
         let tape = if self.graph.is_reference() { tape.with_reference() } else { tape };
         let embedding_and_head = self.model.embedding_and_head();
         let first = self.rows.get(&batch.inputs[..batch.columns]).copied();
-        let first = first.ok_or_else(|| Error::internal("a row that nothing was given for"))?;
-        let of_rows = |tensor: &Tensor| Ok::<_, Error>(tensor.narrow(0, first, batch.rows)?);
+        let first = first.ok_or_else(|| Error::internal("a row without targets"))?;
+        let rows_of = |tensor: &Tensor| Ok::<_, Error>(tensor.narrow(0, first, batch.rows)?);
         let core = Rc::new(Core {
             model: self.model.clone(),
             table: embedding_and_head.rope(0, batch.columns),
-            given: self.given.iter().map(of_rows).collect::<Result<_>>()?,
+            target_states: self.target_states.iter().map(rows_of).collect::<Result<_>>()?,
             hidden: Cell::default(),
         });
         let embedded =
@@ -197,8 +200,8 @@ impl Objective for Work {
         let last = self.repeat(&tape, &core, &embedded)?;
         let hidden = embedding_and_head.normed(&tape, &last)?;
         let weights = HeadWeights { cross_entropy: 1.0, kl: 1.0, temperature: 1.0 };
-        let logits = TeacherOutput::Logits(of_rows(&self.logits)?);
-        let found = compare(
+        let logits = TeacherOutput::Logits(rows_of(&self.logits)?);
+        let terms = compare(
             &tape,
             &hidden,
             embedding_and_head.head(),
@@ -206,26 +209,27 @@ impl Objective for Work {
             &batch.targets,
             weights,
         )?;
-        let outputs = mean(&found.cross_entropy) + mean(&found.kl);
+        let outputs = mean(&terms.cross_entropy) + mean(&terms.kl);
         let gradients = tape.backward()?;
-        // A repetition that is computed anew is compared on the way back.
+        // A repetition that is recomputed is compared in the backward pass.
         let total = outputs + core.hidden.get();
         Ok(Loss { total, terms: BTreeMap::new(), gradients, partial: false })
     }
 }
 
 impl Work {
-    /// The state after the last repetition, each compared with its given one.
+    /// The state after the last repetition; each repetition is compared with its target state.
     fn repeat(&self, tape: &Tape, core: &Rc<Core>, embedded: &Value) -> Result<Value> {
         let repetitions = 0..self.model.config().repetitions;
         if self.graph.recomputes() {
             let core = core.clone();
-            let link: Link = Rc::new(move |tape, at, state, _| core.repeat(tape, at, state));
+            let link: Link =
+                Rc::new(move |tape, repetition, state, _| core.repeat(tape, repetition, state));
             return recompute_chain(tape, embedded, &[], repetitions, &link);
         }
         repetitions
             .into_iter()
-            .try_fold(embedded.clone(), |state, at| core.repeat(tape, at, &state))
+            .try_fold(embedded.clone(), |state, repetition| core.repeat(tape, repetition, &state))
     }
 }
 
@@ -235,21 +239,21 @@ impl Core {
         let state = states.into_iter().next_back();
         let state = state.ok_or_else(|| Error::internal("a core without layers"))?;
         if tape.is_recording() {
-            let how = StateComparison {
+            let comparison = StateComparison {
                 squared: 1.0,
                 cosine: 0.0,
                 scale: StateScale::Raw,
                 skip_tokens: 0,
             };
-            let given = &self.given[repetition % self.given.len()];
-            let terms = compare_states(tape, &state, given, &how, 1.0)?;
+            let target = &self.target_states[repetition % self.target_states.len()];
+            let terms = compare_states(tape, &state, target, &comparison, 1.0)?;
             self.hidden.set(self.hidden.get() + terms.squared);
         }
         Ok(state)
     }
 }
 
-/// Draws what is random, in a fixed order.
+/// Draws random values in a fixed order.
 struct Draw<'a> {
     rng: RefCell<ChaCha8Rng>,
     device: &'a Device,
@@ -264,13 +268,13 @@ impl Draw<'_> {
         Ok(Tensor::from_vec(values, shape, self.device)?)
     }
 
-    /// B T of them.
+    /// Random tokens, B T of them.
     fn tokens(&self, shape: &StepShape) -> Vec<u32> {
         let mut rng = self.rng.borrow_mut();
         (0..shape.step_tokens()).map(|_| rng.random_range(0..shape.vocab as u32)).collect()
     }
 
-    /// Norms of 1 and normal matrices, all of them trained.
+    /// Parameters of the student: norms of 1 and normally distributed matrices, all trained.
     fn params(&self, config: &LoopedConfig) -> Result<Params> {
         let mut params = Params::new();
         for (name, shape) in config.tensors() {

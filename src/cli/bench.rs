@@ -62,7 +62,7 @@ fn decode(args: &DecodeArgs, session: &Session) -> Result<()> {
     let loaded = Loaded::read(&args.model, &session.device, progress, interrupt)?;
     let (read, most) = reading(&args.depth, &loaded, args.repetitions, None)?;
     let model = loaded.model.lm();
-    let decoder = Decoder::new(model, read.stored_as)?;
+    let decoder = Decoder::new(model, read.weight_type)?;
     let policy = read.stopping.as_ref().map(|stop| (&*stop.policy, stop.gate.as_ref()));
     let depth = ReadDepth { most: most.unwrap_or(model.repetitions()), policy };
     let found = time_decode(&decoder, args.texts, args.tokens, depth, read.sharing, interrupt)?;

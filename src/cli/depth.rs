@@ -14,7 +14,7 @@ pub(super) fn reading(
     speculation: Option<Speculation>,
 ) -> Result<(ReadConfig, Option<usize>)> {
     let plain =
-        ReadConfig { stored_as: args.weights, sharing: args.kv, stopping: None, speculation };
+        ReadConfig { weight_type: args.weights, sharing: args.kv, stopping: None, speculation };
     let most = match args.budget {
         Some(Budget::Most(most)) => Some(repetitions.map_or(most, |given| given.min(most))),
         _ => repetitions,

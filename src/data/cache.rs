@@ -10,7 +10,7 @@ use tempfile::NamedTempFile;
 
 use super::mapped::{Tokens, Width};
 use crate::disk::map_cached;
-use crate::error::{Error, Result, Stopped, go_on};
+use crate::error::{Error, Result, Stopped, check_cancelled};
 use crate::observe::Observer;
 
 /// The first bytes of a token file.
@@ -111,7 +111,7 @@ fn lock(place: &Place, observer: &dyn Observer, stopped: &Stopped) -> Result<Opt
             observer.note("another process tokenises the same text: waiting for it");
             noted = true;
         }
-        go_on(stopped, "while another process tokenised the text")?;
+        check_cancelled(stopped, "while another process tokenised the text")?;
         std::thread::sleep(LOCK_ASKED_EVERY);
     }
     remove_abandoned(place);

@@ -14,7 +14,7 @@ use super::encode::Encode;
 use super::files::{self, SourceFile};
 use super::mapped::{Tokens, Width};
 use super::tokenise::{STOPPED, tokenise};
-use crate::error::{Error, Result, Stopped, go_on};
+use crate::error::{Error, Result, Stopped, check_cancelled};
 use crate::observe::Observer;
 
 /// Part of every key: raised when the same text would be stored as other tokens.
@@ -169,7 +169,7 @@ fn key(
     let done = AtomicU64::new(0);
     let advance = |bytes: u64| {
         observer.advance(done.fetch_add(bytes, Ordering::Relaxed) + bytes, "");
-        go_on(stopped, STOPPED)
+        check_cancelled(stopped, STOPPED)
     };
     let hashes: Result<Vec<_>> =
         files.par_iter().map(|file| cache::hash_file(&file.path, &advance)).collect();

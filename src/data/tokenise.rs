@@ -6,7 +6,7 @@ use super::cache::Writer;
 use super::encode::Encode;
 use super::files::SourceFile;
 use super::read::each_document;
-use crate::error::{Error, Result, Stopped, go_on};
+use crate::error::{Error, Result, Stopped, check_cancelled};
 use crate::observe::Observer;
 
 /// Text that is in memory at once, unless a single document is longer.
@@ -64,7 +64,7 @@ impl Task<'_> {
             held += text.len();
             seen += text.len() as u64;
             batch.push(text);
-            go_on(self.stopped, STOPPED)?;
+            check_cancelled(self.stopped, STOPPED)?;
             if held >= BATCH_BYTES {
                 held = 0;
                 self.store(&std::mem::take(&mut batch), seen)?;
@@ -79,7 +79,7 @@ impl Task<'_> {
         let pieces: Vec<Piece> = documents.iter().flat_map(|text| pieces(text)).collect();
         for some in pieces.chunks(PIECES) {
             let encode = |piece: &Piece| {
-                go_on(self.stopped, STOPPED)?;
+                check_cancelled(self.stopped, STOPPED)?;
                 let tokens = encode(self.tokenizer, piece.text);
                 tokens.map_err(|error| error.at(self.file.path.display()))
             };

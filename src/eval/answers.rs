@@ -1,23 +1,23 @@
-//! What would every answer be, read out after each repetition?
+//! Traces of answers: every supervised token, read out after each repetition.
 
 use super::traces::{add_walk, walk};
 use crate::data::{Asked, Batch};
-use crate::error::{Error, Result, Stopped, go_on};
+use crate::error::{Error, Result, Stopped, check_cancelled};
 use crate::halting::{Gate, Traces};
 use crate::losses::terms::TeacherHead;
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::nn::gather::gather_tensor;
 
-/// Runs `model` over `batches`, every token to `repetitions`, and tells what stopping the asked
-/// ones earlier would have given, in the order of the batches. Others, of which the input is made,
-/// go on.
+/// Runs `model` over `batches`, every token to `repetitions`, and records what stopping each
+/// supervised token earlier gives, in the order of the batches. Tokens without a target are never
+/// stopped.
 ///
-/// There is no teacher: `kl` is KL(the model after all repetitions || it after each), so that it
-/// is what stopping changes, and `agree` whether the answer is the right one. `averaged_by` is as in
+/// There is no teacher: `kl` is KL(output after all repetitions || output after each), the change
+/// that stopping makes, and `agree` is whether the answer is the right one. `averaged_by` is as in
 /// [`super::traces::trace`].
 ///
 /// # Errors
-/// A batch asks nothing, the user stopped it, or a device fails.
+/// A batch supervises no token, the user stopped it, or a device fails.
 pub fn trace_answers(
     model: &LoopedTransformer,
     batches: &[Batch],
@@ -27,29 +27,31 @@ pub fn trace_answers(
 ) -> Result<Traces> {
     let mut traces = Traces::new(repetitions, model.base().width);
     for batch in batches {
-        go_on(stopped, "while looking at repetitions")?;
-        let asked = Asked::of(&batch.targets).filter(|asked| !asked.places.is_empty());
-        let asked = asked.ok_or_else(|| Error::input("a batch asks nothing of some tokens"))?;
+        check_cancelled(stopped, "while repetitions were traced")?;
+        let supervised = Asked::of(&batch.targets).filter(|mask| !mask.places.is_empty());
+        let supervised =
+            supervised.ok_or_else(|| Error::input("a batch has no supervised token"))?;
         let ids = batch.input_tensor(model.embedding_and_head().device())?;
-        let look = |averaged_by| {
+        let trace = |averaged_by| {
             let mut walk = walk(model, &ids, repetitions, averaged_by)?;
-            for state in walk.states.iter_mut().chain(&mut walk.said) {
-                *state = gather_tensor(state, &asked.places)?;
+            for state in walk.states.iter_mut().chain(&mut walk.normed) {
+                *state = gather_tensor(state, &supervised.places)?;
             }
             Ok::<_, Error>(walk)
         };
-        let plain = look(None)?;
-        let hidden = plain.said.last().cloned();
-        let hidden = hidden.ok_or_else(|| Error::input("no repetitions to look at"))?;
+        let plain = trace(None)?;
+        let hidden = plain.normed.last().cloned();
+        let hidden = hidden.ok_or_else(|| Error::input("no repetitions to trace"))?;
         let walk = match averaged_by {
-            Some(_) => look(averaged_by)?,
+            Some(_) => trace(averaged_by)?,
             None => plain,
         };
         let weight = model.embedding_and_head().head().tensor().clone();
-        add_walk(&mut traces, model, &TeacherHead { hidden, weight }, &walk, &asked.targets)?;
-        let first = traces.agree.len() - asked.targets.len() * repetitions;
-        let right = traces.output[first..].chunks(repetitions).zip(&asked.targets);
-        let right = right.flat_map(|(said, &target)| said.iter().map(move |o| o.top == target));
+        add_walk(&mut traces, model, &TeacherHead { hidden, weight }, &walk, &supervised.targets)?;
+        let first = traces.agree.len() - supervised.targets.len() * repetitions;
+        let right = traces.output[first..].chunks(repetitions).zip(&supervised.targets);
+        let right =
+            right.flat_map(|(outputs, &target)| outputs.iter().map(move |o| o.top == target));
         traces.agree.splice(first.., right);
     }
     Ok(traces)

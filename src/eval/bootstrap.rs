@@ -1,26 +1,26 @@
-//! How sure is a mean over documents?
+//! Confidence intervals of means over documents, by the percentile bootstrap. Efron 1979.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-/// The middle 95 % of what other documents of the same kind would have given.
+/// A 95 % interval of a mean, over documents of the same kind.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
-    /// 2.5 % lie below.
+    /// The 2.5 % quantile.
     #[serde(with = "super::finite")]
     pub low: f64,
-    /// 2.5 % lie above.
+    /// The 97.5 % quantile.
     #[serde(with = "super::finite")]
     pub high: f64,
 }
 
 impl Interval {
-    /// The interval of a function that only grows.
+    /// The interval of an increasing function of the mean.
     #[must_use]
-    pub fn map(self, grows: impl Fn(f64) -> f64) -> Self {
-        Self { low: grows(self.low), high: grows(self.high) }
+    pub fn map(self, increasing: impl Fn(f64) -> f64) -> Self {
+        Self { low: increasing(self.low), high: increasing(self.high) }
     }
 }
 
@@ -44,8 +44,8 @@ pub(super) fn means<'a>(documents: impl Iterator<Item = &'a DocumentSums>) -> Ve
     sums.iter().map(|sum| sum / tokens).collect()
 }
 
-/// The interval of every mean per token, by drawing as many documents with replacement, again and
-/// again. Percentile bootstrap, Efron 1979. None where there are no two documents to draw from.
+/// The interval of every mean per token: as many documents are drawn with replacement, `samples`
+/// times. None when there are fewer than two documents.
 pub(super) fn intervals(
     documents: &[DocumentSums],
     samples: usize,
@@ -61,15 +61,15 @@ pub(super) fn intervals(
         means(documents.iter().map(|_| &documents[rng.random_range(0..documents.len())]))
     };
     let drawn: Vec<Vec<f64>> = (0..samples).into_par_iter().map(draw).collect();
-    let of = |quantity: usize| {
+    let interval = |quantity: usize| {
         let mut values: Vec<f64> = drawn.iter().map(|means| means[quantity]).collect();
         values.sort_unstable_by(f64::total_cmp);
         Some(Interval { low: quantile(&values, 0.025), high: quantile(&values, 0.975) })
     };
-    (0..quantities).map(of).collect()
+    (0..quantities).map(interval).collect()
 }
 
-/// Between two values the line that joins them.
+/// The quantile of sorted values, linear between two of them.
 fn quantile(sorted: &[f64], fraction: f64) -> f64 {
     let place = fraction * (sorted.len() - 1) as f64;
     let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);

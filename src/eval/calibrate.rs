@@ -1,9 +1,8 @@
-//! Which gates and thresholds does a frozen student need?
+//! Calibration: gates are fitted and thresholds chosen for a frozen student.
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::traces::trace;
 use crate::data::EvaluationWindow;
 use crate::error::{Error, Result};
 use crate::halting::{Calibration, Gate, Halting, Learned, PolicyName, Risk, Traces, fit};
@@ -13,26 +12,26 @@ use crate::observe::Observer;
 /// How a student is calibrated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CalibrateConfig {
-    /// What stopping early may cost.
+    /// The most that stopping early may cost.
     pub risk: Risk,
-    /// Repetitions at most; those it was trained for when absent.
+    /// Most repetitions; when absent, the N it was trained for.
     pub repetitions: Option<usize>,
-    /// Windows that are computed at once.
+    /// Windows of one batch.
     pub batch_rows: usize,
-    /// Of the order in which gates see tokens.
+    /// Seed of the order in which gates see tokens.
     pub seed: u64,
-    /// What becomes of a gate that learned together with the student.
+    /// What happens to a gate that was trained together with the student.
     pub own_gate: OwnGate,
 }
 
-/// What becomes of a gate that learned together with the student.
+/// What happens to a gate that was trained together with the student.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OwnGate {
-    /// It is kept: only its threshold is chosen.
+    /// It stays as it is: only its threshold is chosen.
     #[default]
     Kept,
-    /// Another is fitted in its place.
+    /// Another gate is fitted in its place.
     Refitted,
 }
 
@@ -43,10 +42,9 @@ impl Default for CalibrateConfig {
     }
 }
 
-/// Fits every gate on the first half of `windows`, but for one that learned together with the
-/// student, and chooses every threshold on the second:
-/// the one that keeps the risk with the fewest repetitions, the strictest if none does. `fingerprint`
-/// is the student's.
+/// Fits every gate on the first half of `windows`, except one that was trained together with the
+/// student, and chooses every threshold on the second half: the one that keeps the risk with the
+/// fewest repetitions, or the strictest when none does. `fingerprint` is the student's.
 ///
 /// # Errors
 /// The models do not fit, there is too little text, the user stopped it, or a device fails.
@@ -74,28 +72,37 @@ pub fn calibrate(
         )));
     }
     let rows = config.batch_rows;
-    let look = |averaged_by: Option<&Gate>| {
-        trace(teacher, student, windows, repetitions, averaged_by, rows, observer, stopped)
+    let trace = |averaged_by: Option<&Gate>| {
+        super::traces::trace(
+            teacher,
+            student,
+            windows,
+            repetitions,
+            averaged_by,
+            rows,
+            observer,
+            stopped,
+        )
     };
-    let traces = look(None)?;
+    let traces = trace(None)?;
     let first = traces.tokens() / 2;
-    let (learned, chosen) = traces.split(first);
+    let (fit_part, chosen_part) = traces.split(first);
     observer.begin("fit", PolicyName::ALL.len() as u64, "policies");
     let own = match config.own_gate {
         OwnGate::Kept => student.halting_gate()?.map(|(policy, gate)| (policy.policy(), gate)),
         OwnGate::Refitted => None,
     };
-    // Fitting is over when it is asked for, and what is left takes a second.
+    // Gates are fitted when this is called; what is left takes a second.
     let averaged = |gate: &Gate| {
         observer.end();
-        Ok(look(Some(gate))?.split(first).1)
+        Ok(trace(Some(gate))?.split(first).1)
     };
     let (risk, seed) = (config.risk, config.seed);
-    let policies = choose(&learned, &chosen, &averaged, own.as_ref(), risk, seed);
+    let policies = choose(&fit_part, &chosen_part, &averaged, own.as_ref(), risk, seed);
     observer.end();
     let policies = policies?;
     let best = policies.iter().min_by(|a, b| {
-        let cost = |found| layers_per_token(student, found, config.risk);
+        let cost = |calibration| layers_per_token(student, calibration, config.risk);
         cost(a).total_cmp(&cost(b))
     });
     Ok(Halting {
@@ -104,21 +111,21 @@ pub fn calibrate(
         width: student.base().width,
         risk: config.risk,
         best: best.map_or(PolicyName::Fixed, |best| best.curve.policy),
-        tokens: [learned.tokens(), chosen.tokens()],
+        tokens: [fit_part.tokens(), chosen_part.tokens()],
         policies,
     })
 }
 
-/// Every policy, its gate fitted on `learned` unless it is the student's `own`, and at the threshold
-/// that keeps `risk` on `chosen` with the fewest repetitions, its strictest if none does. `averaged`
-/// looks at those tokens again, stopping with the mean of their states by a gate; `seed` is of the
-/// order in which gates see tokens.
+/// Calibrates every policy. Its gate is fitted on `fit_part` unless it is the student's `own`; its
+/// threshold is the one that keeps `risk` on `chosen_part` with the fewest repetitions, or the
+/// strictest when none does. `averaged` traces the tokens of `chosen_part` again, stopped with the
+/// mean of their states by a gate; `seed` sets the order in which gates see tokens.
 ///
 /// # Errors
-/// There are too few tokens, or looking again fails.
+/// There are too few tokens, or tracing again fails.
 pub fn choose(
-    learned: &Traces,
-    chosen: &Traces,
+    fit_part: &Traces,
+    chosen_part: &Traces,
     averaged: &dyn Fn(&Gate) -> Result<Traces>,
     own: Option<&(PolicyName, Gate)>,
     risk: Risk,
@@ -126,20 +133,21 @@ pub fn choose(
 ) -> Result<Vec<Calibration>> {
     let fitted: Result<Vec<_>> = PolicyName::ALL
         .into_par_iter()
-        .map(|policy| Ok((policy, gate_of(policy, own, learned, seed)?)))
+        .map(|policy| Ok((policy, gate_of(policy, own, fit_part, seed)?)))
         .collect();
     let means = |(policy, (gate, from)): (PolicyName, (Option<Gate>, Learned))| {
-        let by = gate.as_ref().filter(|_| policy.averages());
-        let means = by.map(averaged).transpose()?;
-        Ok((policy, gate, from, means.map(|means| means.beside(chosen))))
+        let averaging = gate.as_ref().filter(|_| policy.averages());
+        let means = averaging.map(averaged).transpose()?;
+        Ok((policy, gate, from, means.map(|means| means.beside(chosen_part))))
     };
-    let looked: Result<Vec<_>> = fitted?.into_iter().map(means).collect();
-    let one = |(policy, gate, learned, means): (_, Option<Gate>, _, Option<Traces>)| {
-        let curve = means.as_ref().unwrap_or(chosen).sweep(policy, gate.as_ref())?;
-        let threshold = curve.chosen(risk)?.threshold;
-        Ok(Calibration { threshold, gate, learned, curve })
-    };
-    looked?.into_par_iter().map(one).collect()
+    let traced: Result<Vec<_>> = fitted?.into_iter().map(means).collect();
+    let calibrate_policy =
+        |(policy, gate, learned, means): (_, Option<Gate>, _, Option<Traces>)| {
+            let curve = means.as_ref().unwrap_or(chosen_part).sweep(policy, gate.as_ref())?;
+            let threshold = curve.chosen(risk)?.threshold;
+            Ok(Calibration { threshold, gate, learned, curve })
+        };
+    traced?.into_par_iter().map(calibrate_policy).collect()
 }
 
 /// The gate of a policy: the student's own, or one fitted on `traces`.
@@ -149,20 +157,22 @@ fn gate_of(
     traces: &Traces,
     seed: u64,
 ) -> Result<(Option<Gate>, Learned)> {
-    match own.filter(|(of, _)| *of == policy) {
+    match own.filter(|(owner, _)| *owner == policy) {
         Some((_, gate)) => Ok((Some(gate.clone()), Learned::Together)),
         None => Ok((fit::fit(policy, traces, seed)?, Learned::Afterwards)),
     }
 }
 
-/// Layers that a token goes through in the core, and, for policies that look at what the student
-/// would say, in coda and head before it stops: the head counts by its size.
-fn layers_per_token(student: &LoopedTransformer, found: &Calibration, risk: Risk) -> f64 {
+/// Layers applied per token: those of the core, and, for policies that read the student's output,
+/// those of the coda and the head at every repetition before it stops. The head counts by its
+/// parameters.
+fn layers_per_token(student: &LoopedTransformer, calibration: &Calibration, risk: Risk) -> f64 {
     let config = student.config();
-    let Some(point) = found.curve.within(risk) else { return f64::INFINITY };
+    let Some(point) = calibration.curve.within(risk) else { return f64::INFINITY };
     let layer: usize =
         config.base.layer_tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum();
     let head = (config.base.vocabulary * config.base.width) as f64 / layer as f64;
-    let probes = if found.curve.policy.reads().output { point.mean_repetitions - 1.0 } else { 0.0 };
+    let probes =
+        if calibration.curve.policy.reads().output { point.mean_repetitions - 1.0 } else { 0.0 };
     point.mean_repetitions * config.core_layers as f64 + probes * (config.coda_layers as f64 + head)
 }

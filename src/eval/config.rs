@@ -1,28 +1,28 @@
-//! On how much text, and at which repetitions, is a model evaluated?
+//! Settings of an evaluation: how much text, and which repetitions.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How teacher and student are compared.
+/// Settings of the comparison of teacher and student: `[eval]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EvalConfig {
     /// Tokens of a window; all but the first are predicted.
     pub window_tokens: usize,
-    /// Tokens that are read in all.
+    /// Most tokens read, over all windows.
     pub max_tokens: usize,
     /// The student is evaluated at every repetition from 1 to this multiple of its N.
     pub past: usize,
-    /// The repetitions to evaluate at instead, when there are any.
+    /// Repetitions to evaluate at instead of 1 to `past` x N; ignored when empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repetitions: Vec<usize>,
-    /// Windows that are computed at once.
+    /// Windows of one batch.
     pub batch_rows: usize,
-    /// Resamples of the documents behind each interval; 0 for no intervals.
+    /// Bootstrap resamples of the documents for each interval; 0 gives no intervals.
     pub bootstrap_samples: usize,
-    /// Of the resamples.
+    /// Seed of the resamples.
     pub bootstrap_seed: u64,
 }
 
@@ -41,7 +41,7 @@ impl Default for EvalConfig {
 }
 
 impl EvalConfig {
-    /// Refuses values that evaluate nothing.
+    /// Refuses values with which nothing is evaluated.
     ///
     /// # Errors
     /// The first value out of its range.

@@ -1,4 +1,4 @@
-//! What does a model cost, in numbers stored, arithmetic, time and memory?
+//! Costs of a model: parameters stored and applied, arithmetic, time and memory.
 
 use std::time::Instant;
 
@@ -9,21 +9,22 @@ use crate::autograd::Tape;
 use crate::error::Result;
 use crate::model::{CausalLm, LoopedConfig, Parameters, Relaxation, TransformerConfig};
 
-/// The price of one model at its own repetitions.
+/// Costs of one model at its own number of repetitions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCost {
-    /// Numbers stored.
+    /// Parameters stored.
     pub parameters: Parameters,
-    /// Numbers applied: the size of the unshared stack that computes the same.
+    /// Parameters applied: the size of the unshared stack that computes the same.
     pub effective_parameters: Parameters,
-    /// Of the forward pass, by [`flops_per_token`] at the mean context of the evaluated windows.
+    /// Floating point operations of the forward pass per token, by [`flops_per_token`] at the mean
+    /// context of the evaluated windows.
     pub flops_per_token: f64,
-    /// Of the forward pass over one window, head included.
+    /// Speed of the forward pass over one window, head included.
     pub tokens_per_s: f64,
 }
 
 impl ModelCost {
-    /// Counts, and times the forward pass over `ids` (1, T).
+    /// Counts parameters and operations, and times the forward pass over `ids` (1, T).
     ///
     /// # Errors
     /// The device fails.
@@ -45,7 +46,7 @@ impl ModelCost {
     }
 }
 
-/// The shorter of two forward passes: the first one finds caches cold.
+/// Seconds of the faster of two forward passes: the first one runs with cold caches.
 fn seconds(model: &dyn CausalLm, ids: &Tensor) -> Result<f64> {
     let mut shortest = f64::INFINITY;
     for _ in 0..2 {
@@ -66,7 +67,7 @@ fn seconds(model: &dyn CausalLm, ids: &Tensor) -> Result<f64> {
 
 /// Floating point operations of the forward pass for one token of a window of `tokens`:
 ///
-/// 2 W for every application of a matrix of W numbers (low-rank corrections included, as they are
+/// 2 W for every application of a matrix of W parameters (low-rank corrections included, as they are
 /// computed: beside the matrix, not merged into it), 2 D V for the head, and for attention
 /// 4 H `head_width` c per application, where c is the mean number of tokens that a token sees,
 /// (T + 1) / 2 without a sliding window. Norms, rotations and pointwise steps are left out.
@@ -106,7 +107,8 @@ fn seen(window: Option<usize>, tokens: usize) -> f64 {
     (window * (window + 1.0) / 2.0 + window * (tokens as f64 - window)) / tokens as f64
 }
 
-/// The most memory this process ever held, where the system tells (Linux).
+/// Peak resident memory of this process; none where the system does not report it (only Linux
+/// does).
 #[must_use]
 pub fn peak_rss_mib() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -115,7 +117,8 @@ pub fn peak_rss_mib() -> Option<f64> {
     Some(kib / 1024.0)
 }
 
-/// The memory that could be taken now without swapping, where the system tells (Linux).
+/// Memory that can be allocated now without swapping; none where the system does not report it
+/// (only Linux does).
 #[must_use]
 pub fn available_bytes() -> Option<u64> {
     let info = std::fs::read_to_string("/proc/meminfo").ok()?;

@@ -1,4 +1,4 @@
-//! How does a student compare with its teacher on text that neither was fitted to?
+//! Comparison of a student with its teacher on held-out text, at every number of repetitions.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use super::bootstrap::{DocumentSums, Interval, intervals, means};
 use super::config::EvalConfig;
 use super::cost::{ModelCost, flops_per_token, peak_rss_mib};
 use super::report::{Evaluation, SizeRatio, StudentScore, TeacherScore};
-use super::student::{Cosines, exits};
+use super::student::{Cosines, readouts};
 use super::telemetry::{Motion, repetition_norms};
 use super::windows::{batches, inputs, targets};
 use crate::autograd::Tape;
@@ -20,14 +20,14 @@ use crate::losses::terms::{HeadTerms, TeacherHead};
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::observe::Observer;
 
-/// Tokens at which Jacobians are taken, and rounds of power iteration: the work of a repetition over
-/// a few hundred tokens for each.
+/// Tokens at which Jacobians are estimated, and rounds of power iteration. Each estimate costs as
+/// much as one repetition over a few hundred tokens.
 const JACOBIAN_TOKENS: usize = 16;
 const JACOBIAN_ROUNDS: usize = 8;
-/// What the power iteration starts from.
+/// Seed of the vector from which the power iteration starts.
 const JACOBIAN_SEED: u64 = 0;
 
-/// Compares `teacher` and `student` on `windows`; `stopped` is asked between repetitions.
+/// Compares `teacher` and `student` on `windows`; `stopped` is polled between repetitions.
 ///
 /// # Errors
 /// There is nothing to evaluate, the vocabularies differ, the user stopped it, or a device fails.
@@ -78,22 +78,22 @@ fn check(
     Ok(())
 }
 
-/// Quantities of a student at a repetition, in this order, after the teacher's one.
+/// Quantities of a student at a repetition, in this order; the teacher's NLL stands before them.
 const NLL: usize = 0;
 const KL: usize = 1;
 const AGREEMENT: usize = 2;
 const QUANTITIES: usize = 3;
 
-/// What was found so far.
+/// Sums over the windows evaluated so far.
 struct Tally<'a> {
     teacher: &'a dyn CausalLm,
     student: Option<&'a LoopedTransformer>,
     repetitions: &'a [usize],
     stopped: &'a dyn Fn() -> bool,
     documents: BTreeMap<usize, DocumentSums>,
-    /// Sums over tokens, by repetition; none as soon as one cannot be had.
+    /// Sums over tokens, by repetition; none once a state cannot be compared.
     cosines: Vec<Option<Cosines>>,
-    /// The same.
+    /// Sums over tokens, by repetition.
     motions: Vec<Motion>,
 }
 
@@ -122,27 +122,27 @@ impl<'a> Tally<'a> {
         let last = states.last().expect("there is always the embedding");
         let hidden = embedding_and_head.normed(&tape, last)?.tensor().clone();
         let side = TeacherHead { hidden, weight: embedding_and_head.head().tensor().clone() };
-        let exits = match self.student {
+        let readouts = match self.student {
             Some(student) => {
                 let ids = ids.to_device(student.embedding_and_head().device())?;
-                exits(student, &ids, self.repetitions, &states, self.stopped)?
+                readouts(student, &ids, self.repetitions, &states, self.stopped)?
             }
             None => Vec::new(),
         };
-        let normed: Vec<Tensor> = exits.iter().map(|exit| exit.normed.clone()).collect();
+        let normed: Vec<Tensor> = readouts.iter().map(|readout| readout.normed.clone()).collect();
         let targets = targets(batch);
         let head = self.student.map_or(embedding_and_head, CausalLm::embedding_and_head).head();
         let (teacher_nll, terms) = compare_each(&side, &normed, head, &targets)?;
         let weight = targets.len() as f64;
-        for (sum, exit) in self.cosines.iter_mut().zip(&exits) {
-            *sum = sum.zip(exit.cosines).map(|(sum, found)| Cosines {
-                plain: sum.plain + weight * found.plain,
-                scaled: sum.scaled + weight * found.scaled,
+        for (sum, readout) in self.cosines.iter_mut().zip(&readouts) {
+            *sum = sum.zip(readout.cosines).map(|(sum, cosines)| Cosines {
+                plain: sum.plain + weight * cosines.plain,
+                scaled: sum.scaled + weight * cosines.scaled,
             });
         }
-        for (sum, exit) in self.motions.iter_mut().zip(&exits) {
-            sum.rms += weight * exit.motion.rms;
-            sum.step_ratio += weight * exit.motion.step_ratio;
+        for (sum, readout) in self.motions.iter_mut().zip(&readouts) {
+            sum.rms += weight * readout.motion.rms;
+            sum.step_ratio += weight * readout.motion.step_ratio;
         }
         for (row, window) in batch.iter().enumerate() {
             let document = self.documents.entry(window.document).or_default();
@@ -185,8 +185,7 @@ impl<'a> Tally<'a> {
         })
     }
 
-    /// How much a small change of the state can grow in each repetition, on a few tokens of
-    /// `window`.
+    /// Largest singular value of the Jacobian of each repetition, on the first tokens of `window`.
     fn jacobians(&self, window: &EvaluationWindow) -> Result<Vec<f64>> {
         let Some(student) = self.student else { return Ok(Vec::new()) };
         let ids = inputs(&[window], student.embedding_and_head().device())?;
@@ -195,7 +194,7 @@ impl<'a> Tally<'a> {
         repetition_norms(student, &ids, self.repetitions, rounds, seed, self.stopped)
     }
 
-    /// The student at the repetitions of this index.
+    /// The score of the student at the repetitions of this index.
     fn score(
         &self,
         index: usize,
@@ -204,23 +203,23 @@ impl<'a> Tally<'a> {
         context: usize,
         jacobian_norm: f64,
     ) -> StudentScore {
-        let (at, repetitions) = (1 + index * QUANTITIES, self.repetitions[index]);
+        let (first, repetitions) = (1 + index * QUANTITIES, self.repetitions[index]);
         let looped = self.student.map(LoopedTransformer::config);
         let tokens: f64 = self.documents.values().map(|document| document.tokens).sum();
         StudentScore {
             repetitions,
-            perplexity: means[at + NLL].exp(),
-            nll_nats: means[at + NLL],
-            kl_nats: means[at + KL],
-            agreement: means[at + AGREEMENT],
+            perplexity: means[first + NLL].exp(),
+            nll_nats: means[first + NLL],
+            kl_nats: means[first + KL],
+            agreement: means[first + AGREEMENT],
             cosine: self.cosines[index].map(|sum| sum.plain / tokens),
             cosine_scaled: self.cosines[index].map(|sum| sum.scaled / tokens),
             state_rms: Some(self.motions[index].rms / tokens),
             step_ratio: Some(self.motions[index].step_ratio / tokens),
             jacobian_norm: Some(jacobian_norm),
-            perplexity_interval: intervals[at + NLL].map(|nll| nll.map(f64::exp)),
-            kl_interval: intervals[at + KL],
-            agreement_interval: intervals[at + AGREEMENT],
+            perplexity_interval: intervals[first + NLL].map(|nll| nll.map(f64::exp)),
+            kl_interval: intervals[first + KL],
+            agreement_interval: intervals[first + AGREEMENT],
             flops_per_token: flops_per_token(
                 self.student.map_or(self.teacher.base(), CausalLm::base),
                 looped,

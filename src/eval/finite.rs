@@ -1,6 +1,5 @@
-//! How is a number written that overflowed?
-//!
-//! JSON has no infinity: it is null there, and comes back as no number.
+//! Serialisation of numbers that may overflow: JSON has no infinity, so infinite values are written
+//! as null and read back as NaN.
 
 use serde::{Deserialize, Deserializer, Serializer};
 

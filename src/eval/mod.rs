@@ -1,4 +1,4 @@
-//! How good is a model, at every number of repetitions, and what does it cost?
+//! Evaluation: how good a model is at every number of repetitions, and what it costs.
 
 pub mod answers;
 pub mod bootstrap;

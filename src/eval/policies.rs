@@ -1,11 +1,11 @@
-//! How good is a student that stops by a policy, and how far from the best there could be?
+//! Evaluation of halting policies: each policy as it decodes, beside the oracle.
 
 use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use super::traces::{teacher_side, trace};
+use super::traces::teacher_side;
 use super::windows::{batches, targets};
 use crate::data::EvaluationWindow;
 use crate::decode::{CacheSharing, Decoder, ReadDepth};
@@ -17,17 +17,17 @@ use crate::losses::terms::{TeacherHead, mean};
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::observe::Observer;
 
-/// Tokens that are decoded one by one to tell how fast that is.
+/// Tokens that are decoded one by one to measure the decoding speed.
 const TIMED_TOKENS: usize = 96;
 
-/// A student on a text, each token stopping by itself.
+/// Scores of a student whose tokens stop by a policy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyScore {
-    /// The policy.
+    /// The name of the policy.
     pub name: PolicyName,
-    /// Its threshold.
+    /// The threshold of the policy.
     pub threshold: f64,
-    /// Repetitions of the core per token.
+    /// Mean repetitions of the core per token.
     pub mean_repetitions: f64,
     /// exp of the mean -log p of the next token.
     #[serde(with = "super::finite")]
@@ -35,34 +35,34 @@ pub struct PolicyScore {
     /// KL(teacher || student) per token.
     #[serde(with = "super::finite")]
     pub kl_nats: f64,
-    /// How often student and teacher prefer the same token, 0..1.
+    /// Share of tokens for which student and teacher have the same top-1 token, 0..1.
     pub agreement: f64,
-    /// Tokens that stopped after each repetition, (N).
+    /// Number of tokens that stopped after each repetition, (N).
     pub stops: Vec<u64>,
-    /// Repetitions per token that were computed, those of earlier tokens that were taken further
-    /// for later ones included.
+    /// Repetitions computed per token, including those that earlier tokens catch up on for later
+    /// ones.
     pub computed_repetitions: f64,
-    /// Times per token that coda and head were computed to decide.
+    /// Times per token that coda and head are computed to decide.
     pub probes_per_token: f64,
-    /// Decoding one text, one token after the other.
+    /// Decoding speed on one sequence, token by token.
     pub tokens_per_s: f64,
-    /// Area under the share of answers that differ from those at N, over mean repetitions 1 to N,
-    /// by `curve`.
+    /// Area under `curve`: share of top-1 tokens that differ from those at N, over mean repetitions
+    /// 1 to N.
     pub area: f64,
-    /// How much of the area between fixed depth and the oracle is gone, 1 at best; none when those
-    /// are the same.
+    /// Share of the area between fixed depth and the oracle that the policy removes, 1 at best; none
+    /// when the two areas are equal.
     pub oracle_gap_closed: Option<f64>,
-    /// The same text at other thresholds; other tokens are taken to go on to N.
+    /// Scores of the same text at other thresholds; what a token attends to is computed to N.
     pub curve: Vec<CurvePoint>,
 }
 
-/// The best there could be: every token stops at the first repetition from which its answer never
-/// changes.
+/// The oracle: every token stops at the first repetition from which its top-1 token never changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OracleScore {
-    /// Repetitions of the core per token.
+    /// Mean repetitions of the core per token.
     pub mean_repetitions: f64,
-    /// How often student and teacher prefer the same token, 0..1: as at N.
+    /// Share of tokens for which student and teacher have the same top-1 token, 0..1; the same as at
+    /// N.
     pub agreement: f64,
     /// exp of the mean -log p of the next token.
     #[serde(with = "super::finite")]
@@ -70,23 +70,23 @@ pub struct OracleScore {
     /// KL(teacher || student) per token.
     #[serde(with = "super::finite")]
     pub kl_nats: f64,
-    /// As [`PolicyScore::area`], when the easiest tokens stop first.
+    /// Area as in [`PolicyScore::area`], when the tokens that settle earliest stop first.
     pub area: f64,
-    /// Tokens whose answer settles after each repetition, (N).
+    /// Number of tokens whose top-1 token settles after each repetition, (N).
     pub stops: Vec<u64>,
 }
 
-/// What policies gave on a text.
+/// Scores of halting policies on a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PolicyReport {
     /// Each policy at its calibrated threshold.
     pub policies: Vec<PolicyScore>,
-    /// The bound.
+    /// The oracle, which no policy can beat.
     pub oracle: OracleScore,
 }
 
-/// Reads `windows` under every one of `names`, as decoding would: what a token sees of another is
-/// what that one computed before it stopped.
+/// Evaluates every policy of `names` on `windows` as decoding would: a token attends to what other
+/// tokens computed before they stopped.
 ///
 /// # Errors
 /// A policy was not calibrated, there is no text, the user stopped it, or a device fails.
@@ -105,19 +105,28 @@ pub fn evaluate_policies(
     let repetitions = halting.repetitions;
     let chosen: Vec<&Calibration> =
         names.iter().map(|&name| halting.find(name)).collect::<Result<_>>()?;
-    let look = |averaged_by: Option<&Gate>| {
-        trace(teacher, student, windows, repetitions, averaged_by, rows, observer, stopped)
+    let trace = |averaged_by: Option<&Gate>| {
+        super::traces::trace(
+            teacher,
+            student,
+            windows,
+            repetitions,
+            averaged_by,
+            rows,
+            observer,
+            stopped,
+        )
     };
-    let traces = look(None)?;
+    let traces = trace(None)?;
     let settled = traces.settled();
     let oracle = traces.oracle();
     let least = oracle_area(&settled, repetitions);
     let first = traces.outcome(0.0, |_| 1).changed;
     let fixed = traces.sweep(PolicyName::Fixed, None)?.area(first, repetitions);
-    let curve = |found: &&Calibration| {
-        let (policy, gate) = (found.curve.policy, found.gate.as_ref());
+    let curve = |calibration: &&Calibration| {
+        let (policy, gate) = (calibration.curve.policy, calibration.gate.as_ref());
         match gate.filter(|_| policy.averages()) {
-            Some(_) => look(gate)?.beside(&traces).sweep(policy, gate),
+            Some(_) => trace(gate)?.beside(&traces).sweep(policy, gate),
             None => traces.sweep(policy, gate),
         }
     };
@@ -127,9 +136,9 @@ pub fn evaluate_policies(
         batches.iter().map(|batch| teacher_side(teacher, batch)).collect::<Result<_>>()?;
     observer.begin("policies", (chosen.len() * batches.len()) as u64, "batches");
     let mut done = 0;
-    let mut one = |(found, curve): (&Calibration, Curve)| {
-        let (policy, threshold) = found.policy(None)?;
-        let gate = found.gate.as_ref();
+    let mut score = |(calibration, curve): (&Calibration, Curve)| {
+        let (policy, threshold) = calibration.policy(None)?;
+        let gate = calibration.gate.as_ref();
         let depth = ReadDepth { most: repetitions, policy: Some((&*policy, gate)) };
         let mut sums = Sums { stops: vec![0; repetitions], ..Sums::default() };
         for (batch, side) in batches.iter().zip(&sides) {
@@ -138,12 +147,12 @@ pub fn evaluate_policies(
             }
             sums.add(decoder, student, batch, side, (depth, sharing))?;
             done += 1;
-            observer.advance(done, found.curve.policy.name());
+            observer.advance(done, calibration.curve.policy.name());
         }
         let area = curve.area(first, repetitions);
         let tokens = sums.tokens.max(1.0);
         Ok(PolicyScore {
-            name: found.curve.policy,
+            name: calibration.curve.policy,
             threshold,
             mean_repetitions: sums.repetitions / tokens,
             perplexity: (sums.nll / tokens).exp(),
@@ -158,7 +167,8 @@ pub fn evaluate_policies(
             curve: curve.points,
         })
     };
-    let policies: Result<Vec<PolicyScore>> = chosen.into_iter().zip(curves).map(&mut one).collect();
+    let policies: Result<Vec<PolicyScore>> =
+        chosen.into_iter().zip(curves).map(&mut score).collect();
     observer.end();
     Ok(PolicyReport {
         policies: policies?,
@@ -199,7 +209,7 @@ impl Sums {
         let new: Vec<(usize, &[u32])> = batch
             .iter()
             .enumerate()
-            .map(|(text, window)| (text, &window.tokens[..inputs(window)]))
+            .map(|(row, window)| (row, &window.tokens[..inputs(window)]))
             .collect();
         let read = decoder.read(&new, &mut cache, depth)?;
         let (targets, width) = (targets(batch), student.base().width);
@@ -224,7 +234,7 @@ impl Sums {
     }
 }
 
-/// Tokens of one text a second, one after the other, with the logits of each.
+/// Tokens per second of one sequence, token by token, with the logits of each.
 fn speed(
     decoder: &Decoder,
     tokens: &[u32],
@@ -241,7 +251,7 @@ fn speed(
 }
 
 impl PolicyReport {
-    /// Policies beside the oracle: a head, then rows of as many cells.
+    /// A table of the policies and the oracle: a head, then rows of as many cells.
     #[must_use]
     pub fn table(&self) -> Vec<Vec<String>> {
         let head = [

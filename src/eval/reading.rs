@@ -1,4 +1,4 @@
-//! What does a model answer, after each number of repetitions?
+//! Answers of a model at the supervised tokens of a batch, after each number of repetitions.
 
 use std::ops::Range;
 
@@ -10,44 +10,44 @@ use crate::error::{Error, Result};
 use crate::model::CausalLm;
 use crate::nn::gather::gather;
 
-/// What a model says at the asked tokens of a batch.
+/// Outputs of a model at the supervised tokens of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
-    /// The likeliest token at each place.
+    /// The top-1 token at each place.
     pub answers: Vec<u32>,
     /// log p of every token at each place, in nats, (places, V) row by row.
     pub log_p: Vec<f32>,
 }
 
-/// What `model` says at the asked tokens of `batch` after each of `repetitions` of its core, in
-/// their order; an unshared stack says the same after each.
+/// Outputs of `model` at the supervised tokens of `batch` after each of `repetitions` of its core, in
+/// their order. An unshared stack has the same output for each.
 ///
 /// # Errors
-/// The batch asks nothing, an id is past the vocabulary, or the device fails.
+/// The batch supervises no token, an id is past the vocabulary, or the device fails.
 pub fn read(model: &dyn CausalLm, batch: &Batch, repetitions: &[usize]) -> Result<Vec<Reading>> {
-    let asked = Asked::of(&batch.targets)
-        .map_or_else(|| (0..batch.tokens()).collect(), |asked| asked.places);
+    let supervised =
+        Asked::of(&batch.targets).map_or_else(|| (0..batch.tokens()).collect(), |mask| mask.places);
     let most = repetitions.iter().copied().max().unwrap_or(1);
-    if asked.is_empty() || repetitions.contains(&0) {
-        return Err(Error::input("nothing is asked, or at no repetition at all"));
+    if supervised.is_empty() || repetitions.contains(&0) {
+        return Err(Error::input("there is no supervised token, or no repetition to read at"));
     }
     let tape = Tape::off();
     let ids = batch.input_tensor(model.embedding_and_head().device())?;
     let states = model.states(&tape, &ids, most)?;
     let read = |repetitions: &usize| {
         let Some(config) = model.factorization() else {
-            return of_state(model, &states[states.len() - 1], &asked);
+            return read_state(model, &states[states.len() - 1], &supervised);
         };
         let state = &states[config.prelude_layers + config.core_layers * repetitions];
-        of_state(model, &model.after_core(&tape, state)?, &asked)
+        read_state(model, &model.after_core(&tape, state)?, &supervised)
     };
     repetitions.iter().map(read).collect()
 }
 
-/// From a state before the last norm, (B, T, D).
-fn of_state(model: &dyn CausalLm, state: &Value, places: &[usize]) -> Result<Reading> {
-    let picked = gather(&Tape::off(), state, places)?.tensor().unsqueeze(0)?;
-    let logits: Tensor = model.embedding_and_head().logits(&picked)?;
+/// The outputs from a state before the last norm, (B, T, D).
+fn read_state(model: &dyn CausalLm, state: &Value, places: &[usize]) -> Result<Reading> {
+    let gathered = gather(&Tape::off(), state, places)?.tensor().unsqueeze(0)?;
+    let logits: Tensor = model.embedding_and_head().logits(&gathered)?;
     let vocabulary = model.base().vocabulary;
     let mut log_p = logits.flatten_all()?.to_vec1::<f32>()?;
     let mut answers = Vec::with_capacity(places.len());
@@ -62,7 +62,7 @@ fn of_state(model: &dyn CausalLm, state: &Value, places: &[usize]) -> Result<Rea
 }
 
 impl Reading {
-    /// What is said at some of the places.
+    /// The outputs at some of the places.
     #[must_use]
     pub fn part(&self, places: Range<usize>) -> Self {
         let vocabulary = self.log_p.len() / self.answers.len().max(1);
@@ -70,7 +70,7 @@ impl Reading {
         Self { answers: self.answers[places].to_vec(), log_p }
     }
 
-    /// Which examples are answered right in all of their `width` places.
+    /// Whether each example, of `width` places, is answered right in all of them.
     #[must_use]
     pub fn correct(&self, targets: &[u32], width: usize) -> Vec<bool> {
         let examples = self.answers.chunks(width.max(1)).zip(targets.chunks(width.max(1)));
@@ -79,14 +79,14 @@ impl Reading {
 
     /// The mean of -log p of the targets, in nats.
     #[must_use]
-    pub fn surprise(&self, targets: &[u32]) -> f64 {
+    pub fn nll(&self, targets: &[u32]) -> f64 {
         let vocabulary = self.log_p.len() / targets.len().max(1);
         let rows = self.log_p.chunks(vocabulary.max(1)).zip(targets);
         let sum: f64 = rows.map(|(row, target)| -f64::from(row[*target as usize])).sum();
         sum / targets.len().max(1) as f64
     }
 
-    /// Share of places where `other` answers the same, and the mean KL(other || this), in nats.
+    /// Share of places where `other` has the same top-1 token, and the mean KL(other || this), in nats.
     #[must_use]
     pub fn beside(&self, other: &Self) -> (f64, f64) {
         let count = self.answers.len().max(1) as f64;
@@ -109,10 +109,10 @@ mod tests {
 
     #[test]
     fn an_answer_of_two_places_is_right_when_both_are() {
-        let found = reading(&[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]]);
-        assert_eq!(found.correct(&[0, 1, 0, 1], 2), [true, false]);
+        let read = reading(&[[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]]);
+        assert_eq!(read.correct(&[0, 1, 0, 1], 2), [true, false]);
         let by_hand = -(0.9f64.ln() + 0.8f64.ln() + 0.6f64.ln() + 0.3f64.ln()) / 4.0;
-        assert!((found.surprise(&[0, 1, 0, 1]) - by_hand).abs() < 1e-6);
+        assert!((read.nll(&[0, 1, 0, 1]) - by_hand).abs() < 1e-6);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What is written down about a model, and how does it read as a table?
+//! The scores of an evaluation, and their tables.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,96 +6,96 @@ use super::bootstrap::Interval;
 use super::cost::ModelCost;
 use super::policies::PolicyReport;
 
-/// The content of `eval.json`.
+/// Scores and costs of a teacher and a student, as `eval.json` holds them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
-    /// The teacher on this text.
+    /// The teacher, or the only model that was evaluated.
     pub teacher: TeacherScore,
-    /// The student on this text, by repetitions.
+    /// The student, by repetitions; empty when there is none.
     pub student: Vec<StudentScore>,
-    /// The student under halting policies.
+    /// The student under halting policies; none when they were not evaluated.
     #[serde(flatten)]
     pub halting: Option<PolicyReport>,
-    /// N: what lies past it was not trained.
+    /// N of the student: more repetitions than it was trained for lie past it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained_repetitions: Option<usize>,
-    /// Documents the text came from.
+    /// Number of documents in the text.
     pub documents: usize,
-    /// Tokens of a whole window.
+    /// Tokens of a full window.
     pub window_tokens: usize,
-    /// The teacher's price.
+    /// Costs of the teacher.
     pub teacher_cost: ModelCost,
-    /// The student's price at N repetitions.
+    /// Costs of the student at N repetitions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub student_cost: Option<ModelCost>,
-    /// Student over teacher.
+    /// Parameters of the student over those of the teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_ratio: Option<SizeRatio>,
-    /// The most memory the process held: both models and the text.
+    /// Peak resident memory of the process: both models and the text.
     pub peak_rss_mib: Option<f64>,
 }
 
-/// A teacher on a text.
+/// Scores of a teacher on a text.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TeacherScore {
     /// exp of the mean -log p of the next token.
     #[serde(with = "super::finite")]
     pub perplexity: f64,
-    /// Its logarithm, per token.
+    /// Mean -log p of the next token, in nats.
     #[serde(with = "super::finite")]
     pub nll_nats: f64,
-    /// Predicted tokens.
+    /// Number of predicted tokens.
     pub tokens: u64,
-    /// 95 %, over documents.
+    /// 95 % interval of the perplexity, over documents.
     pub perplexity_interval: Option<Interval>,
 }
 
-/// A student on a text, at one number of repetitions.
+/// Scores of a student on a text, at one number of repetitions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StudentScore {
-    /// How often the core was applied.
+    /// Number of times the core was applied.
     pub repetitions: usize,
     /// exp of the mean -log p of the next token.
     #[serde(with = "super::finite")]
     pub perplexity: f64,
-    /// Its logarithm, per token.
+    /// Mean -log p of the next token, in nats.
     #[serde(with = "super::finite")]
     pub nll_nats: f64,
     /// KL(teacher || student) per token.
     #[serde(with = "super::finite")]
     pub kl_nats: f64,
-    /// How often both prefer the same token, 0..1.
+    /// Share of tokens for which teacher and student have the same top-1 token, 0..1.
     pub agreement: f64,
     /// Mean cosine between the state after this repetition and the teacher's state at the aligned
-    /// depth; past N, at the end of its middle. None when the teacher has other layers.
+    /// layer; past N, at the end of its middle. None when the teacher's layers or width differ.
     pub cosine: Option<f64>,
-    /// The same with every dimension scaled by its size in the teacher and without first tokens:
-    /// a few huge dimensions do not decide.
+    /// Mean cosine with every dimension scaled by its size in the teacher and without first tokens,
+    /// so that a few huge dimensions do not dominate.
     pub cosine_scaled: Option<f64>,
-    /// Root of the mean square of the state after this repetition, mean over tokens: what grows
-    /// without end past N does not come to rest.
+    /// Root mean square of the state after this repetition, mean over tokens. It keeps growing past
+    /// N when the repetitions do not converge.
     pub state_rms: Option<f64>,
-    /// How far this repetition moved the state, over the state's own length, mean over tokens.
+    /// Norm of the change that this repetition makes over the norm of the state, mean over tokens.
     pub step_ratio: Option<f64>,
-    /// The largest singular value of the Jacobian of this repetition at the state before it, from
-    /// below, on the first 16 tokens of the longest window: below 1, it forgets how it began.
+    /// Largest singular value of the Jacobian of this repetition at the state before it, a lower
+    /// bound, on the first 16 tokens of the longest window. Below 1 the repetition is contractive.
     pub jacobian_norm: Option<f64>,
-    /// 95 %, over documents.
+    /// 95 % interval of the perplexity, over documents.
     pub perplexity_interval: Option<Interval>,
-    /// 95 %, over documents.
+    /// 95 % interval of the KL divergence, over documents.
     pub kl_interval: Option<Interval>,
-    /// 95 %, over documents.
+    /// 95 % interval of the agreement, over documents.
     pub agreement_interval: Option<Interval>,
-    /// Of the forward pass.
+    /// Floating point operations of the forward pass per token.
     pub flops_per_token: f64,
 }
 
-/// Numbers stored, student over teacher.
+/// Parameters of the student over those of the teacher.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SizeRatio {
-    /// Of the layers.
+    /// Ratio of the parameters of the layers.
     pub blocks: f64,
-    /// Of everything, embeddings included.
+    /// Ratio of all parameters, embeddings included.
     pub total: f64,
 }
 
@@ -110,8 +110,8 @@ impl SizeRatio {
 }
 
 impl Evaluation {
-    /// Teacher beside student, by repetitions: a head, then rows of as many cells. Narrow enough
-    /// for a terminal: the intervals of KL and agreement are in the JSON.
+    /// A table of teacher and student, by repetitions: a head, then rows of as many cells. The
+    /// intervals of KL and agreement are left out: they are in the JSON.
     #[must_use]
     pub fn table(&self) -> Vec<Vec<String>> {
         let head =
@@ -152,7 +152,7 @@ impl Evaluation {
         ]
     }
 
-    /// What both models cost: a head, then rows of as many cells.
+    /// A table of the costs of both models: a head, then rows of as many cells.
     #[must_use]
     pub fn costs(&self) -> Vec<Vec<String>> {
         let head =
@@ -182,13 +182,13 @@ fn with_interval(value: f64, interval: Option<Interval>, show: impl Fn(f64) -> S
     )
 }
 
-/// About four digits.
+/// A number in about four digits.
 fn short(value: f64) -> String {
     let digits = if value < 100.0 { 2 } else { usize::from(value < 1000.0) };
     if value < 1e7 { format!("{value:.digits$}") } else { format!("{value:.2e}") }
 }
 
-/// In millions.
+/// A number in millions.
 fn mega(value: f64) -> String {
     let digits = if value < 1e7 { 2 } else { 1 };
     format!("{:.digits$}", value / 1e6)

@@ -1,4 +1,4 @@
-//! What does a student say at each repetition, and how near are its states to the teacher's?
+//! Outputs of a student at each repetition, and cosines of its states with the teacher's.
 
 use candle_core::Tensor;
 
@@ -10,38 +10,38 @@ use crate::losses::terms::{StateComparison, StateScale};
 use crate::model::alignment::{Alignment, TeacherLayer, equal_steps};
 use crate::model::{CausalLm, LoopedTransformer};
 
-/// Cosines between a state after a repetition and the teacher's state it stands for.
+/// Cosines between a state after a repetition and the teacher's state at the aligned layer.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Cosines {
-    /// Of the states as they are.
+    /// Cosine of the states as they are.
     pub(super) plain: f64,
-    /// With every dimension scaled by its size in the teacher.
+    /// Cosine with every dimension scaled by its size in the teacher.
     pub(super) scaled: f64,
 }
 
-/// A student at one repetition.
-pub(super) struct Exit {
-    /// Normed last state, (B, T, D).
+/// A student read out after one repetition.
+pub(super) struct Readout {
+    /// Last state after the final norm, (B, T, D).
     pub(super) normed: Tensor,
-    /// None when the teacher has other layers or another width.
+    /// Cosines with the teacher's state; none when its layers or width differ.
     pub(super) cosines: Option<Cosines>,
-    /// Of the last repetition.
+    /// Motion of the state in this repetition.
     pub(super) motion: Motion,
 }
 
-/// Runs `student` once, and leaves through the coda at every one of `repetitions`, which rise.
-pub(super) fn exits(
+/// Runs `student` once, and reads it out through the coda after each of `repetitions`, which rise.
+pub(super) fn readouts(
     student: &LoopedTransformer,
     ids: &Tensor,
     repetitions: &[usize],
     teacher_states: &[Value],
     stopped: &dyn Fn() -> bool,
-) -> Result<Vec<Exit>> {
+) -> Result<Vec<Readout>> {
     let (tape, embedding_and_head) = (Tape::off(), student.embedding_and_head());
     let table = embedding_and_head.rope(0, ids.dim(1)?);
     let first = last(student.prelude(&tape, ids, &table)?)?;
     let mut state = first.clone();
-    let mut exits = Vec::with_capacity(repetitions.len());
+    let mut readouts = Vec::with_capacity(repetitions.len());
     for repetition in 1..=repetitions.last().copied().unwrap_or(0) {
         if stopped() {
             return Err(Error::interrupted("stopped while evaluating"));
@@ -54,10 +54,10 @@ pub(super) fn exits(
             let normed = embedding_and_head.normed(&tape, &end)?.tensor().clone();
             let cosines = cosines(student, &state, repetition, teacher_states)?;
             let motion = Motion::between(before.tensor(), state.tensor())?;
-            exits.push(Exit { normed, cosines, motion });
+            readouts.push(Readout { normed, cosines, motion });
         }
     }
-    Ok(exits)
+    Ok(readouts)
 }
 
 fn last(mut states: Vec<Value>) -> Result<Value> {
@@ -76,7 +76,7 @@ fn cosines(
     {
         return Ok(None);
     }
-    let target = aligned(teacher_states, depth(student, repetition))?;
+    let target = teacher_state(teacher_states, aligned_layer(student, repetition))?;
     let compare = |scale: StateScale, skip_tokens: usize| {
         let how = StateComparison { squared: 0.0, cosine: 1.0, scale, skip_tokens };
         Ok::<_, Error>(compare_states(&Tape::off(), state, &target, &how, 0.0)?.cosine)
@@ -85,20 +85,20 @@ fn cosines(
     Ok(Some(Cosines { plain, scaled }))
 }
 
-/// Equal steps through the teacher's middle; past N its end.
-fn depth(student: &LoopedTransformer, repetition: usize) -> TeacherLayer {
+/// The teacher layer aligned with a repetition: equal steps through the middle; past N its end.
+fn aligned_layer(student: &LoopedTransformer, repetition: usize) -> TeacherLayer {
     let config = student.config();
     let steps = equal_steps(config, config.repetitions, Alignment::Interpolated);
     let end = TeacherLayer { lower: config.middle().end, fraction: 0.0 };
     steps.get(repetition - 1).copied().unwrap_or(end)
 }
 
-/// The teacher's state at a depth, (B, T, D).
-fn aligned(states: &[Value], depth: TeacherLayer) -> Result<Tensor> {
-    let lower = states[depth.lower].tensor();
-    if depth.fraction == 0.0 {
+/// The teacher's state at a layer, or between two, (B, T, D).
+fn teacher_state(states: &[Value], layer: TeacherLayer) -> Result<Tensor> {
+    let lower = states[layer.lower].tensor();
+    if layer.fraction == 0.0 {
         return Ok(lower.clone());
     }
-    let upper = states[depth.lower + 1].tensor();
-    Ok(((lower * (1.0 - depth.fraction))? + (upper * depth.fraction)?)?)
+    let upper = states[layer.lower + 1].tensor();
+    Ok(((lower * (1.0 - layer.fraction))? + (upper * layer.fraction)?)?)
 }

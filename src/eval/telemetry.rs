@@ -1,4 +1,4 @@
-//! How does the state of a student move from one repetition to the next?
+//! Motion of the state from one repetition to the next: its size, its step, its Jacobian.
 
 use candle_core::{D, DType, Tensor};
 use rand::SeedableRng;
@@ -9,20 +9,22 @@ use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, LoopedTransformer};
 
-/// Half the length of a central difference over that of the state: f32 keeps three digits of it.
+/// Half the step of a central difference, relative to the norm of the state: f32 keeps three digits
+/// of it.
 const DIFFERENCE: f64 = 1e-3;
 
-/// The size of a state h after a repetition, and of the step from h' before it, means over tokens.
+/// The size of a state h after a repetition, and of the step from the state h' before it; means over
+/// tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Motion {
-    /// Root of the mean square of h.
+    /// Root mean square of h.
     pub rms: f64,
-    /// |h - h'| / |h|: falls towards 0 where repetitions come to rest.
+    /// |h - h'| / |h|: falls towards 0 where the repetitions converge.
     pub step_ratio: f64,
 }
 
 impl Motion {
-    /// Of the states before and after a repetition, each (B, T, D).
+    /// The motion between the states before and after a repetition, each (B, T, D).
     ///
     /// # Errors
     /// The shapes differ.
@@ -36,12 +38,12 @@ impl Motion {
     }
 }
 
-/// The largest singular value of the Jacobian J of `map` at `state`: by how much a small change of
-/// the whole state can grow at most.
+/// The largest singular value of the Jacobian J of `map` at `state`: the largest factor by which a
+/// small change of the whole state can grow.
 ///
-/// `rounds` rounds of power iteration on J^T J from random numbers of `seed`, where J v is a
-/// central difference and J^T u goes back over a tape. It comes from below: the nearer the second
-/// singular value, the more rounds it takes.
+/// It is estimated by `rounds` rounds of power iteration on J^T J from a random vector of `seed`,
+/// where J v is a central difference and J^T u a backward pass. The estimate is a lower bound: the
+/// closer the second singular value, the more rounds it takes.
 ///
 /// # Errors
 /// `map` fails, or its output does not depend on the state.
@@ -52,24 +54,25 @@ pub fn jacobian_norm(
     seed: u64,
 ) -> Result<f64> {
     let half = DIFFERENCE * length(state)?.max(1e-6);
-    let at = |shift: &Tensor, by: f64| {
-        let moved = Value::constant((state + (shift * by)?)?);
+    let shifted = |direction: &Tensor, length: f64| {
+        let moved = Value::constant((state + (direction * length)?)?);
         Ok::<_, Error>(map(&Tape::off(), &moved)?.tensor().clone())
     };
     let rng = ChaCha8Rng::seed_from_u64(seed);
-    let numbers: Vec<f32> = StandardNormal.sample_iter(rng).take(state.elem_count()).collect();
-    let start = Tensor::from_vec(numbers, state.shape(), state.device())?;
+    let values: Vec<f32> = StandardNormal.sample_iter(rng).take(state.elem_count()).collect();
+    let start = Tensor::from_vec(values, state.shape(), state.device())?;
     let mut direction = (&start / length(&start)?)?.to_dtype(state.dtype())?;
     let mut norm = 0.0;
     for _ in 0..rounds.max(1) {
-        let change = ((at(&direction, half)? - at(&direction, -half)?)? / (2.0 * half))?;
+        let change = ((shifted(&direction, half)? - shifted(&direction, -half)?)? / (2.0 * half))?;
         norm = length(&change)?;
         let tape = Tape::recording();
         let leaf = tape.leaf(state.clone());
         let output = map(&tape, &leaf)?;
         let (_, back) = tape.backward_to(&[(&output, change)], &[&leaf])?;
         let back = back.into_iter().next().flatten();
-        let back = back.ok_or_else(|| Error::internal("a map that does not read its state"))?;
+        let back =
+            back.ok_or_else(|| Error::internal("a map whose output does not depend on its state"))?;
         let longer = length(&back)?;
         if !(longer.is_finite() && longer > 0.0) {
             break;
@@ -83,9 +86,8 @@ fn length(x: &Tensor) -> Result<f64> {
     Ok(f64::from(x.to_dtype(DType::F32)?.sqr()?.sum_all()?.to_scalar::<f32>()?).sqrt())
 }
 
-/// [`jacobian_norm`] of `repetition`, counted from 0, at the state that `student` is in after the
-/// repetitions before it, injection included; `ids` (B, T). Below 1, repetitions forget how they
-/// began.
+/// [`jacobian_norm`] of `repetition`, counted from 0, injection included, at the state of `student`
+/// after the repetitions before it; `ids` (B, T). Below 1 the repetition is contractive.
 ///
 /// # Errors
 /// An id is past the vocabulary, or the device fails.
@@ -96,12 +98,12 @@ pub fn repetition_norm(
     rounds: usize,
     seed: u64,
 ) -> Result<f64> {
-    let found = repetition_norms(student, ids, &[repetition + 1], rounds, seed, &|| false)?;
-    found.first().copied().ok_or_else(|| Error::internal("a repetition was not reached"))
+    let norms = repetition_norms(student, ids, &[repetition + 1], rounds, seed, &|| false)?;
+    norms.first().copied().ok_or_else(|| Error::internal("a repetition was not reached"))
 }
 
-/// The same of every one of `repetitions`, which are counted from 1 and rise, in one walk; `stopped`
-/// is asked before each.
+/// [`repetition_norm`] of every one of `repetitions`, which are counted from 1 and rise, in one
+/// forward pass; `stopped` is polled before each.
 ///
 /// # Errors
 /// As [`repetition_norm`], or the user stopped it.

@@ -1,4 +1,4 @@
-//! What would every token of a text be, stopped after each repetition?
+//! Traces: the output of every token of a text if it stopped after each repetition.
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
@@ -16,10 +16,10 @@ use crate::losses::terms::TeacherHead;
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::observe::Observer;
 
-/// Runs teacher and student over `windows`, every token to `repetitions`, and tells what stopping
-/// it earlier would have given: in the order of `windows` once they are sorted by length, longest
-/// first. Other tokens are taken to go on: what a token reads of them is of its own repetition.
-/// With the gate of a policy that averages states, a token that stops says what their mean says.
+/// Runs teacher and student over `windows`, every token to `repetitions`, and records what stopping
+/// it earlier gives, in the order of `windows` sorted by length, longest first. A token attends to
+/// the states of other tokens at its own repetition. With the gate of a policy that averages states,
+/// the output of a token that stops is read from the mean of its states.
 ///
 /// # Errors
 /// There is no text, the user stopped it, or a device fails.
@@ -34,13 +34,13 @@ pub fn trace(
     stopped: &dyn Fn() -> bool,
 ) -> Result<Traces> {
     if windows.is_empty() {
-        return Err(Error::input("there is no text to look at: expected 2 tokens or more"));
+        return Err(Error::input("there is no text to trace: expected 2 tokens or more"));
     }
     let mut traces = Traces::new(repetitions, student.base().width);
     observer.begin("trace", windows.len() as u64, "windows");
     let read = batches(windows, rows).into_iter().try_fold(0, |done, batch| {
         if stopped() {
-            return Err(Error::interrupted("stopped while looking at repetitions"));
+            return Err(Error::interrupted("stopped while repetitions were traced"));
         }
         add(&mut traces, teacher, student, averaged_by, &batch)?;
         let done = done + batch.len() as u64;
@@ -64,17 +64,17 @@ fn add(
     add_walk(traces, student, &side, &walk, &targets(batch))
 }
 
-/// What a student goes through.
+/// The states and outputs of a student, by repetition.
 pub(super) struct Walk {
     /// States before the first repetition and after each, N + 1 of (B, T, D) or (tokens, D).
     pub(super) states: Vec<Tensor>,
-    /// Normed states after the coda, what is said by tokens that stop after each repetition, N of the
-    /// same.
-    pub(super) said: Vec<Tensor>,
+    /// Normed states after the coda, for tokens that stop after each repetition, N of (B, T, D) or
+    /// (tokens, D).
+    pub(super) normed: Vec<Tensor>,
 }
 
-/// `student` reads `ids`, (B, T), every token to `repetitions`. With the gate of a policy that averages
-/// states, what is said comes from their mean.
+/// Runs `student` on `ids`, (B, T), every token to `repetitions`. With the gate of a policy that
+/// averages states, outputs are read from their mean.
 pub(super) fn walk(
     student: &LoopedTransformer,
     ids: &Tensor,
@@ -88,27 +88,27 @@ pub(super) fn walk(
     };
     let embedded = embedding_and_head.embed(&tape, ids)?;
     let start = last(student.prelude(&tape, ids, &table)?, &embedded);
-    let (mut states, mut said) = (vec![start.tensor().clone()], Vec::new());
+    let (mut states, mut normed) = (vec![start.tensor().clone()], Vec::new());
     let mut state = start.clone();
     let mut averages = averaged_by.map(|gate| Averages::new(gate, start.tensor())).transpose()?;
     for repetition in 0..repetitions {
         let before = student.inject(&tape, &state, &start, repetition)?;
         let after = last(student.repeat(&tape, &before, repetition, &table)?, &before);
         let read = match &mut averages {
-            Some(by) => {
-                Value::constant(by.stopped(state.tensor(), after.tensor(), repetition + 1)?)
+            Some(averages) => {
+                Value::constant(averages.stopped(state.tensor(), after.tensor(), repetition + 1)?)
             }
             None => after.clone(),
         };
         state = after;
         let end = last(student.coda(&tape, &read, &table)?, &read);
-        said.push(embedding_and_head.normed(&tape, &end)?.tensor().clone());
+        normed.push(embedding_and_head.normed(&tape, &end)?.tensor().clone());
         states.push(state.tensor().clone());
     }
-    Ok(Walk { states, said })
+    Ok(Walk { states, normed })
 }
 
-/// Adds the tokens of `walk`, which are to say `targets`, beside what `side` says of them.
+/// Adds the tokens of `walk`, with their `targets`, compared with the teacher's outputs in `side`.
 pub(super) fn add_walk(
     traces: &mut Traces,
     student: &LoopedTransformer,
@@ -122,9 +122,9 @@ pub(super) fn add_walk(
     traces.output.resize(first + tokens * repetitions, empty);
     let mut before: Vec<f32> = Vec::new();
     let outputs = &mut traces.output[first..];
-    let mut look = |token: usize, exit: usize, logits: &[f32]| {
+    let mut record = |token: usize, exit: usize, logits: &[f32]| {
         let vocabulary = student.base().vocabulary;
-        let found: Vec<_> = logits
+        let rows: Vec<_> = logits
             .par_chunks_exact(vocabulary)
             .enumerate()
             .map(|(row, now)| {
@@ -132,13 +132,13 @@ pub(super) fn add_walk(
                 output(if exit == 0 { &[] } else { &before[span] }, now)
             })
             .collect();
-        for (row, found) in found.into_iter().enumerate() {
-            outputs[(token + row) * repetitions + exit] = found;
+        for (row, output) in rows.into_iter().enumerate() {
+            outputs[(token + row) * repetitions + exit] = output;
         }
         before = logits.to_vec();
     };
     let head = student.embedding_and_head().head();
-    let (_, terms) = compare_and_look(side, &walk.said, head, targets, &mut look)?;
+    let (_, terms) = compare_and_look(side, &walk.normed, head, targets, &mut record)?;
     for token in 0..tokens {
         traces.kl.extend(terms.iter().map(|terms| terms.kl[token]));
         traces.nll.extend(terms.iter().map(|terms| terms.cross_entropy[token]));
@@ -147,23 +147,23 @@ pub(super) fn add_walk(
     add_states(traces, &walk.states, tokens)
 }
 
-/// What tokens would be that stop at each repetition, were their states averaged.
+/// Running means of the states of tokens, for policies that average them.
 struct Averages<'a> {
     gate: &'a Gate,
     means: Vec<Mean>,
 }
 
 impl<'a> Averages<'a> {
-    /// Of tokens that begin with `start`, (B, T, D).
+    /// Means of tokens that begin with `start`, (B, T, D).
     fn new(gate: &'a Gate, start: &Tensor) -> Result<Self> {
         let (batch, tokens, width) = start.dims3()?;
         Ok(Self { gate, means: vec![Mean::new(width); batch * tokens] })
     }
 
-    /// The states with which tokens would stop at `repetition`, from 1, that were at `before` and
-    /// are at `after`, (B, T, D) each; they go on.
+    /// The states with which tokens would stop at `repetition`, counted from 1, when it takes them
+    /// from `before` to `after`, (B, T, D) each. The means then include `after`.
     fn stopped(&mut self, before: &Tensor, after: &Tensor, repetition: usize) -> Result<Tensor> {
-        let (old, new) = (numbers(before)?, numbers(after)?);
+        let (old, new) = (elements(before)?, elements(after)?);
         let width = new.len() / self.means.len().max(1);
         let mut stopped = Vec::with_capacity(new.len());
         let rows = old.chunks_exact(width).zip(new.chunks_exact(width));
@@ -176,8 +176,8 @@ impl<'a> Averages<'a> {
     }
 }
 
-/// A state's numbers, (B * T * D).
-fn numbers(state: &Tensor) -> Result<Vec<f32>> {
+/// The elements of a state, (B * T * D).
+fn elements(state: &Tensor) -> Result<Vec<f32>> {
     Ok(state.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
 }
 
@@ -185,16 +185,16 @@ fn size(state: &[f32]) -> f32 {
     state.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-12)
 }
 
-/// As [`Signal::change`](crate::halting::Signal::change).
+/// Relative change of a state, as [`Signal::change`](crate::halting::Signal::change).
 fn change(before: &[f32], now: &[f32]) -> f32 {
     let squares: f32 = now.iter().zip(before).map(|(now, before)| (now - before).powi(2)).sum();
     squares.sqrt() / size(now)
 }
 
-/// Changes, bends and normed states.
+/// Adds the changes, second differences and normed states of tokens.
 fn add_states(traces: &mut Traces, states: &[Tensor], tokens: usize) -> Result<()> {
     let width = traces.width;
-    let states: Vec<Vec<f32>> = states.iter().map(numbers).collect::<Result<_>>()?;
+    let states: Vec<Vec<f32>> = states.iter().map(elements).collect::<Result<_>>()?;
     for token in 0..tokens {
         let row = |r: usize| &states[r][token * width..(token + 1) * width];
         for r in 1..states.len() {
@@ -215,7 +215,7 @@ fn add_states(traces: &mut Traces, states: &[Tensor], tokens: usize) -> Result<(
     Ok(())
 }
 
-/// The teacher on some windows.
+/// The last states of the teacher on some windows, with its head.
 pub(super) fn teacher_side(
     teacher: &dyn CausalLm,
     batch: &[&EvaluationWindow],

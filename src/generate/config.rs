@@ -1,36 +1,36 @@
-//! How is the next token chosen, and when is a text over?
+//! Settings of generation: how the next token is chosen, and when a text ends.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How a text is continued.
+/// Settings of the continuation of a prompt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GenerateConfig {
-    /// The continuation is at most this long.
+    /// Most tokens of the continuation.
     pub max_tokens: usize,
-    /// Divides the logits; 0 always takes the likeliest token.
+    /// Divisor of the logits; 0 always takes the most likely token.
     pub temperature: f64,
-    /// Draw from this many of the likeliest tokens only.
+    /// Samples only from this many of the most likely tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_k: Option<usize>,
-    /// Draw from the likeliest tokens that together have this probability only.
+    /// Samples only from the most likely tokens that together have this probability.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
-    /// Draw from tokens at least this share as likely as the likeliest only.
+    /// Samples only from tokens at least this fraction as likely as the most likely one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_p: Option<f64>,
-    /// Divides the logits of tokens that came before, multiplies them where they are negative; 1
-    /// does nothing.
+    /// Divisor of the positive logits, and factor of the negative logits, of tokens that came before;
+    /// 1 changes nothing.
     pub repetition_penalty: f64,
-    /// Of the draws.
+    /// Seed of the sampling.
     pub seed: u64,
-    /// The continuation ends before any of these texts.
+    /// Stop strings: the continuation ends before any of them.
     pub stop: Vec<String>,
-    /// Repetitions of the core, or the most when a policy decides; those it was trained for when
-    /// absent.
+    /// Repetitions of the core, or the most when a policy decides; when absent, the N it was trained
+    /// for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repetitions: Option<usize>,
 }
@@ -52,7 +52,7 @@ impl Default for GenerateConfig {
 }
 
 impl GenerateConfig {
-    /// Refuses values that draw nothing.
+    /// Refuses values with which nothing can be sampled.
     ///
     /// # Errors
     /// The first value out of its range.
@@ -77,7 +77,7 @@ impl GenerateConfig {
             return refuse(format!("repetitions is {n}, expected 1 to {}", 1 << 16));
         }
         if self.stop.iter().any(String::is_empty) {
-            return refuse("an empty text to stop at is everywhere".to_owned());
+            return refuse("a stop string is empty, expected at least one character".to_owned());
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! How does a model write, one token at a time?
+//! The generator: it writes one token at a time, with or without speculative drafts.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::config::GenerateConfig;
-use super::reader::{Memory, ReadConfig, Reader, Said, Speculation};
+use super::reader::{Memory, Output, ReadConfig, Reader, Speculation};
 use super::sampling::Candidates;
 use super::stream::Stream;
 use crate::data::Tokenizer;
@@ -14,47 +14,47 @@ use crate::decode::{CacheSharing, ReadDepth};
 use crate::error::{Error, Result};
 use crate::model::CausalLm;
 
-/// Why a continuation is over.
+/// The reason why a continuation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// The model ended the text.
+    /// The model wrote an end-of-text token.
     Model,
-    /// A text to stop at came.
+    /// A stop string was written.
     Stop,
     /// `max_tokens` were written.
     MaxTokens,
-    /// The model was never trained on longer texts.
+    /// The context length of the model was reached.
     MaxPositions,
-    /// The listener had enough.
+    /// The listener returned false.
     Listener,
 }
 
-/// What a model wrote.
+/// A continuation of a prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Continuation {
     /// The text after the prompt.
     pub text: String,
-    /// Its tokens, those of a text to stop at included.
+    /// The tokens of the text, including those of a stop string.
     pub tokens: Vec<u32>,
-    /// Repetitions of the core that led to each token.
+    /// Repetitions of the core from which each token was predicted.
     pub repetitions: Vec<usize>,
-    /// Why it is over.
+    /// The reason why it ended.
     pub end: End,
-    /// From the first token of the prompt to the last one written, batches together.
+    /// Seconds from the first token of the prompt to the last one written; shared by a batch.
     pub seconds: f64,
-    /// Tokens of drafts that were made, and those of them that were kept.
+    /// Tokens that were drafted, and those of them that were accepted.
     pub drafted: [usize; 2],
-    /// Times a token went through the core, those of the prompt and of drafts that were not kept
-    /// included, batches together.
+    /// Applications of the core to a token, including those of the prompt and of rejected drafts;
+    /// shared by a batch.
     pub computed: usize,
 }
 
-/// Tokens of a phrase.
+/// Tokens of a phrase in [`Continuation::repeated_phrases`].
 const PHRASE: usize = 4;
 
 impl Continuation {
-    /// Share of the phrases of four tokens that were written before, 0..1: how much a text goes
-    /// round in circles.
+    /// Share of the phrases of four tokens that occurred before in the text, 0..1: a measure of
+    /// degenerate repetition.
     #[must_use]
     pub fn repeated_phrases(&self) -> f64 {
         let mut seen = std::collections::HashSet::new();
@@ -64,7 +64,7 @@ impl Continuation {
     }
 }
 
-/// What is written so far of one text.
+/// One sequence under way: its prompt and the tokens written so far.
 struct Draft {
     prompt: Vec<u32>,
     tokens: Vec<u32>,
@@ -76,17 +76,17 @@ struct Draft {
 }
 
 impl Draft {
-    /// Prompt and tokens.
+    /// Prompt and tokens together.
     fn all(&self) -> Vec<u32> {
         [self.prompt.as_slice(), &self.tokens].concat()
     }
 }
 
-/// Told every token as it is written: the number of the text, and the token. Says whether that
-/// text is over.
-type Hear<'a> = &'a mut dyn FnMut(usize, u32) -> Result<Option<End>>;
+/// Called with the number of a sequence and each token written to it; returns why the sequence ends,
+/// if it does.
+type OnToken<'a> = &'a mut dyn FnMut(usize, u32) -> Result<Option<End>>;
 
-/// A model, its tokenizer and a way to choose.
+/// A model with its tokenizer and the settings of generation.
 pub struct Generator<'a> {
     model: &'a dyn CausalLm,
     reader: Reader<'a>,
@@ -96,10 +96,10 @@ pub struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
-    /// Puts them together: f32 weights, a fixed depth, no drafts.
+    /// A generator with f32 weights, a fixed depth and no drafts.
     ///
     /// # Errors
-    /// The configuration draws nothing.
+    /// The configuration is refused, see [`GenerateConfig::validate`].
     pub fn new(
         model: &'a dyn CausalLm,
         tokenizer: &'a Tokenizer,
@@ -108,10 +108,10 @@ impl<'a> Generator<'a> {
         Self::reading(model, tokenizer, config, ReadConfig::default())
     }
 
-    /// Puts them together.
+    /// A generator that reads tokens as `read` says.
     ///
     /// # Errors
-    /// The configuration draws nothing, drafts cannot be made, or the device cannot do it.
+    /// The configuration is refused, drafts cannot be made, or the device does not support it.
     pub fn reading(
         model: &'a dyn CausalLm,
         tokenizer: &'a Tokenizer,
@@ -123,8 +123,10 @@ impl<'a> Generator<'a> {
             let most = config.repetitions.unwrap_or(model.repetitions());
             check_speculation(speculation, most)?;
             if matches!(read.sharing, CacheSharing::Window(_)) {
-                return Err(Error::input("drafts go on from what a window forgets")
-                    .hint("leave out either --speculate or --kv window"));
+                return Err(Error::input(
+                    "drafts are continued from keys and values that a window discards",
+                )
+                .hint("leave out either --speculate or --kv window"));
             }
             if read.stopping.is_some() {
                 return Err(Error::input("drafts are verified at full depth, not under a policy")
@@ -134,8 +136,8 @@ impl<'a> Generator<'a> {
         Ok(Self { model, reader: Reader::new(model, &read)?, read, tokenizer, config })
     }
 
-    /// Continues `prompt`. `listen` is given every piece of text as soon as it is certain, whole
-    /// characters only, and says whether to go on.
+    /// Continues `prompt`. `listen` is called with every piece of text as soon as it is final, whole
+    /// characters only; generation ends when it returns false.
     ///
     /// # Errors
     /// The prompt is empty or too long for the model, or a device fails.
@@ -145,11 +147,11 @@ impl<'a> Generator<'a> {
         listen: &mut dyn FnMut(&str) -> bool,
     ) -> Result<Continuation> {
         let written = self.generate_all(&[prompt], &mut |_, piece| listen(piece))?;
-        written.into_iter().next().ok_or_else(|| Error::internal("a prompt without an answer"))
+        written.into_iter().next().ok_or_else(|| Error::internal("a prompt without a continuation"))
     }
 
-    /// Continues several prompts together, each as it would be alone. `listen` is given the number
-    /// of the prompt with every piece.
+    /// Continues several prompts in one batch, each as it would be alone. `listen` is called with the
+    /// number of the prompt and every piece of text.
     ///
     /// # Errors
     /// A prompt is empty or too long for the model, or a device fails.
@@ -165,21 +167,21 @@ impl<'a> Generator<'a> {
             .map(|prompt| Stream::new(self.tokenizer, prompt, &self.config.stop))
             .collect();
         let mut texts = vec![String::new(); prompts.len()];
-        let mut tell = |index: usize, piece: String| {
-            let goes_on = piece.is_empty() || listen(index, &piece);
+        let mut emit = |index: usize, piece: String| {
+            let continues = piece.is_empty() || listen(index, &piece);
             texts[index].push_str(&piece);
-            goes_on
+            continues
         };
         let start = Instant::now();
         let drafts = self.write(prompts, &mut |index, id| {
             let (piece, stopped) = streams[index].push(id)?;
-            let goes_on = tell(index, piece);
-            Ok(if stopped { Some(End::Stop) } else { (!goes_on).then_some(End::Listener) })
+            let continues = emit(index, piece);
+            Ok(if stopped { Some(End::Stop) } else { (!continues).then_some(End::Listener) })
         })?;
         let seconds = start.elapsed().as_secs_f64();
         for (index, (stream, draft)) in streams.into_iter().zip(&drafts).enumerate() {
             if !matches!(draft.end, Some(End::Stop | End::Listener)) {
-                tell(index, stream.finish()?);
+                emit(index, stream.finish()?);
             }
         }
         let written = drafts.into_iter().zip(texts).map(|(draft, text)| Continuation {
@@ -194,7 +196,8 @@ impl<'a> Generator<'a> {
         Ok(written.collect())
     }
 
-    /// The ids of a prompt, opened as the model expects it. An empty prompt is the opening alone.
+    /// The ids of a prompt, with the beginning-of-text token that the model expects. For an empty
+    /// prompt this token alone.
     fn prompt_ids(&self, prompt: &str) -> Result<Vec<u32>> {
         let special = self.tokenizer.special();
         let mut ids = self.tokenizer.encode(prompt)?;
@@ -203,8 +206,10 @@ impl<'a> Generator<'a> {
             ids.insert(0, bos);
         }
         if ids.is_empty() {
-            return Err(Error::input("the prompt is empty, and no token opens a text here")
-                .hint("give the model something to continue"));
+            return Err(Error::input(
+                "the prompt is empty, and this tokenizer has no beginning-of-text token",
+            )
+            .hint("give the model something to continue"));
         }
         let longest = self.model.base().max_positions;
         if ids.len() > longest {
@@ -223,7 +228,7 @@ impl<'a> Generator<'a> {
         ReadDepth { most, policy: policy.map(|stop| (&*stop.policy, stop.gate.as_ref())) }
     }
 
-    fn write(&self, prompts: Vec<Vec<u32>>, hear: Hear<'_>) -> Result<Vec<Draft>> {
+    fn write(&self, prompts: Vec<Vec<u32>>, on_token: OnToken<'_>) -> Result<Vec<Draft>> {
         let rng = ChaCha8Rng::seed_from_u64(self.config.seed);
         let mut drafts: Vec<Draft> = prompts
             .into_iter()
@@ -238,38 +243,38 @@ impl<'a> Generator<'a> {
             })
             .collect();
         match self.read.speculation {
-            None => self.together(&mut drafts, hear)?,
-            Some(how) => {
+            None => self.write_batch(&mut drafts, on_token)?,
+            Some(speculation) => {
                 for (index, draft) in drafts.iter_mut().enumerate() {
-                    self.speculate(draft, how, &mut |id| hear(index, id))?;
+                    self.speculate(draft, speculation, &mut |id| on_token(index, id))?;
                 }
             }
         }
         Ok(drafts)
     }
 
-    /// All texts, token by token.
-    fn together(&self, drafts: &mut [Draft], hear: Hear<'_>) -> Result<()> {
+    /// Writes all sequences, token by token.
+    fn write_batch(&self, drafts: &mut [Draft], on_token: OnToken<'_>) -> Result<()> {
         let depth = self.depth();
         let mut memory = self.reader.memory(drafts.len(), depth, self.read.sharing);
-        let mut turn: Vec<usize> =
-            (0..drafts.len()).filter(|&text| drafts[text].end.is_none()).collect();
-        while !turn.is_empty() {
-            let new: Vec<(usize, &[u32])> = turn
+        let mut active: Vec<usize> =
+            (0..drafts.len()).filter(|&row| drafts[row].end.is_none()).collect();
+        while !active.is_empty() {
+            let new: Vec<(usize, &[u32])> = active
                 .iter()
-                .map(|&text| {
-                    let draft = &drafts[text];
+                .map(|&row| {
+                    let draft = &drafts[row];
                     let last = draft.tokens.last().map(std::slice::from_ref);
-                    (text, last.unwrap_or(&draft.prompt))
+                    (row, last.unwrap_or(&draft.prompt))
                 })
                 .collect();
-            let said = self.reader.read(&new, &mut memory, depth, 1)?;
-            for (&text, said) in turn.iter().zip(said) {
-                let draft = &mut drafts[text];
-                let id = self.candidates(&said.logits, &draft.all())?.draw(&mut draft.rng);
-                self.take(draft, id, said.repetitions, &mut |id| hear(text, id))?;
+            let outputs = self.reader.read(&new, &mut memory, depth, 1)?;
+            for (&row, output) in active.iter().zip(outputs) {
+                let draft = &mut drafts[row];
+                let id = self.candidates(&output.logits, &draft.all())?.draw(&mut draft.rng);
+                self.append(draft, id, output.repetitions, &mut |id| on_token(row, id))?;
             }
-            turn.retain(|&text| drafts[text].end.is_none());
+            active.retain(|&row| drafts[row].end.is_none());
         }
         drafts.iter_mut().for_each(|draft| draft.computed = memory.computed);
         Ok(())
@@ -279,21 +284,21 @@ impl<'a> Generator<'a> {
         Candidates::new(logits, before, self.config)
     }
 
-    /// Adds a token, unless it ends the text; notes whether the text is over.
-    fn take(
+    /// Appends a token, unless it ends the text, and records why the sequence ends, if it does.
+    fn append(
         &self,
         draft: &mut Draft,
         id: u32,
         repetitions: usize,
-        hear: &mut dyn FnMut(u32) -> Result<Option<End>>,
+        on_token: &mut dyn FnMut(u32) -> Result<Option<End>>,
     ) -> Result<()> {
-        if self.ends(id) {
+        if self.is_end(id) {
             draft.end = Some(End::Model);
             return Ok(());
         }
         draft.tokens.push(id);
         draft.repetitions.push(repetitions);
-        draft.end = hear(id)?;
+        draft.end = on_token(id)?;
         // The token just chosen would be read at this position.
         if draft.end.is_none() {
             let read = draft.prompt.len() + draft.tokens.len() - 1;
@@ -306,22 +311,23 @@ impl<'a> Generator<'a> {
         Ok(())
     }
 
-    fn ends(&self, id: u32) -> bool {
+    fn is_end(&self, id: u32) -> bool {
         self.tokenizer.special().eos.contains(&id) || self.model.base().eos_tokens.contains(&id)
     }
 
-    /// One text: few repetitions propose tokens, which are then taken further together, to full
-    /// depth, and looked at there. What is written is distributed as without drafts. Leviathan et
-    /// al. 2023; by depth, Elhoushi et al. 2024.
+    /// Speculative decoding of one sequence: few repetitions draft tokens, which are then verified
+    /// together at full depth. The text is distributed as without drafts. Leviathan et al. 2023; by
+    /// depth, Elhoushi et al. 2024.
     fn speculate(
         &self,
         draft: &mut Draft,
-        how: Speculation,
-        hear: &mut dyn FnMut(u32) -> Result<Option<End>>,
+        speculation: Speculation,
+        on_token: &mut dyn FnMut(u32) -> Result<Option<End>>,
     ) -> Result<()> {
         let full = self.depth();
-        let shallow = ReadDepth { most: how.repetitions, policy: None };
-        // At one depth all ways of sharing read the same; this one keeps what a draft goes on from.
+        let shallow = ReadDepth { most: speculation.repetitions, policy: None };
+        // At one depth all ways of sharing give the same outputs; this one stores what drafts are
+        // continued from.
         let mut memory = self.reader.memory(1, full, CacheSharing::CatchUp);
         let positions = self.model.base().max_positions;
         if draft.prompt.len() > 1 {
@@ -332,33 +338,34 @@ impl<'a> Generator<'a> {
             let mut all = draft.all();
             let known = all.len() - 1;
             let left = self.config.max_tokens - draft.tokens.len();
-            // Position `known` is the last known token's, which is read with the draft.
-            let count = how.tokens.min(left.saturating_sub(1)).min(positions - known - 1);
+            // Position `known` belongs to the last known token, which is read with the draft.
+            let count = speculation.tokens.min(left.saturating_sub(1)).min(positions - known - 1);
             let proposed = self.propose(&mut all, count, &mut memory, shallow, &mut draft.rng)?;
             let last = all.len() - 1;
-            let said = self.reader.deepen(known, &all[last..], &mut memory, full.most)?;
-            let mut kept = 0;
-            for (at, Said { logits, repetitions }) in said.into_iter().enumerate() {
-                let target = self.candidates(&logits, &all[..=known + at])?;
-                let (id, accepted) = match proposed.get(at) {
-                    Some(from) => target.verify(all[known + 1 + at], from, &mut draft.rng),
+            let outputs = self.reader.deepen(known, &all[last..], &mut memory, full.most)?;
+            let mut accepted_tokens = 0;
+            for (place, Output { logits, repetitions }) in outputs.into_iter().enumerate() {
+                let target = self.candidates(&logits, &all[..=known + place])?;
+                let (id, accepted) = match proposed.get(place) {
+                    Some(drafted) => target.verify(all[known + 1 + place], drafted, &mut draft.rng),
                     None => (target.draw(&mut draft.rng), false),
                 };
-                self.take(draft, id, repetitions, hear)?;
-                kept += usize::from(accepted);
+                self.append(draft, id, repetitions, on_token)?;
+                accepted_tokens += usize::from(accepted);
                 if !accepted || draft.end.is_some() {
                     break;
                 }
             }
             draft.drafted[0] += count;
-            draft.drafted[1] += kept;
+            draft.drafted[1] += accepted_tokens;
             draft.computed = memory.computed;
-            memory.truncate(0, known + 1 + kept);
+            memory.truncate(0, known + 1 + accepted_tokens);
         }
         Ok(())
     }
 
-    /// Adds `count` tokens to `all` by few repetitions; gives what each was drawn from.
+    /// Drafts `count` tokens with few repetitions and appends them to `all`; returns the distribution
+    /// that each was drawn from.
     fn propose(
         &self,
         all: &mut Vec<u32>,
@@ -370,9 +377,9 @@ impl<'a> Generator<'a> {
         let mut proposed = Vec::with_capacity(count);
         for _ in 0..count {
             let last = all.len() - 1;
-            let said = self.reader.read(&[(0, &all[last..])], memory, shallow, 1)?;
-            let said = said.first().ok_or_else(|| Error::internal("nothing was said"))?;
-            let candidates = self.candidates(&said.logits, all)?;
+            let outputs = self.reader.read(&[(0, &all[last..])], memory, shallow, 1)?;
+            let output = outputs.first().ok_or_else(|| Error::internal("no token was read"))?;
+            let candidates = self.candidates(&output.logits, all)?;
             all.push(candidates.draw(rng));
             proposed.push(candidates);
         }
@@ -380,12 +387,12 @@ impl<'a> Generator<'a> {
     }
 }
 
-fn check_speculation(how: Speculation, most: usize) -> Result<()> {
-    if how.repetitions == 0 || how.repetitions >= most || how.tokens == 0 {
+fn check_speculation(speculation: Speculation, most: usize) -> Result<()> {
+    let Speculation { repetitions, tokens } = speculation;
+    if repetitions == 0 || repetitions >= most || tokens == 0 {
         return Err(Error::input(format!(
-            "drafts of {} tokens by {} of {most} repetitions, expected 1 or more tokens, and fewer \
-             repetitions than verify them",
-            how.tokens, how.repetitions
+            "drafts of {tokens} tokens by {repetitions} of {most} repetitions, expected 1 or more \
+             tokens, and fewer repetitions than verify them"
         )));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! How does a model continue a text?
+//! Generation: a model continues a prompt, token by token.
 
 pub mod config;
 pub mod generator;

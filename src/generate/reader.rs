@@ -1,4 +1,4 @@
-//! Where do the logits of the next token come from?
+//! Readers: where the logits of the next token come from, on the CPU and on other devices.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -8,64 +8,64 @@ use crate::halting::{Gate, HaltingPolicy};
 use crate::kernels::quantized::WeightType;
 use crate::model::{CausalLm, KvCache};
 
-/// When a token has been through the core often enough.
+/// The halting policy that decides when a token stops.
 pub struct Stopping {
-    /// When it stops.
+    /// The policy.
     pub policy: Box<dyn HaltingPolicy>,
-    /// The policy's gate, if it has one.
+    /// The gate of the policy, if it has one.
     pub gate: Option<Gate>,
 }
 
-/// Few repetitions draft, all of them verify.
+/// Speculative decoding by depth: few repetitions draft tokens, all repetitions verify them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Speculation {
-    /// Repetitions of a draft.
+    /// Repetitions with which tokens are drafted.
     pub repetitions: usize,
     /// Tokens of a draft.
     pub tokens: usize,
 }
 
-/// How a model is read.
+/// How tokens are read: weight type, key and value sharing, halting and drafts.
 pub struct ReadConfig {
-    /// The type its weights wait in.
-    pub stored_as: WeightType,
-    /// What tokens read of others that stopped before.
+    /// The type in which weights are stored.
+    pub weight_type: WeightType,
+    /// The keys and values that tokens read of others that stopped earlier.
     pub sharing: CacheSharing,
-    /// When a token stops; none: at a fixed depth.
+    /// When a token stops; at a fixed depth when absent.
     pub stopping: Option<Stopping>,
-    /// Whether drafts are made.
+    /// Speculative decoding; none when absent.
     pub speculation: Option<Speculation>,
 }
 
 impl Default for ReadConfig {
     fn default() -> Self {
-        let (stored_as, sharing) = (WeightType::default(), CacheSharing::default());
-        Self { stored_as, sharing, stopping: None, speculation: None }
+        let (weight_type, sharing) = (WeightType::default(), CacheSharing::default());
+        Self { weight_type, sharing, stopping: None, speculation: None }
     }
 }
 
-/// A model that reads.
+/// A model that reads tokens.
 pub(super) enum Reader<'a> {
-    /// On the CPU: every token at its own depth.
+    /// The decoder of the CPU: every token at its own depth.
     Own(Box<Decoder>),
-    /// Elsewhere: all tokens at one depth, text by text.
+    /// The model itself on other devices: all tokens at one depth, sequence by sequence.
     Composed(&'a dyn CausalLm),
 }
 
-/// What was read of some texts.
+/// Keys and values of some sequences.
 pub(super) struct Memory {
-    kept: Kept,
-    /// Times a token went through the core.
+    cache: Cache,
+    /// Applications of the core to a token.
     pub(super) computed: usize,
 }
 
-enum Kept {
+enum Cache {
     Own(DecodeCache),
     Composed(Vec<KvCache>),
 }
 
-/// The logits of the next token, (V), and the repetitions that led to them.
-pub(super) struct Said {
+/// The logits of the next token, (V), and the repetitions after which they were read.
+pub(super) struct Output {
     pub(super) logits: Vec<f32>,
     pub(super) repetitions: usize,
 }
@@ -73,46 +73,46 @@ pub(super) struct Said {
 impl<'a> Reader<'a> {
     pub(super) fn new(model: &'a dyn CausalLm, config: &ReadConfig) -> Result<Self> {
         if model.embedding_and_head().device().is_cpu() {
-            return Ok(Self::Own(Box::new(Decoder::new(model, config.stored_as)?)));
+            return Ok(Self::Own(Box::new(Decoder::new(model, config.weight_type)?)));
         }
         let plain = config.stopping.is_none()
             && config.speculation.is_none()
-            && config.stored_as == WeightType::F32;
+            && config.weight_type == WeightType::F32;
         if !plain {
             return Err(Error::input(
-                "policies, budgets, drafts and small types of weights decode on the CPU only",
+                "policies, budgets, drafts and quantized weights decode on the CPU only",
             )
             .hint("--device cpu"));
         }
         Ok(Self::Composed(model))
     }
 
-    /// For so many texts, nothing read yet.
+    /// An empty memory for `texts` sequences.
     pub(super) fn memory(
         &self,
         texts: usize,
         depth: ReadDepth<'_>,
         sharing: CacheSharing,
     ) -> Memory {
-        let kept = match self {
-            Self::Own(decoder) => Kept::Own(decoder.new_cache(texts, sharing)),
+        let cache = match self {
+            Self::Own(decoder) => Cache::Own(decoder.new_cache(texts, sharing)),
             Self::Composed(model) => {
-                Kept::Composed((0..texts).map(|_| model.new_cache(depth.most)).collect())
+                Cache::Composed((0..texts).map(|_| model.new_cache(depth.most)).collect())
             }
         };
-        Memory { kept, computed: 0 }
+        Memory { cache, computed: 0 }
     }
 
-    /// Reads new tokens of some texts, and gives what is said after the last `last` of each.
+    /// Reads new tokens of some sequences; returns the outputs at the last `last` tokens of each.
     pub(super) fn read(
         &self,
         new: &[(usize, &[u32])],
         memory: &mut Memory,
         depth: ReadDepth<'_>,
         last: usize,
-    ) -> Result<Vec<Said>> {
-        match (self, &mut memory.kept) {
-            (Self::Own(decoder), Kept::Own(cache)) => {
+    ) -> Result<Vec<Output>> {
+        match (self, &mut memory.cache) {
+            (Self::Own(decoder), Cache::Own(cache)) => {
                 let read = decoder.read(new, cache, depth)?;
                 memory.computed += read.computed;
                 let (width, mut end, mut rows) = (decoder.base().width, 0, Read::default());
@@ -122,44 +122,44 @@ impl<'a> Reader<'a> {
                     rows.normed.extend_from_slice(&read.normed[start * width..end * width]);
                     rows.repetitions.extend_from_slice(&read.repetitions[start..end]);
                 }
-                said(decoder, &rows)
+                outputs(decoder, &rows)
             }
-            (Self::Composed(model), Kept::Composed(caches)) => {
+            (Self::Composed(model), Cache::Composed(caches)) => {
                 let read = |(text, ids): &(usize, &[u32])| {
                     memory.computed += ids.len() * depth.most;
                     let logits = next_logits(*model, ids, &mut caches[*text], depth.most)?;
-                    Ok(Said { logits, repetitions: depth.most })
+                    Ok(Output { logits, repetitions: depth.most })
                 };
                 new.iter().map(read).collect()
             }
-            _ => Err(Error::internal("a memory of another reader")),
+            _ => Err(Error::internal("a memory that belongs to another reader")),
         }
     }
 
-    /// Takes the tokens of the only text from position `first` on through `repetitions` in all, with
-    /// the tokens `new` after them, and gives what is said after each.
+    /// Deepens the tokens of the only sequence from position `first` on to `repetitions`, together
+    /// with the tokens `new` after them; returns the output at each.
     pub(super) fn deepen(
         &self,
         first: usize,
         new: &[u32],
         memory: &mut Memory,
         repetitions: usize,
-    ) -> Result<Vec<Said>> {
-        let (Self::Own(decoder), Kept::Own(cache)) = (self, &mut memory.kept) else {
-            return Err(Error::internal("drafts on a device that makes none"));
+    ) -> Result<Vec<Output>> {
+        let (Self::Own(decoder), Cache::Own(cache)) = (self, &mut memory.cache) else {
+            return Err(Error::internal("drafts on a device without a decoder"));
         };
         let read = decoder.deepen((0, first), new, cache, repetitions)?;
         memory.computed += read.computed;
-        said(decoder, &read)
+        outputs(decoder, &read)
     }
 }
 
-/// What every token that was read says.
-fn said(decoder: &Decoder, read: &Read) -> Result<Vec<Said>> {
+/// The output at every token that was read.
+fn outputs(decoder: &Decoder, read: &Read) -> Result<Vec<Output>> {
     let logits = decoder.logits(&read.normed)?;
     let vocabulary = logits.len() / read.repetitions.len().max(1);
-    let each = logits.chunks_exact(vocabulary.max(1)).zip(&read.repetitions);
-    Ok(each.map(|(l, &repetitions)| Said { logits: l.to_vec(), repetitions }).collect())
+    let rows = logits.chunks_exact(vocabulary.max(1)).zip(&read.repetitions);
+    Ok(rows.map(|(row, &repetitions)| Output { logits: row.to_vec(), repetitions }).collect())
 }
 
 /// Logits of the token after `ids`, (V).
@@ -178,9 +178,9 @@ fn next_logits(
 }
 
 impl Memory {
-    /// Forgets all tokens of a text but the first `tokens`.
+    /// Discards all tokens of a sequence but the first `tokens`.
     pub(super) fn truncate(&mut self, text: usize, tokens: usize) {
-        if let Kept::Own(cache) = &mut self.kept {
+        if let Cache::Own(cache) = &mut self.cache {
             cache.truncate(text, tokens);
         }
     }

@@ -1,4 +1,4 @@
-//! From which tokens is the next one drawn, and with which probabilities?
+//! Sampling: the tokens from which the next one is drawn, and their probabilities.
 
 use rand::Rng;
 
@@ -6,20 +6,21 @@ use super::config::GenerateConfig;
 use crate::error::{Error, Result};
 use crate::kernels::host;
 
-/// Below this a temperature takes the likeliest token: logits divided by less overflow.
+/// Below this temperature the most likely token is taken: logits divided by less overflow.
 const COLD: f64 = 1e-7;
 
-/// Tokens that are brought into order first: of a large vocabulary hardly more are ever drawn from.
+/// Tokens that are sorted first: of a large vocabulary hardly more are ever drawn from.
 const HEAD: usize = 512;
 
-/// Tokens that may come next with their probabilities, which sum to one; the 512 likeliest first, in
-/// order, others after them.
+/// Tokens that may come next, with their probabilities, which sum to one. The 512 most likely stand
+/// first, in order, the others after them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidates(Vec<(u32, f32)>);
 
 impl Candidates {
-    /// What `config` makes of `logits`, (V), after the tokens `before`, the prompt's among them.
-    /// In the order of transformers: repetition penalty, temperature, top-k, top-p, min-p.
+    /// The candidates that `config` leaves of `logits`, (V), after the tokens `before`, the prompt
+    /// included. Filters apply in the order of Hugging Face transformers: repetition penalty,
+    /// temperature, top-k, top-p, min-p.
     ///
     /// # Errors
     /// The highest logit is not finite.
@@ -31,8 +32,8 @@ impl Candidates {
         let highest = logits.iter().fold(f32::NEG_INFINITY, |most, (_, logit)| most.max(*logit));
         let damaged = logits.iter().any(|(_, logit)| logit.is_nan());
         if damaged || !highest.is_finite() {
-            let found = if damaged { f32::NAN } else { highest };
-            return Err(Error::input(format!("the model's highest logit is {found}")).hint(
+            let shown = if damaged { f32::NAN } else { highest };
+            return Err(Error::input(format!("the model's highest logit is {shown}")).hint(
                 "its weights are damaged or its training diverged; at far more repetitions \
                        than trained, use fewer",
             ));
@@ -56,21 +57,21 @@ impl Candidates {
         }
         head_first(&mut logits);
         if let Some(p) = config.top_p {
-            let whole: f64 = logits.iter().map(|(_, weight)| f64::from(*weight)).sum();
-            let enough = |logits: &[(u32, f32)]| {
+            let total: f64 = logits.iter().map(|(_, weight)| f64::from(*weight)).sum();
+            let count_within = |logits: &[(u32, f32)]| {
                 let mut sum = 0.0;
                 let last = logits.iter().position(|(_, weight)| {
                     sum += f64::from(*weight);
-                    sum >= p * whole
+                    sum >= p * total
                 });
                 last.map(|last| last + 1)
             };
-            let mut kept = enough(&logits[..HEAD.min(logits.len())]);
-            if kept.is_none() {
+            let mut count = count_within(&logits[..HEAD.min(logits.len())]);
+            if count.is_none() {
                 logits.sort_unstable_by(likelier);
-                kept = enough(&logits);
+                count = count_within(&logits);
             }
-            logits.truncate(kept.unwrap_or(logits.len()));
+            logits.truncate(count.unwrap_or(logits.len()));
         }
         if let Some(least) = config.min_p {
             let least = least as f32 * logits[0].1;
@@ -80,14 +81,14 @@ impl Candidates {
     }
 
     fn normalised(mut weights: Vec<(u32, f32)>) -> Self {
-        let whole: f64 = weights.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        let total: f64 = weights.iter().map(|(_, weight)| f64::from(*weight)).sum();
         for (_, weight) in &mut weights {
-            *weight = (f64::from(*weight) / whole) as f32;
+            *weight = (f64::from(*weight) / total) as f32;
         }
         Self(weights)
     }
 
-    /// One of them.
+    /// Draws one of the candidates.
     pub fn draw(&self, rng: &mut impl Rng) -> u32 {
         if self.0.len() == 1 {
             return self.0[0].0;
@@ -101,15 +102,16 @@ impl Candidates {
         drawn.or(self.0.last()).map_or(0, |(id, _)| *id)
     }
 
-    /// Its probability of being drawn.
+    /// The probability of a token.
     #[must_use]
     pub fn probability(&self, token: u32) -> f32 {
         self.0.iter().find(|(id, _)| *id == token).map_or(0.0, |(_, probability)| *probability)
     }
 
-    /// Takes a token that was drawn from `draft`, or another: what comes out is distributed as if
-    /// it had been drawn from these. The token is kept with probability min(1, p / q), otherwise
-    /// one is drawn from max(p - q, 0). Leviathan et al. 2023.
+    /// Accepts a token that was drawn from `draft`, or draws another, and returns it with whether it
+    /// was accepted: the result is distributed as if it had been drawn from `self`. The token is
+    /// accepted with probability min(1, p / q), otherwise one is drawn from max(p - q, 0). Leviathan
+    /// et al. 2023.
     pub fn verify(&self, token: u32, draft: &Self, rng: &mut impl Rng) -> (u32, bool) {
         let (p, q) = (self.probability(token), draft.probability(token));
         if p >= q || rng.random::<f32>() * q < p {
@@ -122,20 +124,20 @@ impl Candidates {
         };
         let rest: Vec<(u32, f32)> = self.0.iter().filter_map(more).collect();
         if rest.is_empty() {
-            // Rounding alone made p fall short of q.
+            // Only rounding makes p smaller than q here.
             return (self.draw(rng), false);
         }
         (Self::normalised(rest).draw(rng), false)
     }
 }
 
-/// Likeliest first; of equals the first.
+/// Most likely first; of equals the one with the lower id.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "sorting gives references")]
 fn likelier(a: &(u32, f32), b: &(u32, f32)) -> std::cmp::Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }
 
-/// Brings the [`HEAD`] likeliest to the front, in order.
+/// Moves the [`HEAD`] most likely to the front, in order.
 fn head_first(weights: &mut [(u32, f32)]) {
     if weights.len() <= 2 * HEAD {
         weights.sort_unstable_by(likelier);
@@ -145,7 +147,7 @@ fn head_first(weights: &mut [(u32, f32)]) {
     weights[..HEAD].sort_unstable_by(likelier);
 }
 
-/// Tokens that came before are made less likely. Keskar et al. 2019.
+/// Makes tokens that came before less likely. Keskar et al. 2019.
 fn penalise(logits: &mut [(u32, f32)], before: &[u32], penalty: f32) {
     let mut before = before.to_vec();
     before.sort_unstable();
@@ -174,36 +176,36 @@ mod tests {
         GenerateConfig { temperature: 1.0, ..GenerateConfig::default() }
     }
 
-    fn of(config: &GenerateConfig) -> Candidates {
+    fn candidates(config: &GenerateConfig) -> Candidates {
         Candidates::new(&logits(&PROBABILITIES), &[], config).unwrap()
     }
 
     #[track_caller]
-    fn assert_near(found: &Candidates, expected: &[(u32, f32)]) {
-        let ids: Vec<u32> = found.0.iter().map(|(id, _)| *id).collect();
+    fn assert_near(drawn: &Candidates, expected: &[(u32, f32)]) {
+        let ids: Vec<u32> = drawn.0.iter().map(|(id, _)| *id).collect();
         assert_eq!(ids, expected.iter().map(|(id, _)| *id).collect::<Vec<_>>());
-        for ((_, found), (_, expected)) in found.0.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        for ((_, probability), (_, expected)) in drawn.0.iter().zip(expected) {
+            assert!((probability - expected).abs() < 1e-5, "{probability} {expected}");
         }
     }
 
     #[test]
-    fn each_filter_leaves_what_it_says() {
+    fn each_filter_leaves_the_tokens_it_promises() {
         let all = [(1, 0.4), (3, 0.25), (2, 0.2), (0, 0.1), (4, 0.05)];
-        assert_near(&of(&warm()), &all);
+        assert_near(&candidates(&warm()), &all);
         let two = [(1, 0.4 / 0.65), (3, 0.25 / 0.65)];
-        assert_near(&of(&GenerateConfig { top_k: Some(2), ..warm() }), &two);
-        assert_near(&of(&GenerateConfig { top_p: Some(0.6), ..warm() }), &two);
-        assert_near(&of(&GenerateConfig { min_p: Some(0.6), ..warm() }), &two);
-        assert_near(&of(&GenerateConfig { top_p: Some(1e-9), ..warm() }), &[(1, 1.0)]);
-        assert_near(&of(&GenerateConfig::default()), &[(1, 1.0)]);
+        assert_near(&candidates(&GenerateConfig { top_k: Some(2), ..warm() }), &two);
+        assert_near(&candidates(&GenerateConfig { top_p: Some(0.6), ..warm() }), &two);
+        assert_near(&candidates(&GenerateConfig { min_p: Some(0.6), ..warm() }), &two);
+        assert_near(&candidates(&GenerateConfig { top_p: Some(1e-9), ..warm() }), &[(1, 1.0)]);
+        assert_near(&candidates(&GenerateConfig::default()), &[(1, 1.0)]);
         // Squared and normalised at half the temperature.
         let squares: f32 = PROBABILITIES.iter().map(|p| p * p).sum();
-        let cold = of(&GenerateConfig { temperature: 0.5, ..warm() });
+        let cold = candidates(&GenerateConfig { temperature: 0.5, ..warm() });
         assert_near(&cold, &all.map(|(id, p)| (id, p * p / squares)));
     }
 
-    /// What is said of a small vocabulary holds of one that is not sorted to its end.
+    /// The claims about a small vocabulary hold for one that is not sorted to its end.
     #[test]
     fn a_large_vocabulary_is_filtered_as_if_it_were_in_order() {
         let spread = |scale: f32| -> Vec<f32> {
@@ -214,14 +216,14 @@ mod tests {
             let mut sorted: Vec<(u32, f64)> =
                 (0..).zip(&logits).map(|(id, x)| (id, f64::from(x.exp()))).collect();
             sorted.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-            let whole: f64 = sorted.iter().map(|(_, weight)| weight).sum();
-            let until = |enough: f64| {
+            let total: f64 = sorted.iter().map(|(_, weight)| weight).sum();
+            let count_within = |share: f64| {
                 let mut sum = 0.0;
                 sorted
                     .iter()
                     .position(|(_, w)| {
-                        sum += w / whole;
-                        sum >= enough
+                        sum += w / total;
+                        sum >= share
                     })
                     .unwrap()
                     + 1
@@ -230,25 +232,26 @@ mod tests {
             for (config, count) in [
                 (warm(), 5000),
                 (GenerateConfig { top_k: Some(2000), ..warm() }, 2000),
-                (GenerateConfig { top_p: Some(0.05), ..warm() }, until(0.05)),
-                (GenerateConfig { top_p: Some(0.6), ..warm() }, until(0.6)),
+                (GenerateConfig { top_p: Some(0.05), ..warm() }, count_within(0.05)),
+                (GenerateConfig { top_p: Some(0.6), ..warm() }, count_within(0.6)),
                 (GenerateConfig { min_p: Some(0.7), ..warm() }, above),
             ] {
-                let Candidates(found) = Candidates::new(&logits, &[], &config).unwrap();
-                assert!(found.len().abs_diff(count) <= 1, "{} {count}", found.len());
-                let head = found.len().min(HEAD);
+                let Candidates(drawn) = Candidates::new(&logits, &[], &config).unwrap();
+                assert!(drawn.len().abs_diff(count) <= 1, "{} {count}", drawn.len());
+                let head = drawn.len().min(HEAD);
                 assert!(
-                    found[..head].iter().zip(&sorted).all(|(found, sorted)| found.0 == sorted.0)
+                    drawn[..head].iter().zip(&sorted).all(|(drawn, sorted)| drawn.0 == sorted.0)
                 );
-                let kept: f64 = sorted[..found.len()].iter().map(|(_, weight)| weight).sum();
+                let kept_weight: f64 = sorted[..drawn.len()].iter().map(|(_, weight)| weight).sum();
                 let error = |(id, p): &(u32, f32)| {
-                    (f64::from(*p) / (f64::from(logits[*id as usize].exp()) / kept) - 1.0).abs()
+                    (f64::from(*p) / (f64::from(logits[*id as usize].exp()) / kept_weight) - 1.0)
+                        .abs()
                 };
-                assert!(found.iter().map(error).fold(0.0, f64::max) < 1e-4);
-                let mut ids: Vec<u32> = found.iter().map(|(id, _)| *id).collect();
+                assert!(drawn.iter().map(error).fold(0.0, f64::max) < 1e-4);
+                let mut ids: Vec<u32> = drawn.iter().map(|(id, _)| *id).collect();
                 ids.sort_unstable();
                 ids.dedup();
-                assert_eq!(ids.len(), found.len());
+                assert_eq!(ids.len(), drawn.len());
             }
         }
     }
@@ -256,14 +259,14 @@ mod tests {
     #[test]
     fn a_token_that_came_before_is_less_likely() {
         let config = GenerateConfig { repetition_penalty: 2.0, ..GenerateConfig::default() };
-        let found = Candidates::new(&[1.0, 1.9, -0.5], &[1, 1, 9], &config).unwrap();
-        assert_eq!(found.0, [(0, 1.0)]);
-        let found = Candidates::new(&[-1.0, -0.6, -3.0], &[1], &config).unwrap();
-        assert_eq!(found.0, [(0, 1.0)]);
+        let penalised = Candidates::new(&[1.0, 1.9, -0.5], &[1, 1, 9], &config).unwrap();
+        assert_eq!(penalised.0, [(0, 1.0)]);
+        let penalised = Candidates::new(&[-1.0, -0.6, -3.0], &[1], &config).unwrap();
+        assert_eq!(penalised.0, [(0, 1.0)]);
     }
 
     #[test]
-    fn logits_that_are_no_numbers_are_refused_and_equals_are_the_first() {
+    fn logits_that_are_not_numbers_are_refused_and_of_equal_ones_the_first_is_taken() {
         for damaged in [[0.0, f32::NAN], [0.0, f32::INFINITY], [f32::NEG_INFINITY; 2]] {
             assert!(Candidates::new(&damaged, &[], &warm()).is_err());
         }
@@ -274,30 +277,31 @@ mod tests {
     /// Chi-square of counts against probabilities.
     fn chi_square(counts: &[f64], probabilities: &[f32]) -> f64 {
         let draws: f64 = counts.iter().sum();
-        let each = counts.iter().zip(probabilities).map(|(count, p)| {
+        let terms = counts.iter().zip(probabilities).map(|(count, p)| {
             let expected = f64::from(*p) * draws;
             (count - expected).powi(2) / expected
         });
-        each.sum()
+        terms.sum()
     }
 
     #[test]
-    fn what_verification_lets_through_is_distributed_as_the_target() {
-        let target = of(&warm());
+    fn verified_tokens_are_distributed_as_the_target() {
+        let target = candidates(&warm());
         let draft = logits(&[0.35, 0.1, 0.3, 0.05, 0.2]);
         let draft = Candidates::new(&draft, &[], &GenerateConfig { top_k: Some(4), ..warm() });
         let (draft, mut rng) = (draft.unwrap(), ChaCha8Rng::seed_from_u64(7));
-        let (mut counts, mut kept) = ([0.0; 5], 0.0);
+        let (mut counts, mut accepted_draws) = ([0.0; 5], 0.0);
         for _ in 0..100_000 {
             let token = draft.draw(&mut rng);
             let (token, accepted) = target.verify(token, &draft, &mut rng);
             counts[token as usize] += 1.0;
-            kept += f64::from(u8::from(accepted));
+            accepted_draws += f64::from(u8::from(accepted));
         }
         // 0.999 of chi-square with 4 degrees of freedom lies below 18.5.
         assert!(chi_square(&counts, &PROBABILITIES) < 18.5, "{counts:?}");
         // sum of min(p, q), q without token 3: 0.1 + 0.1 / 0.95 + 0.2 + 0.05.
-        assert!((kept / 100_000.0 - (0.35 + 0.1 / 0.95)).abs() < 0.01, "{kept}");
+        let rate = accepted_draws / 100_000.0;
+        assert!((rate - (0.35 + 0.1 / 0.95)).abs() < 0.01, "{rate}");
         // The test can fail: the draft alone is another distribution.
         let mut alone = [0.0; 5];
         (0..1000).for_each(|_| alone[draft.draw(&mut rng) as usize] += 1.0);
@@ -305,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn greedy_keeps_the_likeliest_token_alone() {
+    fn greedy_keeps_only_the_most_likely_token() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let greedy = GenerateConfig::default();
         let target = Candidates::new(&logits(&PROBABILITIES), &[], &greedy).unwrap();

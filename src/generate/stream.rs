@@ -1,21 +1,21 @@
-//! Which part of a text that still grows can be shown already?
+//! Streaming: the part of a growing text that is already final.
 
 use crate::data::Tokenizer;
 use crate::error::Result;
 
-/// Tokens of the prompt that are decoded with the first ones after it: some decoders drop the
-/// space before the first word of a text.
+/// Tokens of the prompt that are decoded with the first ones after it: some tokenizers drop the
+/// space at the beginning of a text.
 const CONTEXT: usize = 6;
 
-/// Tokens to text, piece by piece; what was given is never taken back.
+/// Decodes tokens to text, piece by piece; a piece that was returned is final.
 pub(super) struct Stream<'a> {
     tokenizer: &'a Tokenizer,
     stop: &'a [String],
     ids: Vec<u32>,
-    /// Decoding starts here, and the text before `shown` is known.
+    /// Decoding starts at this token; the text before `shown` is known.
     start: usize,
     shown: usize,
-    /// Decoded, but perhaps the beginning of a text to stop at.
+    /// Decoded text that may be the beginning of a stop string.
     held: String,
 }
 
@@ -25,11 +25,11 @@ impl<'a> Stream<'a> {
         Self { tokenizer, stop, start: 0, shown: ids.len(), ids, held: String::new() }
     }
 
-    /// Adds a token. Gives the text that is certain now, and whether a text to stop at was met.
+    /// Adds a token. Returns the text that is final now, and whether a stop string was met.
     pub(super) fn push(&mut self, id: u32) -> Result<(String, bool)> {
         self.ids.push(id);
         let text = self.undecided()?;
-        // The beginning of a character of several tokens.
+        // The text ends inside a character of several tokens.
         if text.is_empty() || text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok((String::new(), false));
         }
@@ -39,7 +39,7 @@ impl<'a> Stream<'a> {
         Ok(self.release())
     }
 
-    /// What is left when no token follows.
+    /// The rest of the text when no token follows.
     pub(super) fn finish(mut self) -> Result<String> {
         let text = self.undecided()?;
         self.held.push_str(&text);
@@ -57,10 +57,10 @@ impl<'a> Stream<'a> {
         Ok(all.get(known.len()..).unwrap_or_default().to_owned())
     }
 
-    /// Takes what cannot be part of a text to stop at from the held text.
+    /// Takes from the held text what cannot be part of a stop string.
     fn release(&mut self) -> (String, bool) {
-        let met = self.stop.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
-        if let Some(place) = met {
+        let stop_place = self.stop.iter().filter_map(|stop| self.held.find(stop.as_str())).min();
+        if let Some(place) = stop_place {
             return (self.held[..place].to_owned(), true);
         }
         let may_begin =

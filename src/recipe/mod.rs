@@ -1,6 +1,6 @@
-//! What experiment was asked for?
+//! Recipes: experiments, as TOML files.
 //!
-//! A recipe is a TOML file. Every key has a default, no key is unknown, and what `--set` says is
+//! A recipe is a TOML file. Every key has a default, unknown keys are refused, and what `--set` changes is
 //! part of it. With `[model]` it trains a model from nothing; without, it distils a teacher.
 
 mod files;

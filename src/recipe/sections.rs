@@ -1,4 +1,4 @@
-//! What are the sections of a recipe?
+//! The sections of a recipe.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,43 +12,43 @@ use crate::eval::EvalConfig;
 use crate::pretrain::{ModelConfig, TokenizerConfig};
 use crate::train::TrainConfig;
 
-/// An experiment: what a recipe file holds, every default filled in.
+/// An experiment, as a recipe file describes it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recipe {
-    /// What it is called; the name of the file when absent. Its runs are in `runs/<name>`.
+    /// Name of the experiment; the name of the file when absent. Its run folder is `runs/<name>`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// All randomness follows from it.
+    /// Seed of all randomness.
     pub seed: u64,
-    /// The model to distil; `--teacher` wins over it.
+    /// The model to distil; `--teacher` overrides it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub teacher: Option<TeacherConfig>,
     /// How the teacher is factored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub student: Option<StudentConfig>,
-    /// The decoder to train from nothing; then there is no teacher and no student.
+    /// The decoder to pretrain; such a recipe has no teacher and no student.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelConfig>,
-    /// Where the tokens of such a decoder come from.
+    /// The tokenizer of a decoder to pretrain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tokenizer: Option<TokenizerConfig>,
-    /// The text.
+    /// The text to train, validate and test on.
     pub data: DataConfig,
-    /// What the distillation makes smaller.
+    /// The losses of the distillation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub loss: Option<LossConfig>,
-    /// When the student stands on its own states.
+    /// The phases of the distillation: teacher-forced, scheduled sampling, free-running.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phases: Option<PhaseConfig>,
-    /// How many repetitions a step takes.
+    /// Number of repetitions of a training step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depth: Option<DepthConfig>,
-    /// How long, how fast and how carefully.
+    /// Steps, optimizer, schedule and checkpoints.
     pub train: TrainConfig,
-    /// What is measured at the end, on the test split.
+    /// The evaluation at the end, on the test split.
     pub eval: EvalConfig,
-    /// What is written at the end.
+    /// The samples generated at the end.
     pub generate: SamplesConfig,
 }
 
@@ -61,21 +61,21 @@ pub struct TeacherConfig {
     /// Branch, tag or commit of the Hub; `main` when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
-    /// Keep its states and likeliest tokens on disk, for every later epoch, run and sweep; when
-    /// absent it is computed at every step.
+    /// Caches its states and most likely tokens on disk for later epochs, runs and sweeps; when
+    /// absent, the teacher is computed at every step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<TeacherCacheConfig>,
-    /// Compute it at every step, whatever `cache` says; so does `--live`.
+    /// Computes the teacher at every step, ignoring `cache`; `--live` sets it.
     pub live: bool,
 }
 
-/// Text the models continue side by side: `[generate]`.
+/// Prompts that both models continue: `[generate]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SamplesConfig {
-    /// Beginnings to continue.
+    /// Prompts to continue.
     pub prompts: Vec<String>,
-    /// Tokens of a continuation.
+    /// Most tokens of a continuation.
     pub max_tokens: usize,
 }
 
@@ -86,13 +86,13 @@ impl Default for SamplesConfig {
 }
 
 impl Recipe {
-    /// Whether it trains a model from nothing.
+    /// Whether this is a recipe of pretraining.
     #[must_use]
     pub fn is_pretraining(&self) -> bool {
         self.model.is_some()
     }
 
-    /// The three sections of distillation together.
+    /// The sections `[loss]`, `[phases]` and `[depth]` together.
     #[must_use]
     pub fn distillation(&self) -> DistillConfig {
         DistillConfig {
@@ -102,13 +102,13 @@ impl Recipe {
         }
     }
 
-    /// The student, as written or by default.
+    /// The student as written, or the default one.
     #[must_use]
     pub fn student(&self) -> StudentConfig {
         self.student.clone().unwrap_or_default()
     }
 
-    /// Fills in the sections its kind of experiment reads, and refuses values that mean nothing.
+    /// Fills in the sections of its kind of experiment, and refuses values out of range.
     ///
     /// # Errors
     /// The first key that is out of its range, or sections that exclude each other.
@@ -129,8 +129,8 @@ impl Recipe {
             self.tokenizer = Some(self.tokenizer.unwrap_or_default());
         } else {
             if self.tokenizer.is_some() {
-                return Err(Error::input("[tokenizer] stands without [model]")
-                    .hint("a student reads its teacher's tokens: leave it out"));
+                return Err(Error::input("[tokenizer] is given without [model]")
+                    .hint("a student uses its teacher's tokenizer: leave it out"));
             }
             let distillation = self.distillation();
             distillation.validate()?;
@@ -143,17 +143,17 @@ impl Recipe {
     }
 
     fn refuse_beside_model(&self) -> Result<()> {
-        let beside = [
+        let sections = [
             ("teacher", self.teacher.is_some()),
             ("student", self.student.is_some()),
             ("loss", self.loss.is_some()),
             ("phases", self.phases.is_some()),
             ("depth", self.depth.is_some()),
         ];
-        match beside.into_iter().find(|(_, there)| *there) {
+        match sections.into_iter().find(|(_, present)| *present) {
             None => Ok(()),
             Some((section, _)) => Err(Error::input(format!(
-                "[model] trains from nothing and [{section}] distils: a recipe does one of them"
+                "[model] is for pretraining and [{section}] for distillation: a recipe does one of them"
             ))
             .hint("write two recipes: the first makes the teacher of the second")),
         }

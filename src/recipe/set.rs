@@ -1,4 +1,4 @@
-//! What does `--set a.b=c` change?
+//! Changes of a recipe by `--set a.b=c`.
 
 use toml::{Table, Value};
 
@@ -9,17 +9,17 @@ pub(super) fn key(set: &str) -> Option<&str> {
     set.split_once('=').map(|(key, _)| key.trim())
 }
 
-/// Puts a value, in the spelling of TOML or else as text, where the dotted key says.
+/// Sets the value of a dotted key, parsed as TOML or else taken as text.
 ///
 /// # Errors
-/// There is no `=`, or the key goes through something that holds no keys.
+/// There is no `=`, or a part of the key is not a table.
 pub(super) fn apply(table: &mut Table, set: &str) -> Result<()> {
     let (key, value) = set.split_once('=').ok_or_else(|| {
         Error::input(format!("--set {set} sets nothing: there is no `=` in it"))
             .hint("write --set train.steps=100")
     })?;
     let value = value.trim();
-    // `x = 1` and `x = [1, 2]` are TOML; `x = interpolated` is not, and is meant as text.
+    // `x = 1` and `x = [1, 2]` are TOML; `x = interpolated` is not, and is taken as text.
     let value = toml::from_str::<Table>(&format!("x = {value}"))
         .ok()
         .filter(|parsed| parsed.len() == 1)
@@ -27,17 +27,17 @@ pub(super) fn apply(table: &mut Table, set: &str) -> Result<()> {
         .unwrap_or_else(|| Value::String(value.to_owned()));
     let parts: Vec<&str> = key.trim().split('.').map(str::trim).collect();
     if parts.iter().any(|part| part.is_empty()) {
-        return Err(Error::input(format!("--set {set}: `{key}` is no key")));
+        return Err(Error::input(format!("--set {set}: `{key}` is not a key")));
     }
     let (last, outer) = parts.split_last().expect("splitting gives at least one part");
-    let mut at = table;
+    let mut inner_table = table;
     for part in outer {
-        let inner = at.entry(*part).or_insert_with(|| Value::Table(Table::new()));
-        at = inner
+        let inner = inner_table.entry(*part).or_insert_with(|| Value::Table(Table::new()));
+        inner_table = inner
             .as_table_mut()
             .ok_or_else(|| Error::input(format!("--set {set}: `{part}` holds no keys")))?;
     }
-    at.insert((*last).to_owned(), value);
+    inner_table.insert((*last).to_owned(), value);
     Ok(())
 }
 

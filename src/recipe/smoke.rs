@@ -1,9 +1,9 @@
-//! How does any recipe become one of seconds?
+//! Smoke recipes: any recipe, shrunk until it takes seconds.
 
 use super::sections::Recipe;
 
-/// Steps, windows and texts become as few as still pass through every part. What is distilled
-/// keeps its shape; what is trained from nothing becomes narrow.
+/// Shrinks steps, windows and text to the least that still runs every part. A student keeps its
+/// shape; a model to pretrain becomes narrow.
 pub(super) fn shrink(recipe: &mut Recipe) {
     let train = &mut recipe.train;
     train.steps = train.steps.min(4);

@@ -1,4 +1,4 @@
-//! How does a teacher become a student?
+//! Distillation runs: a teacher and text in, a student and its evaluation out.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use super::folder::RunFolder;
 use super::load::Loaded;
 use super::measure::{continuations, evaluate};
-use super::options::{Options, goes_on};
+use super::options::{Options, with_resume_hint};
 use super::report::{Report, Training, write_json};
 use super::{student, text};
 use crate::autograd::Params;
@@ -23,7 +23,7 @@ use crate::model::{CausalLm, LoopedConfig, LoopedTransformer};
 use crate::recipe::Recipe;
 use crate::train::{Objective, Summary, Trainer};
 
-/// Tokens of a validation while training: enough to see which way it goes.
+/// Most tokens of a validation during training: enough to see the trend.
 const VALIDATION_TOKENS: usize = 2048;
 
 /// Carries out a recipe of distillation: teacher in, `student/` and `eval.json` out.
@@ -32,7 +32,7 @@ const VALIDATION_TOKENS: usize = 2048;
 /// The recipe, the teacher or the text do not fit, the folder is in use, the disk is full, or
 /// the user stopped it.
 pub fn distill(recipe: Recipe, options: &Options) -> Result<Report> {
-    carry_out(recipe, options).map_err(goes_on)
+    carry_out(recipe, options).map_err(with_resume_hint)
 }
 
 fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
@@ -42,17 +42,17 @@ fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
     teacher.deep()?;
     let corpus = text::corpus(&recipe.data, teacher.tokenizer()?, options)?;
     let test = text::held_out(&corpus, Split::Test, &recipe.eval)?;
-    options.go_on("the student was initialised")?;
+    options.check_cancelled("the student was initialised")?;
     let stage = Stage { teacher: &teacher, corpus: &corpus, test: &test, options };
     let (config, params) = stage.begin(&mut recipe, &folder)?;
-    let learner = LoopedTransformer::new(&config, &params)?;
-    let untrained = stage.untrained(&learner, &recipe, &folder)?;
-    options.go_on("the first step")?;
-    let (out, objective) = (folder.path.clone(), stage.objective(&learner, params, &recipe)?);
-    let (_lock, summary) = stage.train(&objective, &learner, &recipe, folder)?;
+    let student_model = LoopedTransformer::new(&config, &params)?;
+    let untrained = stage.untrained(&student_model, &recipe, &folder)?;
+    options.check_cancelled("the first step")?;
+    let (out, objective) = (folder.path.clone(), stage.objective(&student_model, params, &recipe)?);
+    let (_lock, summary) = stage.train(&objective, &student_model, &recipe, folder)?;
     let evaluation = evaluate(
         teacher.model.lm(),
-        Some(&learner),
+        Some(&student_model),
         &test,
         &recipe.eval,
         options.observer,
@@ -62,10 +62,10 @@ fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
         &recipe.generate,
         teacher.tokenizer()?,
         teacher.model.lm(),
-        Some(&learner),
+        Some(&student_model),
         options,
     )?;
-    options.go_on("the student was exported")?;
+    options.check_cancelled("the student was exported")?;
     let report = Report {
         name: recipe.name.clone(),
         seed: recipe.seed,
@@ -103,7 +103,7 @@ fn teacher_source(recipe: &Recipe) -> Result<String> {
     })
 }
 
-/// What every part of the run looks at.
+/// What every part of the run uses.
 struct Stage<'a> {
     teacher: &'a Loaded,
     corpus: &'a Corpus,
@@ -112,19 +112,19 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// The factorization, and what the student starts as. What `auto` finds is written into the
-    /// recipe of the run.
+    /// The factorization and the initial parameters of the student. What `auto` decides is written
+    /// into the recipe of the run.
     fn begin(&self, recipe: &mut Recipe, folder: &RunFolder) -> Result<(LoopedConfig, Params)> {
         let mut wanted = recipe.student();
         let tokens = wanted.calibration_tokens;
         let calibration = || text::calibration(self.corpus, recipe, tokens, self.options);
         let deep = self.teacher.deep()?;
-        let finds = [wanted.prelude_layers, wanted.coda_layers]
+        let searched = [wanted.prelude_layers, wanted.coda_layers]
             .iter()
             .any(|layers| matches!(layers, Layers::Found(_)));
-        let seen: Vec<Tensor> =
-            if finds || !folder.has_checkpoint { calibration()? } else { Vec::new() };
-        let mut config = split::find(deep, &wanted, &seen, &|| self.options.interrupt.is_set())?;
+        let batches: Vec<Tensor> =
+            if searched || !folder.has_checkpoint { calibration()? } else { Vec::new() };
+        let mut config = split::find(deep, &wanted, &batches, &|| self.options.interrupt.is_set())?;
         config.gate = recipe.distillation().loss.halting.map(|halting| halting.policy);
         config.validate().map_err(|error| error.at("[student] of the recipe"))?;
         self.options.observer.note(&format!(
@@ -135,16 +135,16 @@ impl Stage<'_> {
             config.coda_layers,
             config.base.layers
         ));
-        let begun = if folder.has_checkpoint {
+        let restored = if folder.has_checkpoint {
             student::to_restore(self.teacher, &config, &wanted, self.options)?
         } else {
             None
         };
-        let params = if let Some(params) = begun {
+        let params = if let Some(params) = restored {
             params
         } else {
-            let seen = if seen.is_empty() { calibration()? } else { seen };
-            student::initial(self.teacher, &config, &wanted, &seen, recipe.seed, self.options)?
+            let batches = if batches.is_empty() { calibration()? } else { batches };
+            student::initial(self.teacher, &config, &wanted, &batches, recipe.seed, self.options)?
         };
         wanted.prelude_layers = Layers::Count(config.prelude_layers);
         wanted.coda_layers = Layers::Count(config.coda_layers);
@@ -154,8 +154,9 @@ impl Stage<'_> {
         Ok((config, params))
     }
 
-    /// Keeps the graphs of all repetitions while they fit into half of the free memory. What is
-    /// decided stays with the run: the sums of both ways round differently.
+    /// Resolves `recompute = "auto"`: activations of all repetitions are stored while they fit into
+    /// half of the free memory. The decision stays with the run, because the sums of the two ways
+    /// round differently.
     fn decide_recompute(&self, recipe: &mut Recipe, config: &LoopedConfig) {
         let mut depth = recipe.depth.unwrap_or_default();
         if depth.recompute == Recompute::Auto {
@@ -167,8 +168,8 @@ impl Stage<'_> {
                 depth.recompute = Recompute::Always;
                 let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
                 self.options.observer.note(&format!(
-                    "graphs of {:.1} GiB in {:.1} GiB of free memory: repetitions are computed \
-                     anew on the way back",
+                    "activations of {:.1} GiB in {:.1} GiB of free memory: they are recomputed in \
+                     the backward pass",
                     gib(needed),
                     gib(free)
                 ));
@@ -177,10 +178,11 @@ impl Stage<'_> {
         recipe.depth = Some(depth);
     }
 
-    /// The student before its first step, at N repetitions: measured once, kept for a resumed run.
+    /// Scores of the student before its first step, at N repetitions: measured once, and read again
+    /// by a resumed run.
     fn untrained(
         &self,
-        learner: &LoopedTransformer,
+        student_model: &LoopedTransformer,
         recipe: &Recipe,
         folder: &RunFolder,
     ) -> Result<StudentScore> {
@@ -191,9 +193,11 @@ impl Stage<'_> {
         {
             return Ok(score);
         }
-        let config =
-            EvalConfig { repetitions: vec![learner.config().repetitions], ..recipe.eval.clone() };
-        let score = self.score(learner, self.test, &config)?;
+        let config = EvalConfig {
+            repetitions: vec![student_model.config().repetitions],
+            ..recipe.eval.clone()
+        };
+        let score = self.score(student_model, self.test, &config)?;
         self.options.observer.note(&format!(
             "untrained: perplexity {:.1}, KL {:.3} nats, agreement {:.1} %",
             score.perplexity,
@@ -204,52 +208,57 @@ impl Stage<'_> {
         Ok(score)
     }
 
-    /// The student at the first of the configured repetitions.
+    /// Scores of the student at the first of the configured repetitions.
     fn score(
         &self,
-        learner: &LoopedTransformer,
+        student_model: &LoopedTransformer,
         windows: &[EvaluationWindow],
         config: &EvalConfig,
     ) -> Result<StudentScore> {
         let (observer, interrupt) = (self.options.observer, &self.options.interrupt);
         let teacher = self.teacher.model.lm();
-        let found = evaluate(teacher, Some(learner), windows, config, observer, interrupt)?;
-        found.student.into_iter().next().ok_or_else(|| Error::internal("no repetitions measured"))
+        let evaluation =
+            evaluate(teacher, Some(student_model), windows, config, observer, interrupt)?;
+        evaluation
+            .student
+            .into_iter()
+            .next()
+            .ok_or_else(|| Error::internal("no repetitions measured"))
     }
 
-    /// Beside a teacher that computes every answer, or one whose answers are kept.
+    /// The objective, with a teacher that is computed at every step or read from the cache.
     fn objective(
         &self,
-        learner: &LoopedTransformer,
+        student_model: &LoopedTransformer,
         params: Params,
         recipe: &Recipe,
     ) -> Result<Distillation<'_>> {
         let (teacher, config) = (self.teacher.deep()?.clone(), recipe.distillation());
         let temperature = config.loss.temperature as f32;
         let base = teacher.base().clone();
-        let objective = Distillation::new(teacher, learner.clone(), params, config)?;
-        let kept = recipe.teacher.as_ref().filter(|teacher| !teacher.live);
-        let Some(kept) = kept.and_then(|teacher| teacher.cache) else { return Ok(objective) };
+        let objective = Distillation::new(teacher, student_model.clone(), params, config)?;
+        let cached = recipe.teacher.as_ref().filter(|teacher| !teacher.live);
+        let Some(cached) = cached.and_then(|teacher| teacher.cache) else { return Ok(objective) };
         let place = CachePlace {
             folder: self.options.cache.clone(),
             limit_bytes: self.options.cache_limit_bytes,
             fingerprint: self.teacher.checkpoint.fingerprint.clone(),
         };
-        let cache = TeacherCache::open(&place, kept, &base, temperature, self.options.observer)?;
+        let cache = TeacherCache::open(&place, cached, &base, temperature, self.options.observer)?;
         Ok(objective.with_cache(cache))
     }
 
-    /// Trains; the folder stays locked as long as what comes first is kept.
+    /// Trains the student; the folder stays locked as long as the returned trainer lives.
     fn train<'t>(
         &self,
         objective: &Distillation<'_>,
-        learner: &LoopedTransformer,
+        student_model: &LoopedTransformer,
         recipe: &'t Recipe,
         folder: RunFolder,
     ) -> Result<(Trainer<'t>, Summary)> {
         let batches = text::training_windows(self.corpus, recipe)?;
         let config = EvalConfig {
-            repetitions: vec![learner.config().repetitions],
+            repetitions: vec![student_model.config().repetitions],
             max_tokens: recipe.eval.max_tokens.min(VALIDATION_TOKENS),
             bootstrap_samples: 0,
             ..recipe.eval.clone()
@@ -260,7 +269,7 @@ impl Stage<'_> {
             Vec::new()
         };
         let mut validate = |_step: u64| {
-            let score = self.score(learner, &windows, &config)?;
+            let score = self.score(student_model, &windows, &config)?;
             Ok(BTreeMap::from([
                 ("perplexity".to_owned(), score.perplexity),
                 ("kl_nats".to_owned(), score.kl_nats),
@@ -273,7 +282,7 @@ impl Stage<'_> {
         let observer = self.options.observer;
         let summary =
             trainer.fit(objective, &batches, folder.resume, Some(&mut validate), observer);
-        // What the teacher said is as good when the run was stopped.
+        // Cached teacher outputs are complete even when the run was stopped.
         objective.close();
         let summary = summary?;
         trainer.use_ema(objective.params())?;

@@ -1,4 +1,4 @@
-//! Whose is the run folder, and what is already in it?
+//! Run folders: whose they are, and what is already in them.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,16 +15,16 @@ use crate::train::{Checkpoints, Resume};
 /// What to do about a run that is already in the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
-    /// Say what is there, and leave it alone.
+    /// Refuse, and leave it as it is.
     Refuse,
-    /// Go on with it; begin if there is none.
+    /// Resume it; begin a new one if there is none.
     Resume,
-    /// Delete it and begin again.
+    /// Delete it and begin a new one.
     Replace,
 }
 
-/// What a run writes, and `--force` deletes. Anything else in the folder stays. The recipe goes
-/// last: by it the folder is known when deleting was cut short.
+/// Files that a run writes and `--force` deletes. Anything else in the folder stays. The recipe is
+/// deleted last: it marks the folder as a run if deleting is interrupted.
 const MADE: [&str; 9] = [
     "checkpoints",
     "metrics.jsonl",
@@ -42,20 +42,20 @@ const MADE: [&str; 9] = [
 pub(super) struct RunFolder {
     pub(super) path: PathBuf,
     pub(super) lock: RunLock,
-    /// What the trainer does about checkpoints.
+    /// Whether the trainer resumes from a checkpoint.
     pub(super) resume: Resume,
-    /// A checkpoint holds the parameters: what they start as does not matter.
+    /// Whether a checkpoint holds the parameters, so that their initial values do not matter.
     pub(super) has_checkpoint: bool,
 }
 
-/// Whether the run in the folder came to its end.
+/// Whether the run in the folder is finished.
 #[must_use]
 pub fn finished(folder: &Path) -> bool {
     folder.join("eval.json").exists()
 }
 
 impl RunFolder {
-    /// Takes the folder for `recipe`; what `auto` found in the run that goes on is put into it.
+    /// Locks the folder for `recipe`, and copies what `auto` decided in the run that is resumed.
     pub(super) fn claim(out: &Path, existing: Existing, recipe: &mut Recipe) -> Result<Self> {
         refuse_foreign(out)?;
         let lock = RunLock::acquire(out)?;
@@ -92,16 +92,16 @@ fn refuse(out: &Path, step: Option<u64>, recipe: &Recipe) -> Result<()> {
     } else if let Some(step) = step {
         format!("an unfinished run, at step {step} of {}", recipe.train.steps)
     } else {
-        // One that was stopped before its first checkpoint is nothing to lose.
+        // A run that was stopped before its first checkpoint has nothing to lose.
         return Ok(());
     };
     Err(Error::input(format!("this folder already holds {there}")).at(out.display()).hint(
-        "go on with it by --resume, begin again by --force (which deletes it), or give another \
+        "resume it with --resume, begin again with --force (which deletes it), or give another \
          folder with --out",
     ))
 }
 
-/// A folder of something else is not mixed with a run, nor deleted for one.
+/// Refuses a folder with foreign files: they are neither mixed with a run nor deleted for one.
 fn refuse_foreign(out: &Path) -> Result<()> {
     let entries = match fs::read_dir(out) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -112,7 +112,7 @@ fn refuse_foreign(out: &Path) -> Result<()> {
     if is_run {
         return Ok(());
     }
-    // Killed before it wrote its recipe, a run leaves no more than this.
+    // A run that was killed before it wrote its recipe leaves no more than this.
     let own = |name: &OsString| name == "lock" || is_unfinished(name, &MADE);
     match names.iter().find(|name| !own(name)) {
         None => Ok(()),
@@ -125,12 +125,12 @@ fn refuse_foreign(out: &Path) -> Result<()> {
     }
 }
 
-/// What killed runs left half-written; only the holder of the lock may judge it so.
+/// Removes files that killed runs left unfinished; only the holder of the lock may call it.
 fn remove_unfinished(out: &Path) {
     for entry in fs::read_dir(out).into_iter().flatten().flatten() {
         if is_unfinished(&entry.file_name(), &MADE) {
             let path = entry.path();
-            // What cannot be removed takes room, no more.
+            // A file that cannot be removed only takes space.
             let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
     }
@@ -151,14 +151,14 @@ fn clear(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to go on with another experiment than the one begun. How it is trained on, evaluated
-/// and named may change: the trainer tells what it means.
+/// Refuses to resume a run with another experiment. Training, evaluation, samples and name may
+/// change: the trainer reports what that means.
 fn continue_as(begun: &Path, recipe: &mut Recipe) -> Result<()> {
     let text = fs::read_to_string(begun).map_err(|error| Error::io("reading", begun, &error))?;
     let damaged = |error: toml::de::Error| {
         Error::input(format!("the recipe of this run cannot be read: {}", error.message()))
             .at(begun.display())
-            .hint("begin again by --force, or give another folder with --out")
+            .hint("begin again with --force, or give another folder with --out")
     };
     let old: Recipe = toml::from_str(&text).map_err(damaged)?;
     if let (Some(old), Some(new)) = (&old.student, &mut recipe.student) {
@@ -182,11 +182,11 @@ fn continue_as(begun: &Path, recipe: &mut Recipe) -> Result<()> {
             "this run was begun with another recipe: `{key}` was {old}, and is {new} now"
         ))
         .at(begun.display())
-        .hint("give another folder with --out, or begin again by --force")),
+        .hint("give another folder with --out, or begin again with --force")),
     }
 }
 
-/// What may not change while a run goes on.
+/// The part of a recipe that may not change when a run is resumed.
 fn fixed_part(recipe: &Recipe) -> Result<Table> {
     let mut table = Table::try_from(recipe)
         .map_err(|error| Error::internal(format!("writing the recipe: {error}")))?;

@@ -1,4 +1,4 @@
-//! Where is what was calibrated for a student?
+//! The file of a calibrated halting head, beside the student it belongs to.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,26 +8,26 @@ use crate::disk::write_atomically;
 use crate::error::{Error, Result};
 use crate::halting::Halting;
 
-/// The file beside a student's weights.
+/// Name of the file beside a student's weights.
 pub const HALTING_FILE: &str = "halting.json";
-/// A longer file is none of ours.
+/// Most bytes of the file.
 const LONGEST: u64 = 1 << 26;
 
-/// The file that belongs to a student that was loaded from a folder.
+/// Path of the halting head of a student that was loaded from a folder.
 ///
 /// # Errors
 /// It was not loaded from a folder.
 pub fn halting_file(student: &Loaded) -> Result<PathBuf> {
     let folder = Path::new(&student.checkpoint.origin);
     if !folder.is_dir() {
-        return Err(Error::input("a student that is no folder has no place for a halting head")
+        return Err(Error::input("a student that is not a folder has no place for a halting head")
             .at(&student.checkpoint.origin)
             .hint("give the file with --out and --halting"));
     }
     Ok(folder.join(HALTING_FILE))
 }
 
-/// Reads what was calibrated for `student`, beside it or from `path`.
+/// Reads the halting head of `student`, beside it or from `path`.
 ///
 /// # Errors
 /// There is none, it is damaged, or it belongs to another model.
@@ -45,7 +45,9 @@ pub fn read_halting(student: &Loaded, path: Option<&Path>) -> Result<Halting> {
     }
     let text = fs::read(&path).map_err(|error| failed(&error))?;
     let halting: Halting = serde_json::from_slice(&text).map_err(|error| {
-        Error::input(format!("this is no halting head: {error}")).at(path.display()).hint(calibrate)
+        Error::input(format!("this is not a halting head: {error}"))
+            .at(path.display())
+            .hint(calibrate)
     })?;
     let width = student.looped()?.config().base.width;
     halting
@@ -54,7 +56,7 @@ pub fn read_halting(student: &Loaded, path: Option<&Path>) -> Result<Halting> {
     Ok(halting)
 }
 
-/// Writes it, whole or not at all.
+/// Writes a halting head atomically.
 ///
 /// # Errors
 /// The disk is full, or the folder cannot be written to.

@@ -1,4 +1,4 @@
-//! Where is a model, and where does it compute?
+//! Models from checkpoints, ready to compute on a device.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,17 +12,17 @@ use crate::model::{CausalLm, LoopedTransformer, Transformer};
 use crate::observe::Observer;
 use crate::train::Interrupt;
 
-/// A deep model, or a factored one.
+/// An unshared or a factored model.
 #[derive(Debug, Clone)]
 pub enum Model {
-    /// Every layer its own weights.
+    /// An unshared model: every layer has its own weights.
     Deep(Box<Transformer>),
-    /// Prelude, core x N, coda.
+    /// A factored model: prelude, core x N, coda.
     Looped(Box<LoopedTransformer>),
 }
 
 impl Model {
-    /// What both can do.
+    /// The interface that both share.
     #[must_use]
     pub fn lm(&self) -> &dyn CausalLm {
         match self {
@@ -32,12 +32,12 @@ impl Model {
     }
 }
 
-/// A checkpoint, ready to compute.
+/// A checkpoint with its model.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// What was read, on the CPU.
+    /// The checkpoint, on the CPU.
     pub checkpoint: Checkpoint,
-    /// The same on the device.
+    /// The model, on the device.
     pub model: Model,
 }
 
@@ -46,7 +46,7 @@ impl Loaded {
     /// with a student or a model in it.
     ///
     /// # Errors
-    /// It cannot be had, is damaged, or does not fit.
+    /// It cannot be read or downloaded, is damaged, or its tensors do not fit its configuration.
     pub fn read(
         source: &str,
         device: &Device,
@@ -63,7 +63,7 @@ impl Loaded {
         Ok(Self { checkpoint, model })
     }
 
-    /// The deep model.
+    /// The unshared model.
     ///
     /// # Errors
     /// It is a student.
@@ -79,11 +79,11 @@ impl Loaded {
     /// The factored model.
     ///
     /// # Errors
-    /// It is no student.
+    /// It is not a student.
     pub fn looped(&self) -> Result<&LoopedTransformer> {
         match &self.model {
             Model::Looped(model) => Ok(model),
-            Model::Deep(_) => Err(Error::input("this is no student: its layers are not shared")
+            Model::Deep(_) => Err(Error::input("this is not a student: its layers are not shared")
                 .at(&self.checkpoint.origin)
                 .hint("a student is the folder `student` of a run of `factorize distill`")),
         }
@@ -112,7 +112,7 @@ impl Loaded {
     }
 }
 
-/// A run folder stands for what was made in it.
+/// The student or model inside a run folder; other sources stay as they are.
 fn inside_run(source: &str) -> String {
     let is_model = |folder: &Path| folder.join("config.json").exists();
     let folder = Path::new(source);
@@ -123,7 +123,7 @@ fn inside_run(source: &str) -> String {
         .map_or_else(|| source.to_owned(), |made| made.to_string_lossy().into_owned())
 }
 
-/// The same tensors on a device.
+/// Copies tensors to a device.
 pub(super) fn on(
     tensors: &BTreeMap<String, Tensor>,
     device: &Device,
@@ -157,5 +157,5 @@ pub fn device(name: &str) -> Result<Device> {
 }
 
 fn no_device(name: &str) -> Error {
-    Error::input(format!("`{name}` is no device")).hint("expected cpu, cuda, cuda:1 or metal")
+    Error::input(format!("`{name}` is not a device")).hint("expected cpu, cuda, cuda:1 or metal")
 }

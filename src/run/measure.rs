@@ -1,4 +1,4 @@
-//! How good did it become, and how does it write?
+//! Measurements at the end of a run: the evaluation and the samples.
 
 use super::options::Options;
 use super::report::Sample;
@@ -26,7 +26,7 @@ pub fn evaluate(
     crate::eval::evaluate(teacher, student, windows, config, observer, &|| interrupt.is_set())
 }
 
-/// The most likely continuation of each prompt by both models.
+/// The greedy continuation of each prompt by both models.
 ///
 /// # Errors
 /// A prompt is longer than the model reads, or the device fails.

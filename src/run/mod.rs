@@ -1,7 +1,7 @@
-//! How is a recipe carried out?
+//! Runs: recipes, carried out.
 //!
 //! The one place where the parts are wired: teacher, text, student, training, evaluation, export.
-//! Everything a run makes is in its folder: `recipe.toml` (every default filled in),
+//! Everything a run makes is in its folder: `recipe.toml` (with every default filled in),
 //! `metrics.jsonl`, `tensorboard/`, `checkpoints/`, `eval.json`, and `student/` or `model/`.
 
 mod distill;

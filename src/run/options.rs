@@ -1,4 +1,4 @@
-//! Where and how a recipe is carried out.
+//! Options of a run that are not part of its recipe.
 
 use std::path::PathBuf;
 
@@ -9,39 +9,42 @@ use crate::error::{Error, Kind, Result};
 use crate::observe::Observer;
 use crate::train::Interrupt;
 
-/// Where and how a recipe is carried out.
+/// Options of a run that are not part of its recipe: folder, cache, device, observer.
 #[derive(Clone)]
 pub struct Options<'a> {
     /// The run folder.
     pub out: PathBuf,
-    /// What to do about a run that is already there.
+    /// What to do about a run that is already in the folder.
     pub existing: Existing,
-    /// Where tokenised text and what teachers say is kept.
+    /// Folder of the cached token files and teacher outputs.
     pub cache: PathBuf,
-    /// Most bytes that kept teachers take together.
+    /// Most bytes of all cached teacher outputs.
     pub cache_limit_bytes: u64,
-    /// Where the arithmetic happens.
+    /// The device that computes.
     pub device: Device,
-    /// Asked now and then whether to stop.
+    /// Polled during the run; set to stop it.
     pub interrupt: Interrupt,
-    /// Told how far it has come.
+    /// Receives the progress.
     pub observer: &'a dyn Observer,
 }
 
 impl Options<'_> {
-    /// Ends a run between two of its parts when the user asked for it.
-    pub(super) fn go_on(&self, before: &str) -> Result<()> {
+    /// Stops the run between two of its parts when it is cancelled.
+    ///
+    /// # Errors
+    /// The interrupt is set.
+    pub(super) fn check_cancelled(&self, before: &str) -> Result<()> {
         if self.interrupt.is_set() {
-            return Err(goes_on(Error::interrupted(format!("stopped before {before}"))));
+            return Err(with_resume_hint(Error::interrupted(format!("stopped before {before}"))));
         }
         Ok(())
     }
 }
 
-/// Wherever a run is stopped, what it made until then is used again.
-pub(super) fn goes_on(error: Error) -> Error {
+/// Adds the hint to resume to an interruption: what was saved is used again.
+pub(super) fn with_resume_hint(error: Error) -> Error {
     if error.kind() == Kind::Interrupted {
-        return error.hint("go on with the same command and --resume");
+        return error.hint("resume with the same command and --resume");
     }
     error
 }

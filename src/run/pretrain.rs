@@ -1,4 +1,4 @@
-//! How does text become a teacher?
+//! Pretraining runs: text in, a model and its evaluation out.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::folder::RunFolder;
 use super::load::on;
 use super::measure::{continuations, evaluate};
-use super::options::{Options, goes_on};
+use super::options::{Options, with_resume_hint};
 use super::report::{Report, Training};
 use super::text;
 use crate::data::{Corpus, Split, Tokenizer, read_documents};
@@ -18,7 +18,7 @@ use crate::pretrain::{LanguageModeling, TokenizerConfig, initial_tensors};
 use crate::recipe::Recipe;
 use crate::train::{Objective, Summary, Trainer};
 
-/// Tokens of a validation while training: enough to see which way it goes.
+/// Most tokens of a validation during training: enough to see the trend.
 const VALIDATION_TOKENS: usize = 8192;
 
 /// Carries out a recipe of pretraining: text in, `model/` and `eval.json` out.
@@ -27,7 +27,7 @@ const VALIDATION_TOKENS: usize = 8192;
 /// The recipe or the text do not fit, the folder is in use, the disk is full, or the user
 /// stopped it.
 pub fn pretrain(recipe: Recipe, options: &Options) -> Result<Report> {
-    carry_out(recipe, options).map_err(goes_on)
+    carry_out(recipe, options).map_err(with_resume_hint)
 }
 
 fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
@@ -39,7 +39,7 @@ fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
     let tokenizer = tokenizer(&recipe, &folder, options)?;
     let corpus = text::corpus(&recipe.data, &tokenizer, options)?;
     let test = text::held_out(&corpus, Split::Test, &recipe.eval)?;
-    options.go_on("the first step")?;
+    options.check_cancelled("the first step")?;
     let config = model.transformer(tokenizer.vocabulary(), tokenizer.special())?;
     let start = on(&initial_tensors(&config, recipe.seed)?, &options.device)?;
     let objective = LanguageModeling::new(&config, &start)?;
@@ -51,11 +51,11 @@ fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
     ));
     let out = folder.path.clone();
     let (_lock, summary) = train(&objective, &recipe, &corpus, folder, options)?;
-    let learned = objective.model();
+    let trained = objective.model();
     let (observer, interrupt) = (options.observer, &options.interrupt);
-    let evaluation = evaluate(learned, None, &test, &recipe.eval, observer, interrupt)?;
-    let samples = continuations(&recipe.generate, &tokenizer, learned, None, options)?;
-    options.go_on("the model was exported")?;
+    let evaluation = evaluate(trained, None, &test, &recipe.eval, observer, interrupt)?;
+    let samples = continuations(&recipe.generate, &tokenizer, trained, None, options)?;
+    options.check_cancelled("the model was exported")?;
     let report = Report {
         name: recipe.name.clone(),
         seed: recipe.seed,
@@ -79,14 +79,14 @@ fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// The tokenizer of the recipe; one that is learned is learned once and kept in the folder.
+/// The tokenizer of the recipe; one that is trained is trained once and stored in the folder.
 fn tokenizer(recipe: &Recipe, folder: &RunFolder, options: &Options) -> Result<Tokenizer> {
     let vocabulary = match recipe.tokenizer.clone().unwrap_or_default() {
         TokenizerConfig::File { path } => return Tokenizer::from_file(Path::new(&path)),
         TokenizerConfig::Bpe { vocabulary } => vocabulary,
     };
-    let kept = folder.file("tokenizer");
-    let file = kept.join("tokenizer.json");
+    let stored = folder.file("tokenizer");
+    let file = stored.join("tokenizer.json");
     if file.exists() {
         return Tokenizer::from_file(&file);
     }
@@ -94,20 +94,20 @@ fn tokenizer(recipe: &Recipe, folder: &RunFolder, options: &Options) -> Result<T
     let data = &recipe.data;
     let documents = read_documents(&data.files, Path::new(""), &data.field)
         .map_err(|error| error.at("data.files"))?;
-    // What is left out of a vocabulary that is given up does no harm.
+    // The vocabulary is discarded when the run is stopped: missing documents do no harm.
     let texts = documents
         .into_iter()
         .map(|document| document.text)
         .take_while(|_| !options.interrupt.is_set());
     let tokenizer = Tokenizer::train_bpe(texts, vocabulary)
         .map_err(|error| error.at("[tokenizer] of the recipe"));
-    options.go_on("the vocabulary was learned")?;
+    options.check_cancelled("the vocabulary was learned")?;
     let tokenizer = tokenizer?;
-    make_folder(&kept, |folder| tokenizer.save(folder))?;
+    make_folder(&stored, |folder| tokenizer.save(folder))?;
     Ok(tokenizer)
 }
 
-/// Trains; the folder stays locked as long as what comes first is kept.
+/// Trains the model; the folder stays locked as long as the returned trainer lives.
 fn train<'t>(
     objective: &LanguageModeling,
     recipe: &'t Recipe,
@@ -129,10 +129,10 @@ fn train<'t>(
     let (observer, interrupt) = (options.observer, &options.interrupt);
     let mut validate = |_step: u64| {
         let model = objective.model();
-        let found = evaluate(model, None, &windows, &config, observer, interrupt)?;
+        let evaluation = evaluate(model, None, &windows, &config, observer, interrupt)?;
         Ok(BTreeMap::from([
-            ("perplexity".to_owned(), found.teacher.perplexity),
-            ("nll_nats".to_owned(), found.teacher.nll_nats),
+            ("perplexity".to_owned(), evaluation.teacher.perplexity),
+            ("nll_nats".to_owned(), evaluation.teacher.nll_nats),
         ]))
     };
     let mut trainer = Trainer::new(&recipe.train, recipe.seed, &folder.path, interrupt.clone())

@@ -1,4 +1,4 @@
-//! What came of a run?
+//! The report of a run: `eval.json`, the model card, and their tables.
 
 use std::path::Path;
 
@@ -14,38 +14,38 @@ use crate::train::Summary;
 /// The content of `eval.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
-    /// Of the recipe.
+    /// Name of the recipe.
     pub name: String,
-    /// Of the recipe.
+    /// Seed of the recipe.
     pub seed: u64,
-    /// The model that was distilled; none when one was trained from nothing.
+    /// Source of the teacher; none for a pretraining run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher_source: Option<String>,
-    /// Its blake3.
+    /// blake3 fingerprint of the teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher_fingerprint: Option<String>,
-    /// How training went.
+    /// Totals of the training.
     pub training: Training,
-    /// Teacher and student on the test split; a model trained from nothing stands as the teacher.
+    /// Scores on the test split; a pretrained model is scored as the teacher.
     #[serde(flatten)]
     pub evaluation: Evaluation,
-    /// The student as it started, at N repetitions.
+    /// Scores of the student before training, at N repetitions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untrained: Option<StudentScore>,
-    /// What both write.
+    /// Sample continuations.
     pub samples: Vec<Sample>,
 }
 
-/// How training went.
+/// Totals of a training.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Training {
     /// Steps of the optimizer.
     pub steps: u64,
-    /// Tokens seen.
+    /// Tokens of the training batches.
     pub tokens: u64,
-    /// Time of the training steps.
+    /// Seconds spent in training steps.
     pub seconds: f64,
-    /// Steps whose loss or gradient was not finite.
+    /// Steps skipped because the loss or gradient was not finite.
     pub skipped: u64,
     /// Loss of the last step.
     pub loss: f64,
@@ -63,25 +63,25 @@ impl From<&Summary> for Training {
     }
 }
 
-/// A prompt and how the models continue it, most likely token by token.
+/// A prompt and its greedy continuations.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Sample {
-    /// The beginning.
+    /// The prompt.
     pub prompt: String,
-    /// The deep model's continuation.
+    /// The continuation by the teacher, or by a pretrained model.
     pub teacher: String,
-    /// The student's.
+    /// The continuation by the student.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub student: Option<String>,
 }
 
 impl Report {
-    /// Writes it as JSON.
+    /// Writes the report as JSON.
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         write_json(path, self)
     }
 
-    /// What the model card tells of it.
+    /// The model card.
     pub(super) fn card(&self, recipe: &Recipe) -> Result<Card> {
         let training = &self.training;
         let trained =
@@ -98,8 +98,8 @@ impl Report {
         })
     }
 
-    /// Teacher beside student: a head, then rows of as many cells. The student as it started
-    /// stands between the two.
+    /// A table of teacher and student: a head, then rows of as many cells. The untrained student
+    /// comes between the two.
     #[must_use]
     pub fn table(&self) -> Vec<Vec<String>> {
         let mut rows = self.evaluation.table();
@@ -118,7 +118,7 @@ impl Report {
     }
 }
 
-/// Writes a value as JSON, whole or not at all.
+/// Writes a value as JSON, atomically.
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value)
         .map_err(|error| Error::internal(format!("writing {}: {error}", path.display())))?;

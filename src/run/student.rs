@@ -1,4 +1,4 @@
-//! What does the student start as?
+//! Initial parameters of the student.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::distill::{MAP, StudentConfig, student_params};
 use crate::error::Result;
 use crate::model::LoopedConfig;
 
-/// Parameters of a student that starts from its teacher.
+/// Parameters of a student that is initialised from its teacher.
 pub(super) fn initial(
     teacher: &Loaded,
     config: &LoopedConfig,
@@ -34,8 +34,8 @@ pub(super) fn initial(
     )
 }
 
-/// Parameters whose values a checkpoint is about to replace: those that are trained are zero,
-/// those that are not are the teacher's. None when a frozen one is not simply the teacher's.
+/// Parameters whose values a checkpoint is about to replace: trained ones are zero, frozen ones are
+/// copied from the teacher. None when a frozen one is not a copy of the teacher's.
 pub(super) fn to_restore(
     teacher: &Loaded,
     config: &LoopedConfig,
@@ -47,11 +47,11 @@ pub(super) fn to_restore(
     let mut tensors = BTreeMap::new();
     for (name, shape) in config.tensors() {
         let values = if frozen.holds(&name) {
-            let own = of_teacher(&name, config).filter(|_| wide == width);
-            let Some(found) = own.and_then(|own| teacher.checkpoint.tensors.get(&own)) else {
+            let copied = teacher_name(&name, config).filter(|_| wide == width);
+            let Some(tensor) = copied.and_then(|name| teacher.checkpoint.tensors.get(&name)) else {
                 return Ok(None);
             };
-            found.clone()
+            tensor.clone()
         } else {
             Tensor::zeros(shape, DType::F32, &Device::Cpu)?
         };
@@ -64,8 +64,8 @@ pub(super) fn to_restore(
     Ok(Some(params))
 }
 
-/// The teacher's tensor that one outside the core is a copy of.
-fn of_teacher(name: &str, config: &LoopedConfig) -> Option<String> {
+/// Name of the teacher's tensor that a tensor outside the core is a copy of.
+fn teacher_name(name: &str, config: &LoopedConfig) -> Option<String> {
     let (part, rest) = name.split_once('.')?;
     let first = match part {
         "core" => return None,

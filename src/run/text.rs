@@ -1,4 +1,4 @@
-//! Which tokens does a run read?
+//! The tokens that a run reads.
 
 use std::path::Path;
 
@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
 use crate::recipe::Recipe;
 
-/// Keeps the windows of calibration apart from those of the first steps.
+/// Separates the seed of the calibration windows from that of the first steps.
 const CALIBRATION: u64 = 0x00CA_11B8;
 
-/// The text of a recipe, tokenised once.
+/// The tokenised text of a recipe.
 pub(super) fn corpus(
     config: &DataConfig,
     tokenizer: &dyn Encode,
@@ -24,13 +24,13 @@ pub(super) fn corpus(
     Corpus::open(config, Path::new(""), tokenizer, &options.cache, options.observer, &stopped)
 }
 
-/// What the steps of training read.
+/// The windows of the training steps.
 pub(super) fn training_windows(corpus: &Corpus, recipe: &Recipe) -> Result<PackedWindows> {
     let documents = corpus.split(Split::Train);
     documents.windows(recipe.data.window_tokens, recipe.train.batch_rows, recipe.seed)
 }
 
-/// At least `tokens` tokens of training text, each tensor (B, T).
+/// Calibration batches: at least `tokens` tokens of training text, each tensor (B, T).
 pub(super) fn calibration(
     corpus: &Corpus,
     recipe: &Recipe,
@@ -47,7 +47,7 @@ pub(super) fn calibration(
         .collect()
 }
 
-/// What is evaluated of a held-out split.
+/// The evaluation windows of a held-out split.
 pub(super) fn held_out(
     corpus: &Corpus,
     split: Split,

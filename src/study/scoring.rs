@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::sweep::job::Measured;
 use crate::data::{Asked, Batch};
-use crate::error::{Error, Result, Stopped, go_on};
+use crate::error::{Error, Result, Stopped, check_cancelled};
 use crate::eval::{Reading, read};
 use crate::model::CausalLm;
 
@@ -39,7 +39,7 @@ pub(super) fn measure(
 ) -> Result<Measured> {
     let mut scores: Vec<Vec<Score>> = vec![Vec::new(); repetitions.len()];
     for batch in batches {
-        go_on(stopped, "while answers were counted")?;
+        check_cancelled(stopped, "while answers were counted")?;
         let targets =
             Asked::of(&batch.targets).map_or_else(|| batch.targets.clone(), |asked| asked.targets);
         let said = teacher.map(|teacher| read(teacher, batch, &[1])).transpose()?;
@@ -84,7 +84,7 @@ fn examples(
         let own = reading.part(places.clone());
         let mut score = Score {
             right: f64::from(u8::from(*right)),
-            nll_nats: own.surprise(&targets[places.clone()]),
+            nll_nats: own.nll(&targets[places.clone()]),
             ..Score::default()
         };
         if let (Some(said), Some(right)) = (said, &teacher_right) {

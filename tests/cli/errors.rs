@@ -46,7 +46,7 @@ fn a_model_or_a_text_that_does_not_fit_is_refused() {
     let world = World::shared();
     world.run(&["inspect", "nowhere"]).refused(&["`nowhere`", "owner/name"]);
     world.run(&["inspect", "text.jsonl"]).refused(&["not a GGUF file"]);
-    world.run(&["inspect", "runs/teacher", "--device", "tpu"]).refused(&["`tpu` is no device"]);
+    world.run(&["inspect", "runs/teacher", "--device", "tpu"]).refused(&["`tpu` is not a device"]);
     let text = ["evaluate", "--teacher", "runs/teacher", "--text"];
     world.run(&[&text[..], &["nothing.txt"]].concat()).refused(&["nothing.txt"]);
     world.write("empty.txt", "");
@@ -58,7 +58,7 @@ fn a_model_or_a_text_that_does_not_fit_is_refused() {
     assert!(!world.path("s.safetensors").exists());
     let generate = ["generate", "--model", "runs/teacher", "--prompt", "we", "--temperature"];
     world.run(&[&generate[..], &["NaN"]].concat()).refused(&["temperature"]);
-    world.run(&["export", "runs/teacher", "--unrolled", "--out", "x"]).refused(&["no student"]);
+    world.run(&["export", "runs/teacher", "--unrolled", "--out", "x"]).refused(&["not a student"]);
     assert!(!world.path("x").exists());
     let ordinary = ["export", "runs/teacher", "--dtype", "bf16", "--out", "x"];
     assert_eq!(world.run(&ordinary).good().stdout.trim(), "x");

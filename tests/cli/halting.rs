@@ -106,9 +106,10 @@ fn budgets_thresholds_and_heads_that_make_no_sense_are_refused() {
     let borrowed = world.path("refuses/student/halting.json");
     let borrowed = ["--budget", "2", "--halting", borrowed.to_str().unwrap()];
     ask("another", &borrowed).refused(&["another model"]);
-    ask("runs/teacher", &["--budget", "2"]).refused(&["no student"]);
+    ask("runs/teacher", &["--budget", "2"]).refused(&["not a student"]);
     world.write("damaged.json", "{\"student\": \"abc\"");
-    ask("refuses", &["--budget", "2", "--halting", "damaged.json"]).refused(&["no halting head"]);
+    ask("refuses", &["--budget", "2", "--halting", "damaged.json"])
+        .refused(&["not a halting head"]);
     let long = "peace ".repeat(4000);
     ask("refuses", &["--prompt", &long]).refused(&["cannot be used multiple times"]);
     generate(world, "refuses", &["--prompt", &long]).refused(&["this model reads 1 to"]);

@@ -6,7 +6,7 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use crate::autograd::Tape;
-use crate::error::{Error, Result, Stopped, go_on};
+use crate::error::{Error, Result, Stopped, check_cancelled};
 use crate::kernels::gemm::{Into, Matrix, Threads, product};
 use crate::kernels::host::Host;
 use crate::model::{CausalLm, Transformer};
@@ -68,7 +68,7 @@ impl GramMatrices {
         let table = teacher.embedding_and_head().rope(0, ids.dim(1)?);
         let mut state = teacher.embedding_and_head().embed(&Tape::off(), ids)?.tensor().clone();
         for layer in 0..layers.end {
-            go_on(stopped, "while the teacher was watched")?;
+            check_cancelled(stopped, "while the teacher was watched")?;
             let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;
             let (output, inputs) = block.trace(&state, &table)?;
             if layers.contains(&layer) {

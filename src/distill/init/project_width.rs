@@ -11,7 +11,7 @@ use candle_core::{D, Device, Tensor};
 
 use super::svd::eigen;
 use crate::autograd::Tape;
-use crate::error::{Error, Result, Stopped, go_on};
+use crate::error::{Error, Result, Stopped, check_cancelled};
 use crate::model::{CausalLm, Transformer, TransformerConfig};
 
 /// The map from a narrow state to the teacher's width, (D of the teacher, D), among the parameters.
@@ -97,7 +97,7 @@ pub fn project_width(
     let head = if teacher.base().tied_head { "embed.weight" } else { "head.weight" };
     made.insert("head.weight".to_owned(), fold.reading(head, "norm.weight", None)?);
     for layer in 0..config.layers {
-        go_on(stopped, "while the teacher was narrowed")?;
+        check_cancelled(stopped, "while the teacher was narrowed")?;
         fold.layer(layer, config, &watched, &mut made)?;
     }
     Ok(ReducedWidth { tensors: made, map: fold.project.t()?.contiguous()? })
@@ -106,7 +106,7 @@ pub fn project_width(
 fn watch(teacher: &Transformer, calibration: &[Tensor], stopped: &Stopped) -> Result<Watched> {
     let mut watched: Option<Watched> = None;
     for ids in calibration {
-        go_on(stopped, "while the teacher was watched")?;
+        check_cancelled(stopped, "while the teacher was watched")?;
         let table = teacher.embedding_and_head().rope(0, ids.dim(1)?);
         let mut state = teacher.embedding_and_head().embed(&Tape::off(), ids)?.tensor().clone();
         let (mut directions, mut mixed, mut inner) = (direction(&state)?, Vec::new(), Vec::new());

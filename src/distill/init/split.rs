@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::project_width::reduced_width_config;
 use crate::autograd::Tape;
 use crate::distill::config::{Layers, StudentConfig};
-use crate::error::{Error, Result, Stopped, go_on};
+use crate::error::{Error, Result, Stopped, check_cancelled};
 use crate::kernels::host::Host;
 use crate::model::{CausalLm, LoopedConfig, Transformer};
 
@@ -25,7 +25,7 @@ pub fn angular_distances(
         let (tape, table) = (Tape::off(), teacher.embedding_and_head().rope(0, ids.dim(1)?));
         let mut state = teacher.embedding_and_head().embed(&tape, ids)?;
         for (layer, sum) in sums.iter_mut().enumerate() {
-            go_on(stopped, "while the core was looked for")?;
+            check_cancelled(stopped, "while the core was looked for")?;
             let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;
             let next = block.forward(&tape, &state, &table, None)?;
             let cpu = |x: &Tensor| x.to_device(&candle_core::Device::Cpu)?.contiguous();

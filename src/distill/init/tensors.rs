@@ -12,7 +12,7 @@ use super::gram::GramMatrices;
 use super::state_rms::typical_size;
 use super::svd::{self, Thin, times, times_inverse};
 use crate::distill::config::{Init, LoraInit, StudentConfig};
-use crate::error::{Error, Result, Stopped, go_on};
+use crate::error::{Error, Result, Stopped, check_cancelled};
 use crate::kernels::gemm::Matrix;
 use crate::kernels::host::Host;
 use crate::model::{LoopedConfig, Relaxation, Transformer, halting_head};
@@ -95,8 +95,8 @@ pub fn student_tensors(
 }
 
 impl Source<'_> {
-    fn go_on(&self) -> Result<()> {
-        go_on(self.stopped, "while the student was initialised")
+    fn check_cancelled(&self) -> Result<()> {
+        check_cancelled(self.stopped, "while the student was initialised")
     }
 
     fn teacher(&self, name: &str) -> Result<Tensor> {
@@ -141,7 +141,7 @@ impl Source<'_> {
         shape: &[usize],
         noise: Option<Tensor>,
     ) -> Result<Vec<(String, Tensor)>> {
-        self.go_on()?;
+        self.check_cancelled()?;
         let own = format!("core.{layer}.{name}");
         let (stem, kind) = own.rsplit_once('.').unwrap_or((&own, "weight"));
         let layers = self.aligned_layer(layer);
@@ -158,7 +158,7 @@ impl Source<'_> {
         let mut made = vec![(own.clone(), shared.clone())];
         if let (Relaxation::Lora { rank }, &[out, inner]) = (self.config.relaxation, shape) {
             for (repetition, from) in layers.into_iter().enumerate() {
-                self.go_on()?;
+                self.check_cancelled()?;
                 let thin = match self.student.lora_init {
                     LoraInit::Svd => self.residual(from, name, &shared, rank)?,
                     LoraInit::Zero => self.empty(from, name, (out, inner), rank)?,
@@ -207,7 +207,7 @@ impl Source<'_> {
         let mut total = vec![0.0; inner * inner];
         let mut right = vec![0.0; out * inner];
         for &layer in layers {
-            self.go_on()?;
+            self.check_cancelled()?;
             let c = products.of(layer, name)?;
             let weight = self.layer(layer, name)?;
             let weight = Host::new(&weight)?;

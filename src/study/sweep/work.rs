@@ -7,7 +7,7 @@ use super::job::{Job, Measured, TeacherJob};
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::data::{Batch, Batches};
 use crate::disk::RunLock;
-use crate::error::{Error, Result, go_on};
+use crate::error::{Error, Result, check_cancelled};
 use crate::run::Options;
 use crate::train::{Objective, Resume, Summary, TrainConfig, Trainer};
 
@@ -42,7 +42,7 @@ impl Work<'_> {
             if let Ok(lock) = RunLock::acquire(folder) {
                 return Ok(lock);
             }
-            go_on(&self.stopped(), "while another process had this point")?;
+            check_cancelled(&self.stopped(), "while another process had this point")?;
             std::thread::sleep(WAIT);
         }
         RunLock::acquire(folder)
