@@ -8,7 +8,7 @@ use super::sweep::{Job, Outcome};
 use crate::error::Result;
 use crate::run::Options;
 
-/// Carries out `job` in `options.out`, the folder of the study, where what other points made is.
+/// Carries out `job` in `options.out`, the folder of the study with the results of other points.
 ///
 /// # Errors
 /// It does not fit, a point it needs is not done, the disk is full, or the user stopped it.

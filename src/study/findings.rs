@@ -6,18 +6,18 @@ use serde::Serialize;
 
 use crate::error::Result;
 
-/// What was fitted to the points of a study that are done.
+/// The results of a study, computed from the points that are done.
 pub trait Findings: Serialize {
-    /// Writes them down as JSON, and what they rest on as CSV.
+    /// Writes the results as JSON and the points as CSV.
     ///
     /// # Errors
     /// The disk is full, or the folder cannot be written to.
     fn write(&self, folder: &Path) -> Result<()>;
 
-    /// Tables, each a head, then rows.
+    /// Tables: a header row, then rows.
     fn tables(&self) -> Vec<Vec<Vec<String>>>;
 
-    /// The same in words.
+    /// The results as sentences.
     fn sentences(&self) -> Vec<String> {
         Vec::new()
     }

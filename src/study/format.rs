@@ -1,4 +1,4 @@
-//! Numbers of the tables of a study, as they are written.
+//! Formatting of numbers in the tables of a study.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ pub(super) fn short(ratio: f64) -> String {
     ((100.0 * ratio).round() / 100.0).to_string()
 }
 
-/// A number and its interval, or why there is none.
+/// An estimate with its interval, or the reason why there is none.
 pub(super) fn estimate(found: &Estimate) -> String {
     match (found.estimate, found.low, found.high) {
         (Some(value), Some(low), Some(high)) => format!("{value:.2} [{low:.2}, {high:.2}]"),
@@ -18,7 +18,7 @@ pub(super) fn estimate(found: &Estimate) -> String {
     }
 }
 
-/// A choice as recipes and results write it.
+/// An enum value as recipes and results spell it.
 pub(super) fn written(choice: &impl Serialize) -> String {
     let value = serde_json::to_value(choice).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()

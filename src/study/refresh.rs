@@ -1,4 +1,4 @@
-//! Laws fitted anew to the points of a study that are done.
+//! Refitting of the laws of a study to the points that are done.
 
 use std::path::Path;
 
@@ -8,8 +8,7 @@ use super::{halting, law, scaling};
 use crate::error::Result;
 use crate::recipe::read_as;
 
-/// Fits the laws of the study in a folder, if there is one, to what is done by now, however the
-/// study ended.
+/// Fits the laws of the study in a folder, if there is one, to the points done so far.
 ///
 /// # Errors
 /// Its recipe or its list of points is damaged, or the disk is full.

@@ -249,7 +249,7 @@ fn scaling_laws_are_fitted_and_written_down() {
         assert!(names.contains(&format!("examples needed, {name}").as_str()), "{names:?}");
     }
     assert!(names.contains(&"horizon, width 16") && names.contains(&"loss on text"), "{names:?}");
-    assert!(names.contains(&"loss while it thinks"), "{names:?}");
+    assert!(names.contains(&"loss at test time"), "{names:?}");
     assert_eq!(found["failures"], serde_json::json!([]));
     for law in laws {
         for key in ["estimate", "low", "high", "form", "alternatives", "points"] {

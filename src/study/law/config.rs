@@ -10,15 +10,15 @@ use crate::model::{Injection, Relaxation, StateNorm};
 use crate::pretrain::{ModelConfig, Supervision};
 use crate::train::{OptimizerConfig, Schedule, TrainConfig};
 
-/// How many repetitions does a small block need to do what a deep stack does? A grid over tasks or
-/// a text, teachers, students and seeds: the recipe of `factorize law`.
+/// The recipe of `factorize law`: a grid over tasks or a text, teachers, students and seeds that
+/// measures how many repetitions a small block needs to match a deep stack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LawRecipe {
-    /// What it is called; the name of the file when absent. Its results are in `runs/<name>`.
+    /// Name of the study; the name of the file when absent. Results go to `runs/<name>`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Every cell of the grid is measured once for each.
+    /// Seeds; every cell of the grid is measured once for each.
     pub seeds: Vec<u64>,
     /// Tasks with exact chains, each with teachers of its own.
     pub tasks: Vec<TaskConfig>,
@@ -29,12 +29,12 @@ pub struct LawRecipe {
     pub text: Option<TextConfig>,
     /// The students.
     pub students: StudentsConfig,
-    /// What else is trained, to compare with.
+    /// The controls.
     pub controls: ControlsConfig,
-    /// When a student is as good as its teacher. The law is that of the first; what the others
-    /// take stands beside it.
+    /// Targets a student has to reach. The law is fitted to the first; the repetitions needed for
+    /// the others are reported beside it.
     pub targets: Vec<Target>,
-    /// How answers are counted.
+    /// Settings of the evaluation.
     pub eval: StudyEvalConfig,
 }
 
@@ -54,17 +54,17 @@ impl Default for LawRecipe {
     }
 }
 
-/// Deep models trained on a task from nothing: `[teachers]`.
+/// Deep models trained on a task from random weights: `[teachers]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TeachersConfig {
     /// Numbers of layers, one teacher for each; when empty, a layer for each step of the task.
     pub layers: Vec<usize>,
-    /// Their shape; `layers` wins over the one in it.
+    /// Their shape; `layers` overrides the one in it.
     pub model: ModelConfig,
-    /// What they are told of the chains.
+    /// Supervision of the chains.
     pub supervision: Supervision,
-    /// How long and how fast they learn.
+    /// Length and learning rate of the training.
     pub train: StepsConfig,
 }
 
@@ -76,7 +76,7 @@ impl Default for TeachersConfig {
     }
 }
 
-/// Training by numbers alone.
+/// The settings of a training that a study varies.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StepsConfig {
@@ -99,7 +99,7 @@ impl Default for StepsConfig {
 }
 
 impl StepsConfig {
-    /// The same for the one trainer.
+    /// These settings as a [`TrainConfig`].
     #[must_use]
     pub fn train(&self) -> TrainConfig {
         TrainConfig {
@@ -118,51 +118,51 @@ impl StepsConfig {
     }
 }
 
-/// Where a student starts.
+/// Initialisation of a student.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Start {
     /// From its teacher: its own embedding and layers, projected where it is narrower.
     #[default]
     Teacher,
-    /// From random numbers, as models that have no teacher: only what the teacher says is learned.
+    /// From random weights, as a model without a teacher: only the outputs of the teacher are learned.
     Nothing,
 }
 
-/// Students by the grid they are taken from: `[students]`.
+/// The grid of students: `[students]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StudentsConfig {
     /// K, layers of the core.
     pub core_layers: Vec<usize>,
-    /// D; the teacher's own when empty.
+    /// D; that of the teacher when empty.
     pub widths: Vec<usize>,
     /// N: one student is trained at each.
     pub repetitions: Vec<usize>,
     /// Layer applications of a student at most, as a multiple of its teacher's layers: no cell of
     /// the grid is deeper.
     pub deepest: f64,
-    /// One more student is trained at a depth drawn anew in every step, 1 to the largest N.
+    /// Trains one more student with repetitions sampled in every step, 1 to the largest N.
     pub random_depth: bool,
-    /// Whether the teacher's states are given: the weight of matching them.
+    /// Weight of the hidden-state loss; 0 turns it off.
     pub hidden_weight: f64,
-    /// Whether what the teacher says on the way is given: the weight of every repetition saying
-    /// what the teacher's head reads out of the layer it stands for.
+    /// Weight of the early-exit loss of every repetition, whose targets are the logits that the
+    /// teacher's head gives for the aligned layer; 0 turns it off.
     pub layers_weight: f64,
     /// Weight of KL(teacher || student).
     pub kl_weight: f64,
-    /// Where the whole student starts.
+    /// Initialisation of the student.
     pub start: Start,
-    /// What the core starts as, when it starts from its teacher.
+    /// Initialisation of the core, when it starts from its teacher.
     pub init: Init,
-    /// What differs between repetitions.
+    /// Parameters of each repetition.
     pub relaxation: Relaxation,
-    /// What of the first state every repetition hears.
+    /// Injection of the first state into every repetition.
     pub injection: Injection,
-    /// What is done to the state between two repetitions.
+    /// Normalisation of the state between repetitions.
     #[serde(alias = "between")]
     pub state_norm: StateNorm,
-    /// How long and how fast they learn.
+    /// Length and learning rate of the training.
     pub train: StepsConfig,
 }
 
@@ -187,34 +187,34 @@ impl Default for StudentsConfig {
     }
 }
 
-/// What else is trained beside the smallest core of the teacher's width, at as many applications as
+/// Controls trained beside the smallest core of the teacher's width, at as many applications as
 /// the teacher has layers: `[controls]`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ControlsConfig {
-    /// The same applications with weights of their own: equal arithmetic.
+    /// The same number of applications with separate weights: equal FLOPs.
     pub untied: bool,
-    /// The same student without its teacher, from random weights and the answers alone.
+    /// The same student without a teacher, from random weights and final answers alone.
     pub scratch: bool,
-    /// The same student with low-rank corrections of each repetition: what tying costs.
+    /// The same student with a LoRA for each repetition: measures the cost of tying.
     pub lora_ranks: Vec<usize>,
 }
 
-/// A teacher of text, and the recipe by which each student is made of it: `[text]`.
+/// A teacher of text, and the recipe by which each student is distilled from it: `[text]`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TextConfig {
     /// The deep model.
     pub teacher: String,
-    /// A recipe of `factorize distill`; the grid wins over its student, `students.train.steps` over
-    /// its steps.
+    /// A recipe of `factorize distill`; the grid overrides its student, `students.train.steps` its
+    /// steps.
     pub recipe: String,
-    /// What else is changed about it, as in `--set`.
+    /// Further changes to it, as in `--set`.
     pub set: Vec<String>,
 }
 
-/// When a student is as good as its teacher, in the unfavourable 95 % bound of a bootstrap over
-/// test examples. Fixed before anything is run.
+/// The target a student has to reach, by the unfavourable 95 % bound of a bootstrap over test
+/// examples. Fixed before the study runs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Target {
@@ -223,7 +223,7 @@ pub enum Target {
         /// For example 0.01.
         within: f64,
     },
-    /// The same likeliest token at this share of places.
+    /// The same top-1 token at this share of positions.
     Agreement {
         /// For example 0.95.
         least: f64,
@@ -250,7 +250,7 @@ impl Target {
         if on_text && matches!(self, Self::Accuracy { .. }) {
             return Err(Error::input("on text, answers are neither right nor wrong")
                 .at("targets")
-                .hint("ask for kind = \"kl\" or kind = \"agreement\""));
+                .hint("write kind = \"kl\" or kind = \"agreement\""));
         }
         Ok(())
     }
@@ -283,7 +283,7 @@ impl Default for StudyEvalConfig {
 }
 
 impl LawRecipe {
-    /// Refuses grids that measure nothing.
+    /// Checks the grid.
     ///
     /// # Errors
     /// The first key that is empty or out of its range.
@@ -328,7 +328,7 @@ impl LawRecipe {
         RepetitionSampling::Uniform { least: 1, most }
     }
 
-    /// So small that it takes a minute: does everything work?
+    /// The study at smoke size: every part runs, in about a minute.
     #[must_use]
     pub fn smoke(mut self) -> Self {
         self.seeds.truncate(2);

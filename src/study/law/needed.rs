@@ -9,48 +9,48 @@ use crate::model::Relaxation;
 use crate::study::sweep::job::{Measured, Role};
 use crate::study::sweep::{Done, Job, Outcome};
 
-/// Between which numbers of repetitions the least that reaches the target lies.
+/// The bracket of the fewest repetitions that reach the target.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bracket {
-    /// The most that was tried below it, and did not; 0: the fewest tried did.
+    /// The most repetitions tried that miss the target; 0 if the fewest tried reach it.
     pub low: f64,
-    /// The fewest that did; none: none of those tried.
+    /// The fewest repetitions that reach it; `None` if none of those tried do.
     pub high: Option<f64>,
 }
 
-/// Which student learned from which teacher.
+/// A cell of the grid: one student of one teacher.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
-    /// What is computed.
+    /// The task.
     pub task: String,
     /// The teacher, as layers x width.
     pub teacher: String,
-    /// The student, as core x width, and the rank of what corrects each repetition.
+    /// The student, as core x width, and the rank of the LoRA of each repetition.
     pub student: String,
     /// L / K.
     pub depth_ratio: f64,
     /// Width of the teacher over that of the student.
     pub width_ratio: f64,
-    /// Of both.
+    /// Seed of both.
     pub seed: u64,
-    /// Trained at the N it is measured at, or at drawn ones; or a control.
+    /// Trained at the N it is measured at, at sampled ones, or as a control.
     pub trained: Role,
 }
 
-/// What a cell of the grid needed.
+/// Repetitions needed by a cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Needed {
-    /// Which.
+    /// The cell.
     #[serde(flatten)]
     pub cell: Cell,
-    /// What was needed.
+    /// The bracket.
     pub needed: Bracket,
 }
 
-/// What a cell or a control gave at every number of repetitions.
+/// Results of a cell or a control at every number of repetitions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Curve {
-    /// Which.
+    /// The cell.
     #[serde(flatten)]
     pub cell: Cell,
     /// The teacher's accuracy.
@@ -65,34 +65,34 @@ pub struct Curve {
     pub kl_nats: Vec<f64>,
     /// Whether the target is reached at each N.
     pub reached: Vec<bool>,
-    /// Numbers in the student's blocks.
+    /// Parameters in the blocks of the student.
     pub block_parameters: usize,
 }
 
 impl Target {
-    /// At which of the measured numbers of repetitions it is reached, in its unfavourable bound.
+    /// Whether the unfavourable bound reaches the target, for each measured number of repetitions.
     #[must_use]
-    pub fn reached(self, found: &Measured) -> Vec<bool> {
-        let each = |values: &[f64], holds: &dyn Fn(f64) -> bool| {
+    pub fn reached(self, measured: &Measured) -> Vec<bool> {
+        let check = |values: &[f64], holds: &dyn Fn(f64) -> bool| {
             values.iter().map(|&value| holds(value)).collect()
         };
         match self {
-            Self::Accuracy { within } => each(&found.behind_high, &|behind| behind <= within),
-            Self::Agreement { least } => each(&found.agreement_low, &|low| low >= least),
-            Self::Kl { most } => each(&found.kl_high, &|high| high <= most),
+            Self::Accuracy { within } => check(&measured.behind_high, &|behind| behind <= within),
+            Self::Agreement { least } => check(&measured.agreement_low, &|low| low >= least),
+            Self::Kl { most } => check(&measured.kl_high, &|high| high <= most),
         }
     }
 }
 
 /// The cell of a student of a task or a text.
 fn cell(job: &Job) -> Option<Cell> {
-    let mut corrected = String::new();
+    let mut lora = String::new();
     let (task, layers, width, core, own, seed, trained) = match job {
         Job::Student(job) => {
             let model = &job.teacher.model;
             let (layers, width, name) = (model.layers, model.width, job.teacher.task.label());
             if let Relaxation::Lora { rank } = job.relaxation {
-                corrected = format!(" + rank {rank}");
+                lora = format!(" + rank {rank}");
             }
             (name, layers, width, job.core_layers, job.width, job.seed, job.role)
         }
@@ -105,7 +105,7 @@ fn cell(job: &Job) -> Option<Cell> {
     Some(Cell {
         task,
         teacher: format!("{layers} x {width}"),
-        student: format!("{core} x {own}{corrected}"),
+        student: format!("{core} x {own}{lora}"),
         depth_ratio: layers as f64 / core as f64,
         width_ratio: width as f64 / own as f64,
         seed,
@@ -113,16 +113,16 @@ fn cell(job: &Job) -> Option<Cell> {
     })
 }
 
-fn curve(cell: Cell, found: &Measured, target: Target) -> Curve {
+fn curve(cell: Cell, measured: &Measured, target: Target) -> Curve {
     Curve {
         cell,
-        teacher_accuracy: found.teacher_accuracy,
-        repetitions: found.repetitions.clone(),
-        accuracy: found.accuracy.clone(),
-        agreement: found.agreement.clone(),
-        kl_nats: found.kl_nats.clone(),
-        reached: target.reached(found),
-        block_parameters: found.block_parameters,
+        teacher_accuracy: measured.teacher_accuracy,
+        repetitions: measured.repetitions.clone(),
+        accuracy: measured.accuracy.clone(),
+        agreement: measured.agreement.clone(),
+        kl_nats: measured.kl_nats.clone(),
+        reached: target.reached(measured),
+        block_parameters: measured.block_parameters,
     }
 }
 
@@ -130,10 +130,10 @@ fn curve(cell: Cell, found: &Measured, target: Target) -> Curve {
 #[must_use]
 pub fn curves(done: &[Done], target: Target) -> Vec<Curve> {
     let mut joined: BTreeMap<(String, String, String, u64, Role), Curve> = BTreeMap::new();
-    for one in done {
-        let Outcome::Measured(found) = &one.outcome else { continue };
-        let Some(cell) = cell(&one.job) else { continue };
-        let curve = curve(cell.clone(), found, target);
+    for point in done {
+        let Outcome::Measured(measured) = &point.outcome else { continue };
+        let Some(cell) = cell(&point.job) else { continue };
+        let curve = curve(cell.clone(), measured, target);
         let key = (cell.task, cell.teacher, cell.student, cell.seed, cell.trained);
         match joined.get_mut(&key) {
             None => {
@@ -151,29 +151,30 @@ pub fn curves(done: &[Done], target: Target) -> Vec<Curve> {
     joined.into_values().map(sorted).collect()
 }
 
-/// By rising N.
+/// Sorts the results by N.
 fn sorted(curve: Curve) -> Curve {
     let mut order: Vec<usize> = (0..curve.repetitions.len()).collect();
     order.sort_by_key(|&place| curve.repetitions[place]);
-    let pick = |values: &[f64]| order.iter().filter_map(|&at| values.get(at).copied()).collect();
+    let ordered = |values: &[f64]| order.iter().filter_map(|&at| values.get(at).copied()).collect();
     Curve {
         repetitions: order.iter().map(|&at| curve.repetitions[at]).collect(),
-        accuracy: pick(&curve.accuracy),
-        agreement: pick(&curve.agreement),
-        kl_nats: pick(&curve.kl_nats),
+        accuracy: ordered(&curve.accuracy),
+        agreement: ordered(&curve.agreement),
+        kl_nats: ordered(&curve.kl_nats),
         reached: order.iter().filter_map(|&at| curve.reached.get(at).copied()).collect(),
         ..curve
     }
 }
 
-/// What each cell of the grid needed; controls are no cells.
+/// Repetitions needed by each cell of the grid; controls are left out.
 #[must_use]
 pub fn needed(curves: &[Curve]) -> Vec<Needed> {
-    let cells = curves.iter().filter(|one| matches!(one.cell.trained, Role::AtN | Role::RandomN));
-    cells.map(of_curve).collect()
+    let cells =
+        curves.iter().filter(|curve| matches!(curve.cell.trained, Role::AtN | Role::RandomN));
+    cells.map(bracket_of).collect()
 }
 
-fn of_curve(curve: &Curve) -> Needed {
+fn bracket_of(curve: &Curve) -> Needed {
     let first = curve.reached.iter().position(|&reached| reached);
     let at = |place: usize| curve.repetitions.get(place).map(|&n| n as f64);
     let low = match first {
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_needed_lies_between_two_that_were_tried() {
+    fn the_bracket_lies_between_two_numbers_that_were_tried() {
         let cell = Cell {
             task: String::new(),
             teacher: String::new(),
@@ -223,9 +224,9 @@ mod tests {
             reached: reached.to_vec(),
             block_parameters: 0,
         };
-        let found = |reached: &[bool]| of_curve(&curve(reached)).needed;
-        assert_eq!(found(&[false, false, true]), Bracket { low: 4.0, high: Some(8.0) });
-        assert_eq!(found(&[true, true, true]), Bracket { low: 0.0, high: Some(2.0) });
-        assert_eq!(found(&[false, false, false]), Bracket { low: 8.0, high: None });
+        let bracket = |reached: &[bool]| bracket_of(&curve(reached)).needed;
+        assert_eq!(bracket(&[false, false, true]), Bracket { low: 4.0, high: Some(8.0) });
+        assert_eq!(bracket(&[true, true, true]), Bracket { low: 0.0, high: Some(2.0) });
+        assert_eq!(bracket(&[false, false, false]), Bracket { low: 8.0, high: None });
     }
 }

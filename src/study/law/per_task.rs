@@ -8,17 +8,17 @@ use crate::fit::{self, Comparison, Resampling};
 use crate::study::format::{estimate, written};
 use crate::study::sweep::job::Role;
 
-/// Of the intervals.
+/// Resampling of the intervals.
 const RESAMPLING: Resampling = Resampling { resamples: 1000, seed: 0 };
 
 /// The laws of one task and one way of training.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TaskLaw {
-    /// The task, or all of a kind.
+    /// The task, or all tasks of a kind.
     pub task: String,
-    /// Trained at the N it is measured at, or at drawn ones.
+    /// Trained at the N it is measured at, or at sampled ones.
     pub trained: Role,
-    /// Width of the teacher over that of the students; none: of all widths together.
+    /// Width of the teacher over that of the students; `None` for all widths together.
     pub width_ratio: Option<f64>,
     /// Forms side by side, the exponent of the depth ratio and of the width ratio.
     #[serde(flatten)]
@@ -26,7 +26,7 @@ pub struct TaskLaw {
 }
 
 impl TaskLaw {
-    /// It in words.
+    /// The law as a sentence.
     pub(crate) fn sentence(&self) -> String {
         let found = &self.found;
         let form = found.form.map_or("no form".to_owned(), |form| written(&form));
@@ -82,7 +82,7 @@ impl std::fmt::Display for Tasks<'_> {
     }
 }
 
-/// Words, pointers or circuits: how the name of a task begins.
+/// The kind of a task (word, pointer, circuit): the first word of its name.
 fn kind(task: &str) -> &str {
     task.split(' ').next().unwrap_or(task)
 }
@@ -126,7 +126,7 @@ fn parts(points: &[Needed]) -> Vec<Part<'_>> {
 /// The law of each part that has points.
 ///
 /// # Errors
-/// A bracket of a point makes no sense.
+/// A bracket of a point is empty.
 pub(crate) fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
     let same = |a: f64, b: f64| (a - b).abs() < 1e-9;
     let mut laws = Vec::new();
@@ -138,12 +138,12 @@ pub(crate) fn laws(points: &[Needed]) -> Result<Vec<TaskLaw>> {
         };
         let of: Vec<&Needed> = points.iter().filter(is_of).collect();
         let Some(first) = of.first() else { continue };
-        // A task of one depth ratio tells nothing that all of its kind do not.
+        // A task with one depth ratio adds nothing to the law of its kind.
         let depths = of.iter().any(|one| !same(one.cell.depth_ratio, first.cell.depth_ratio));
         if matches!(tasks, Tasks::OneOf(_)) && !depths {
             continue;
         }
-        // Students of one width tell nothing of the other ratio.
+        // Students of one width do not determine the width exponent.
         let widths = of.iter().any(|one| !same(one.cell.width_ratio, first.cell.width_ratio));
         let row = |one: &&Needed| fit::Needed {
             ratios: if widths {

@@ -18,10 +18,10 @@ use crate::study::sweep::job::Role;
 use crate::study::sweep::provenance::About;
 use crate::study::sweep::{Done, Sweep};
 
-/// Examples behind the shortcut baselines.
+/// Examples used for the shortcut baselines.
 const BASELINE_EXAMPLES: u64 = 1024;
 
-/// What trivial answers to a task score.
+/// Accuracy of trivial answers to a task.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shortcuts {
     /// The task.
@@ -36,40 +36,40 @@ pub struct Shortcuts {
     pub last_token: f64,
 }
 
-/// What was trained to compare with.
+/// A control.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Control {
-    /// What it is.
+    /// Its name.
     pub name: String,
     /// The task.
     pub task: String,
     /// L / K.
     pub depth_ratio: f64,
-    /// Width of the teacher over its own.
+    /// Width of the teacher over that of the control.
     pub width_ratio: f64,
-    /// Of the teacher.
+    /// Seed, shared with the teacher.
     pub seed: u64,
-    /// At its N.
+    /// Accuracy at its N.
     pub accuracy: Option<f64>,
     /// Whether the target is reached.
     pub reached: bool,
-    /// Numbers in its blocks.
+    /// Parameters in its blocks.
     pub parameters: usize,
-    /// Multiply-adds of its layers over those of its teacher's, as layers and widths tell.
+    /// Multiply-adds of its layers over those of its teacher, from layers and widths.
     pub flops_ratio: f64,
 }
 
 /// The content of `law.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Law {
-    /// Which study it is.
+    /// Provenance of the study.
     #[serde(flatten)]
     pub about: About,
-    /// When a student is as good as its teacher.
+    /// The target.
     pub target: String,
-    /// Of the depth ratio, in the first of `laws`.
+    /// Exponent of the depth ratio, in the first of `laws`.
     pub exponent: Option<Estimate>,
-    /// Of the width ratio, in the first of `laws` that has several widths.
+    /// Exponent of the width ratio, in the first of `laws` that has several widths.
     pub width_exponent: Option<Estimate>,
     /// The form of the first of `laws`.
     pub form: Option<Form>,
@@ -77,26 +77,26 @@ pub struct Law {
     pub forms: Vec<FormFit>,
     /// One for each task and way of training.
     pub laws: Vec<TaskLaw>,
-    /// What every cell needed.
+    /// Repetitions needed by every cell.
     pub points: Vec<Needed>,
-    /// The same for every target but the first.
+    /// Results for every target but the first.
     pub other_targets: Vec<OtherTarget>,
-    /// What every cell and control gave at every number of repetitions.
+    /// Results of every cell and control at every number of repetitions.
     pub curves: Vec<Curve>,
-    /// What was trained to compare with.
+    /// A control.
     pub controls: Vec<Control>,
-    /// What trivial answers score.
+    /// Accuracy of trivial answers.
     pub baselines: Vec<Shortcuts>,
 }
 
-/// What another target takes.
+/// Repetitions needed for another target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct OtherTarget {
-    /// When a student is as good as its teacher.
+    /// The target.
     pub target: String,
     /// One for each task and way of training.
     pub laws: Vec<TaskLaw>,
-    /// What every cell needed, in the order of the first target's.
+    /// Repetitions needed by every cell, in the order of the first target.
     pub points: Vec<Needed>,
 }
 
@@ -172,7 +172,7 @@ fn shortcuts(recipe: &LawRecipe) -> Result<Vec<Shortcuts>> {
 }
 
 impl Law {
-    /// Every target, with what each cell needed for it.
+    /// Every target with the repetitions each cell needs for it.
     fn targets(&self) -> impl Iterator<Item = (&str, &[TaskLaw], &[Needed])> {
         let others = self.other_targets.iter();
         let others = others.map(|one| (one.target.as_str(), &one.laws[..], &one.points[..]));
@@ -190,7 +190,7 @@ impl Law {
             let Cell { task, teacher, student, depth_ratio, width_ratio, seed, .. } = cell;
             let high = high.map(|high| high.to_string()).unwrap_or_default();
             let trained = written(&cell.trained);
-            // Writing to a text never fails.
+            // Writing to a string never fails.
             let _ = writeln!(
                 text,
                 "{task},{teacher},{student},{depth_ratio},{width_ratio},{seed},{trained},{low},\
@@ -207,7 +207,7 @@ impl Findings for Law {
         crate::disk::write_atomically(&folder.join("points.csv"), self.csv().as_bytes())
     }
 
-    /// A row for each cell: what it needed for the first target, by seed.
+    /// One row for each cell: repetitions needed for the first target, by seed.
     fn tables(&self) -> Vec<Vec<Vec<String>>> {
         let head =
             ["task", "teacher", "student", "trained", "depth ratio", "width ratio", "needed"];
@@ -237,23 +237,24 @@ impl Findings for Law {
         vec![std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect()]
     }
 
-    /// How good the teachers are, for to come near one that did not learn says nothing; every law of
-    /// the first target, the first law of the others.
+    /// The accuracy of the teachers (a student that matches an untrained one shows nothing), every law
+    /// of the first target, and the first law of the others.
     fn sentences(&self) -> Vec<String> {
         let (done, total) = (self.about.points_done, self.about.points_total);
-        let mut said = vec![format!("{done} of {total} points")];
+        let mut sentences = vec![format!("{done} of {total} points")];
         let teachers = self.curves.iter().filter_map(|curve| curve.teacher_accuracy);
         let ends = teachers.fold(None, |ends: Option<(f64, f64)>, accuracy| {
             let (low, high) = ends.unwrap_or((accuracy, accuracy));
             Some((low.min(accuracy), high.max(accuracy)))
         });
-        said.extend(ends.map(|(low, high)| {
+        sentences.extend(ends.map(|(low, high)| {
             format!("teachers answer {:.1} to {:.1} % right", 100.0 * low, 100.0 * high)
         }));
         for (place, (target, laws, _)) in self.targets().enumerate() {
             let most = if place == 0 { laws.len() } else { 1 };
-            said.extend(laws.iter().take(most).map(|law| format!("{target}: {}", law.sentence())));
+            sentences
+                .extend(laws.iter().take(most).map(|law| format!("{target}: {}", law.sentence())));
         }
-        said
+        sentences
     }
 }

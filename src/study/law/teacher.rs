@@ -16,7 +16,7 @@ use crate::study::sweep::job::{Measured, TeacherJob};
 use crate::study::sweep::work::{Work, teacher_folder, test_batches, trained};
 use crate::train::Objective;
 
-/// What it learned, beside its folder.
+/// The file of the trained weights, in the folder of the point.
 const WEIGHTS: &str = "weights.safetensors";
 
 pub(crate) fn learn(job: &TeacherJob, work: &Work) -> Result<Measured> {

@@ -11,22 +11,22 @@ use crate::study::law::config::{StepsConfig, StudyEvalConfig};
 use crate::study::sweep::Job;
 use crate::study::sweep::job::{LanguageJob, LearnerJob, SamplesJob};
 
-/// How does what a factored model can do grow with its size, the length of a chain, and data? The
-/// recipe of `factorize scaling`; each section is a law, and each may be left out.
+/// The recipe of `factorize scaling`: how the ability of a factored model grows with its size, the
+/// length of a chain and data. Each section is a law and may be left out.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScalingRecipe {
-    /// What it is called; the name of the file when absent. Its results are in `runs/<name>`.
+    /// Name of the study; the name of the file when absent. Results go to `runs/<name>`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
-    /// Every cell is measured once for each.
+    /// Seeds; every cell is measured once for each.
     pub seeds: Vec<u64>,
-    /// How answers are counted.
+    /// Settings of the evaluation.
     pub eval: StudyEvalConfig,
     /// Examples needed against the length of the chain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<SamplesConfig>,
-    /// How far a learned step goes.
+    /// The horizon: accuracy on chains longer than those trained on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub horizon: Option<HorizonConfig>,
     /// Loss on text against layers, repetitions and tokens.
@@ -34,22 +34,22 @@ pub struct ScalingRecipe {
     pub joint: Option<JointConfig>,
 }
 
-/// What a learner is told, and of which lengths its examples are.
+/// Supervision of a student and the lengths of its examples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Way {
-    /// Every step is given.
+    /// Every step is supervised.
     Chain,
-    /// Half of the steps are given, evenly spaced, as [`Supervision::Some`] counts them.
+    /// Half of the steps are supervised, evenly spaced, as [`Supervision::Some`] counts them.
     Partly,
-    /// Answers alone, to chains of every length up to T.
+    /// Final answers alone, of chains of every length up to T.
     Mixed,
-    /// Answers alone, to chains of T.
+    /// Final answers alone, of chains of length T.
     Hard,
 }
 
 impl Way {
-    /// What that means for chains of `length`: what is told, and the shortest chain.
+    /// The supervision of chains of `length`, and the shortest chain.
     #[must_use]
     pub fn teaches(self, length: usize) -> (Supervision, usize) {
         match self {
@@ -69,9 +69,9 @@ pub struct BlockConfig {
     pub model: ModelConfig,
     /// Repetitions for a step of the chain.
     pub repetitions_per_step: usize,
-    /// What every repetition hears of the first state.
+    /// Injection of the first state into every repetition.
     pub injection: Injection,
-    /// How long and how fast it learns.
+    /// Length and learning rate of the training.
     pub train: StepsConfig,
 }
 
@@ -91,35 +91,35 @@ impl Default for BlockConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SamplesConfig {
-    /// The task; `lengths` wins over its length.
+    /// The task; `lengths` overrides its length.
     pub task: TaskConfig,
     /// T.
     pub lengths: Vec<usize>,
-    /// How they are taught.
+    /// Ways of supervision.
     pub ways: Vec<Way>,
     /// Numbers of examples to try, rising.
     pub examples: Vec<u64>,
-    /// Accuracy that is enough.
+    /// Target accuracy.
     pub accuracy: f64,
-    /// The learner.
+    /// The student.
     #[serde(default)]
     pub block: BlockConfig,
 }
 
-/// How far a learned step goes: `[horizon]`.
+/// The horizon, accuracy on longer chains: `[horizon]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HorizonConfig {
-    /// The task; chains are as long as it says while learning.
+    /// The task; its length is the length of the training chains.
     pub task: TaskConfig,
-    /// Widths, one learner for each.
+    /// Widths, one student for each.
     pub widths: Vec<usize>,
-    /// Lengths it is asked for.
+    /// Lengths it is evaluated at.
     pub lengths: Vec<usize>,
-    /// What it is told.
+    /// Supervision of the chains.
     #[serde(default = "every_step")]
     pub supervision: Supervision,
-    /// The learner; `widths` wins over its width.
+    /// The student; `widths` overrides its width.
     #[serde(default)]
     pub block: BlockConfig,
 }
@@ -134,9 +134,9 @@ fn every_step() -> Supervision {
 pub struct JointConfig {
     /// A model whose tokenizer is used.
     pub tokenizer: String,
-    /// Files of text to learn from.
+    /// Text files to train on.
     pub files: Vec<String>,
-    /// Files of text to be measured on.
+    /// Text files to evaluate on.
     pub test: Vec<String>,
     /// D.
     pub widths: Vec<usize>,
@@ -150,15 +150,15 @@ pub struct JointConfig {
     pub steps: Vec<u64>,
     /// Tokens of a window.
     pub window_tokens: usize,
-    /// How fast they learn; `steps` wins over the ones in it.
+    /// Learning rate of the training; `steps` overrides the ones in it.
     #[serde(default)]
     pub train: StepsConfig,
-    /// Tokens they are measured on.
+    /// Tokens of the evaluation.
     pub test_tokens: usize,
 }
 
 impl ScalingRecipe {
-    /// Refuses studies that measure nothing.
+    /// Checks the recipe.
     ///
     /// # Errors
     /// The first key that is empty or out of its range.
@@ -200,7 +200,7 @@ impl ScalingRecipe {
         }
     }
 
-    /// So small that it takes a minute: does everything work?
+    /// The study at smoke size: every part runs, in about a minute.
     #[must_use]
     pub fn smoke(mut self) -> Self {
         self.seeds.truncate(1);

@@ -8,91 +8,91 @@ use crate::error::{Error, Result};
 use crate::fit::{Comparison, Estimate};
 use crate::study::format::written;
 
-/// What was measured at one place.
+/// One measured point.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ScalingPoint {
-    /// Which of several curves it is on.
+    /// Name of its curve.
     pub series: String,
     /// The length of the chain, the repetitions or the size.
     pub x: f64,
-    /// What was measured, where it is a number.
+    /// The measured value, where it is a number.
     pub y: Option<f64>,
     /// Its lower bound.
     pub low: Option<f64>,
-    /// Its upper bound; none where none of those tried were enough.
+    /// Its upper bound; `None` where none of those tried sufficed.
     pub high: Option<f64>,
-    /// Of the point.
+    /// Seed of the point.
     pub seed: Option<u64>,
 }
 
-/// A form beside others.
+/// A fitted form, for comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Alternative {
     /// Its name.
     pub form: String,
-    /// The lower the better.
+    /// AICc; lower is better.
     pub aicc: Option<f64>,
-    /// Its numbers.
+    /// Its parameters.
     pub parameters: BTreeMap<String, f64>,
 }
 
 /// One law.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct FittedLaw {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What it answers.
+    /// The question it answers.
     pub question: String,
-    /// What is drawn to the right.
+    /// Label of the x axis.
     pub x_label: String,
-    /// What is drawn upwards.
+    /// Label of the y axis.
     pub y_label: String,
-    /// The number that answers.
+    /// The parameter that answers the question.
     pub parameter: String,
-    /// It.
+    /// Its estimate.
     pub estimate: Option<f64>,
-    /// 2.5 % lie below.
+    /// Lower end of the 95 % interval.
     pub low: Option<f64>,
-    /// 2.5 % lie above.
+    /// Upper end of the 95 % interval.
     pub high: Option<f64>,
     /// The form of the lowest AICc.
     pub form: Option<String>,
     /// Every form.
     pub alternatives: Vec<Alternative>,
-    /// What was measured.
+    /// The measured points.
     pub points: Vec<ScalingPoint>,
-    /// What else was found, or why something is absent.
+    /// A remark, or the reason why something is absent.
     pub note: Option<String>,
-    /// All that the fit says.
+    /// The complete result of the fit.
     pub details: serde_json::Value,
 }
 
 impl FittedLaw {
-    /// With the number that answers.
+    /// Sets the parameter that answers the question.
     #[must_use]
-    pub(crate) fn answer(mut self, parameter: &str, found: &Estimate) -> Self {
+    pub(crate) fn answer(mut self, parameter: &str, value: &Estimate) -> Self {
         parameter.clone_into(&mut self.parameter);
-        (self.estimate, self.low, self.high) = (found.estimate, found.low, found.high);
-        self.note = self.note.or_else(|| found.note.clone());
+        (self.estimate, self.low, self.high) = (value.estimate, value.low, value.high);
+        self.note = self.note.or_else(|| value.note.clone());
         self
     }
 
-    /// With what a comparison of forms says.
-    pub(crate) fn of_forms(mut self, found: &Comparison) -> Result<Self> {
-        self.form = found.form.map(|form| written(&form));
+    /// Sets the forms of a comparison.
+    pub(crate) fn of_forms(mut self, comparison: &Comparison) -> Result<Self> {
+        self.form = comparison.form.map(|form| written(&form));
         let alternative = |fit: &crate::fit::FormFit| Alternative {
             form: written(&fit.form),
             aicc: fit.aicc,
             parameters: fit.parameters.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
         };
-        self.alternatives = found.forms.iter().map(alternative).collect();
-        self.note.clone_from(&found.note);
-        self.detailed(found)
+        self.alternatives = comparison.forms.iter().map(alternative).collect();
+        self.note.clone_from(&comparison.note);
+        self.detailed(comparison)
     }
 
-    /// With all that a fit says.
-    pub(crate) fn detailed(mut self, found: &impl Serialize) -> Result<Self> {
-        self.details = serde_json::to_value(found)
+    /// Sets the complete result of the fit.
+    pub(crate) fn detailed(mut self, fit: &impl Serialize) -> Result<Self> {
+        self.details = serde_json::to_value(fit)
             .map_err(|error| Error::internal(format!("writing a fit: {error}")))?;
         Ok(self)
     }

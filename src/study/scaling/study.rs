@@ -19,21 +19,21 @@ use crate::study::sweep::job::{LearnerJob, SamplesJob};
 use crate::study::sweep::provenance::About;
 use crate::study::sweep::{Done, Job, Outcome, Sweep};
 
-/// Of the intervals of curves.
+/// Resampling of the intervals of curves.
 const MANY: Resampling = Resampling { resamples: 1000, seed: 0 };
-/// Of those of surfaces, which take a hundred times as long.
+/// Resampling of the intervals of surfaces, which take a hundred times as long.
 const FEW: Resampling = Resampling { resamples: 200, seed: 0 };
 
-/// Times chance: what is right less often may be guessed.
+/// Multiple of chance below which answers count as guesses.
 const CLEARLY_ABOVE: f64 = 2.0;
 
 /// The content of `scaling.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scaling {
-    /// Which study it is.
+    /// Provenance of the study.
     #[serde(flatten)]
     pub about: About,
-    /// One for each question that was asked.
+    /// The fitted laws.
     pub laws: Vec<FittedLaw>,
 }
 
@@ -50,7 +50,7 @@ pub fn measure(recipe: &ScalingRecipe, sweep: &Sweep) -> Result<Scaling> {
     Ok(Scaling { about: About::new(&recipe.name, recipe, sweep, done.len())?, laws })
 }
 
-/// Examples needed against the length of the chain, for each way of teaching.
+/// Examples needed against the length of the chain, for each way of supervision.
 fn samples(recipe: &ScalingRecipe, done: &[Done]) -> Result<Vec<FittedLaw>> {
     let ways = recipe.samples.iter().flat_map(|samples| samples.ways.iter().copied());
     let law = |way: Way| {
@@ -98,8 +98,8 @@ fn samples(recipe: &ScalingRecipe, done: &[Done]) -> Result<Vec<FittedLaw>> {
     ways.map(law).collect()
 }
 
-/// How accuracy falls as a learned step is applied again and again, by the size of the block, as
-/// long as answers are clearly better than guesses.
+/// Accuracy against the length of the chain, by the size of the block, where answers are clearly
+/// better than chance.
 fn horizons(done: &[Done]) -> Result<Vec<FittedLaw>> {
     let mut by_width: BTreeMap<usize, (Vec<Answers>, Vec<ScalingPoint>)> = BTreeMap::new();
     let mut chance = 0.0_f64;
@@ -135,8 +135,8 @@ fn horizons(done: &[Done]) -> Result<Vec<FittedLaw>> {
     by_width.into_iter().map(law).collect()
 }
 
-/// The lengths before answers come near guesses: a curve that ends at no accuracy says nothing of
-/// those. The shortest is always told.
+/// The lengths before accuracy comes near chance, since the Weibull form has no floor. The shortest
+/// length is always kept.
 fn above_chance(answers: Vec<Answers>, chance: f64) -> Vec<Answers> {
     let mut lengths: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
     for answer in &answers {
@@ -147,8 +147,8 @@ fn above_chance(answers: Vec<Answers>, chance: f64) -> Vec<Answers> {
     let guessed =
         |(correct, trials): &(u64, u64)| *correct as f64 <= CLEARLY_ABOVE * chance * *trials as f64;
     let end = lengths.iter().skip(1).find(|(_, counts)| guessed(counts)).map(|(bits, _)| *bits);
-    let told = |answer: &Answers| end.is_none_or(|end| answer.length.to_bits() < end);
-    answers.into_iter().filter(told).collect()
+    let above = |answer: &Answers| end.is_none_or(|end| answer.length.to_bits() < end);
+    answers.into_iter().filter(above).collect()
 }
 
 fn point_of(job: &LearnerJob, x: f64, accuracy: f64) -> ScalingPoint {
@@ -189,7 +189,7 @@ fn language(done: &[Done]) -> Result<Vec<FittedLaw>> {
         question: "What is a repetition worth beside a layer of its own (phi 1) and beside none \
                    (phi 0)?"
             .to_owned(),
-        x_label: "numbers in the layers".to_owned(),
+        x_label: "parameters in the layers".to_owned(),
         y_label: "loss, nats".to_owned(),
         points,
         ..FittedLaw::default()
@@ -224,7 +224,7 @@ fn spread(runs: &[Run]) -> f64 {
     all.get(all.len() / 2).copied().unwrap_or(1e-3)
 }
 
-/// How the loss of a text model trained at N falls as it is asked for 1 to N.
+/// Loss of a text model trained at N, evaluated at 1 to N repetitions.
 fn test_time(done: &[Done]) -> Result<Vec<FittedLaw>> {
     let mut laws = Vec::new();
     let mut best: Option<(
@@ -255,7 +255,7 @@ fn test_time(done: &[Done]) -> Result<Vec<FittedLaw>> {
         ..ScalingPoint::default()
     });
     let base = FittedLaw {
-        name: "loss while it thinks".to_owned(),
+        name: "loss at test time".to_owned(),
         question: "How fast does one model's loss fall with its repetitions?".to_owned(),
         x_label: "repetitions".to_owned(),
         y_label: "loss, nats".to_owned(),
@@ -276,7 +276,7 @@ impl Findings for Scaling {
             for point in &law.points {
                 let seed = point.seed.map(|seed| seed.to_string()).unwrap_or_default();
                 let [y, low, high] = [point.y, point.low, point.high].map(cell);
-                // Writing to a text never fails.
+                // Writing to a string never fails.
                 let _ = writeln!(
                     text,
                     "\"{}\",\"{}\",{},{y},{low},{high},{seed}",
@@ -312,8 +312,8 @@ mod tests {
     fn lengths_from_the_first_that_is_guessed_on_are_left_out() {
         let answer = |length: f64, correct| Answers { length, correct, trials: 100 };
         let all = vec![answer(1.0, 99), answer(2.0, 40), answer(4.0, 12), answer(9.0, 60)];
-        let told = above_chance(all.clone(), 0.1);
-        assert_eq!(told, all[..2]);
+        let above = above_chance(all.clone(), 0.1);
+        assert_eq!(above, all[..2]);
         // Two seeds of one length count together.
         let both = vec![answer(1.0, 99), answer(2.0, 10), answer(2.0, 90), answer(3.0, 5)];
         assert_eq!(above_chance(both.clone(), 0.1), both[..3]);

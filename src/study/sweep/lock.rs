@@ -13,7 +13,7 @@ use crate::run::Existing;
 const SPEED: f64 = 2.5e10;
 
 impl Sweep {
-    /// What is still to be done, and about how long it takes on `processes` cores.
+    /// The points left and a rough estimate of their time on `processes` cores.
     #[must_use]
     pub fn budget(&self, processes: usize) -> String {
         let missing = self.missing();
@@ -47,7 +47,7 @@ pub fn open(sweep: &Sweep, existing: Existing, recipe: &impl Serialize) -> Resul
         (_, Existing::Refuse) => {
             return refuse(
                 "this folder holds a study",
-                "go on with --resume, delete it with --force, or give another --out",
+                "continue with --resume, delete it with --force, or give another --out",
             );
         }
         (Ok(Some(there)), Existing::Resume) if there.kind() != sweep.kind() => {
@@ -56,7 +56,7 @@ pub fn open(sweep: &Sweep, existing: Existing, recipe: &impl Serialize) -> Resul
                 "delete it with --force, or give another --out",
             );
         }
-        // A damaged list is written anew.
+        // A damaged list is rewritten.
         (_, Existing::Resume) => {}
     }
     sweep.write()?;
@@ -66,7 +66,7 @@ pub fn open(sweep: &Sweep, existing: Existing, recipe: &impl Serialize) -> Resul
     Ok(lock)
 }
 
-/// Removes what a study makes, and nothing else.
+/// Removes the files of a study, and nothing else.
 fn clear(folder: &Path) -> Result<()> {
     let remove = |path: &Path| {
         let removed =

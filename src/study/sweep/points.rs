@@ -1,8 +1,8 @@
 //! The points of a study on disk: planned, done, missing and failed.
 //!
-//! `study.json` says of which kind a study is, by which command, and lists its points.
-//! `points/<id>.json` holds what a point gave; it is there whole or not at all, and a point is what
-//! its job says: the same job in another study, or asked for twice, is the same point.
+//! `study.json` holds the kind of a study, its command and the list of its points.
+//! `points/<id>.json` holds the result of a point and is written atomically. A point is identified by
+//! its job: the same job in another study, or listed twice, is the same point.
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
@@ -30,7 +30,7 @@ pub struct Point {
 pub struct Done {
     /// The job.
     pub job: Job,
-    /// What it gave.
+    /// Its result.
     pub outcome: Outcome,
     /// Wall-clock time of the process that did it.
     pub seconds: f64,
@@ -41,7 +41,7 @@ pub struct Done {
 pub struct Failure {
     /// Its hash.
     pub point: String,
-    /// What its last attempt said.
+    /// The output of its last attempt.
     pub error: String,
 }
 
@@ -53,7 +53,7 @@ pub enum StudyKind {
     Law,
     /// Size, length and data.
     Scaling,
-    /// Exit step against known difficulty.
+    /// Halting step against known difficulty.
     Exits,
 }
 
@@ -65,7 +65,7 @@ struct Listed {
     points: Vec<Point>,
 }
 
-/// The points of a study, in order of their work: what others need comes first.
+/// The points of a study, in order of their work: jobs that others depend on come first.
 #[derive(Debug, Clone)]
 pub struct Sweep {
     folder: PathBuf,
@@ -95,7 +95,7 @@ impl Sweep {
         Ok(Self { folder: folder.to_owned(), listed, duplicates })
     }
 
-    /// The study in a folder, as it was written down; none when there is none.
+    /// The study in a folder, as it was written down; `None` when there is none.
     ///
     /// # Errors
     /// The list of its points is damaged.
@@ -109,7 +109,7 @@ impl Sweep {
         let listed = serde_json::from_slice(&text).map_err(|error| {
             Error::input(format!("this list of points is damaged: {error}"))
                 .at(path.display())
-                .hint("run the command of the study again with --resume: it is written anew")
+                .hint("run the command of the study again with --resume: it is rewritten")
         })?;
         Ok(Some(Self { folder: folder.to_owned(), listed, duplicates: 0 }))
     }
@@ -120,7 +120,7 @@ impl Sweep {
         self.listed.kind
     }
 
-    /// The command it was begun or gone on with.
+    /// The command that started or resumed it.
     #[must_use]
     pub fn command(&self) -> &str {
         &self.listed.command
@@ -132,7 +132,7 @@ impl Sweep {
         &self.listed.points
     }
 
-    /// Jobs that were asked for more than once.
+    /// Jobs that are listed more than once.
     #[must_use]
     pub fn duplicates(&self) -> usize {
         self.duplicates
@@ -144,7 +144,7 @@ impl Sweep {
         &self.folder
     }
 
-    /// What a point gave; none while it is not done. A file that is no result is none.
+    /// The result of a point; `None` while it is not done or when its file is not a result.
     #[must_use]
     pub fn done(&self, point: &Point) -> Option<Done> {
         let text = std::fs::read(result_path(&self.folder, &point.id)).ok()?;
@@ -158,7 +158,7 @@ impl Sweep {
         self.points().iter().filter(|point| self.done(point).is_none()).collect()
     }
 
-    /// What the last attempt at each point that is not done said.
+    /// The output of the last attempt at each point that is not done.
     #[must_use]
     pub fn failures(&self) -> Vec<Failure> {
         let failure = |point: &&Point| {
@@ -169,7 +169,7 @@ impl Sweep {
         self.missing().iter().filter_map(failure).collect()
     }
 
-    /// Writes down which points there are, for whoever carries them out.
+    /// Writes `study.json`.
     ///
     /// # Errors
     /// The disk is full, or the folder cannot be written to.
@@ -191,7 +191,7 @@ pub fn find(folder: &Path, id: &str) -> Result<Point> {
     found.ok_or_else(|| Error::input(format!("there is no point `{id}` here")).at(folder.display()))
 }
 
-/// Writes down what a point gave.
+/// Writes the result of a point.
 ///
 /// # Errors
 /// The disk is full, or the folder cannot be written to.
@@ -199,7 +199,7 @@ pub fn finish(folder: &Path, id: &str, done: &Done) -> Result<()> {
     write_json(&result_path(folder, id), done)
 }
 
-/// Where what a point says while it works is kept.
+/// The log file of a point.
 pub(crate) fn log_path(folder: &Path, id: &str) -> PathBuf {
     folder.join("points").join(format!("{id}.log"))
 }

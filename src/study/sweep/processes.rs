@@ -1,7 +1,7 @@
 //! Execution of points in parallel processes.
 //!
-//! Each by a process of its own, so that one that dies takes nothing with it. A process watches its
-//! input: when that ends, whoever started it has stopped, and so does it.
+//! Each point runs in a process of its own, so that a crash loses one point. A process watches its
+//! standard input and stops when it ends, that is when its parent has stopped.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,9 +14,9 @@ use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::train::Interrupt;
 
-/// How often the processes are looked after.
+/// Polling interval of the processes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// How long a process that is to stop may take to save what it has.
+/// Time a process has to save its state when it is stopped.
 const GRACE: Duration = Duration::from_secs(20);
 /// Attempts at a point before it counts as failed.
 const ATTEMPTS: u32 = 2;
@@ -38,7 +38,7 @@ struct Running<'a> {
     child: Child,
 }
 
-/// Carries out what is missing of `sweep`, and gives how many points are missing in the end.
+/// Runs the missing points of `sweep`; returns the number of points still missing.
 ///
 /// # Errors
 /// A process cannot be started, or the user stopped it; what is done stays done.
@@ -62,7 +62,7 @@ pub fn carry_out_all(
                 "stopped after {} of {total} points",
                 total - open.len()
             ))
-            .hint("go on with the same command and --resume: points that are done stay done"));
+            .hint("continue with the same command and --resume: points that are done stay done"));
         }
         if let Err(error) = start_ready(sweep, starter, &mut waiting, &mut running, &open) {
             stop(&mut running, sweep);
@@ -75,7 +75,8 @@ pub fn carry_out_all(
         for ended in take_ended(&mut running) {
             let done = sweep.done(ended.point).is_some();
             if !done && ended.attempt < ATTEMPTS {
-                observer.warn(&format!("point {} failed, once more", ended.point.index));
+                observer
+                    .warn(&format!("point {} failed; it is tried once more", ended.point.index));
                 waiting.push_back((ended.point, ended.attempt + 1));
                 continue;
             }
@@ -91,7 +92,8 @@ pub fn carry_out_all(
     outcome.map(|()| sweep.missing().len())
 }
 
-/// Starts what waits for nothing, while there is room. What needs a point that failed is given up.
+/// Starts points whose dependencies are done, while there is room; points that depend on a failed
+/// one are given up.
 fn start_ready<'a>(
     sweep: &Sweep,
     starter: &Starter,
@@ -144,7 +146,8 @@ fn take_ended<'a>(running: &mut Vec<Running<'a>>) -> Vec<Running<'a>> {
     running.extract_if(.., ended).collect()
 }
 
-/// Closes the inputs and waits for what is saved. What is stopped has not failed: what it said goes.
+/// Closes the inputs and waits until every process has saved its state. A stopped point has not
+/// failed: its log is removed.
 fn stop(running: &mut Vec<Running>, sweep: &Sweep) {
     let logs: Vec<PathBuf> =
         running.iter().map(|running| log_path(sweep.folder(), &running.point.id)).collect();
@@ -152,7 +155,7 @@ fn stop(running: &mut Vec<Running>, sweep: &Sweep) {
         running.child.stdin.take();
     }
     end(running);
-    // One that cannot be removed says why the point stopped, which is true.
+    // A log that cannot be removed reads as a stop, which is true.
     logs.iter().for_each(|log| drop(std::fs::remove_file(log)));
 }
 
