@@ -6,17 +6,6 @@ use std::path::Path;
 /// The result of everything that can fail here.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Asked now and then during long work: true once the user wants it to stop.
-pub type Stopped<'a> = dyn Fn() -> bool + Sync + 'a;
-
-/// Ends a task that is to be stopped, `during` it: "while the text was tokenised".
-///
-/// # Errors
-/// The user asked for it.
-pub fn check_cancelled(stopped: &Stopped, during: &str) -> Result<()> {
-    if stopped() { Err(Error::interrupted(format!("stopped {during}"))) } else { Ok(()) }
-}
-
 /// Whose turn it is to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

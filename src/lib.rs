@@ -20,8 +20,8 @@
 //! 4   model  train  losses
 //! 3   nn
 //! 2   autograd  data
-//! 1   kernels  halting  fit  disk
-//! 0   error  observe
+//! 1   kernels  halting  fit  disk  context
+//! 0   error
 //! ```
 //!
 //! # Letters of the shapes
@@ -58,6 +58,7 @@
 
 pub mod autograd;
 pub mod bench;
+pub mod context;
 pub mod data;
 pub mod decode;
 pub mod disk;
@@ -72,7 +73,6 @@ pub mod kernels;
 pub mod losses;
 pub mod model;
 pub mod nn;
-pub mod observe;
 pub mod pretrain;
 pub mod recipe;
 pub mod report;

@@ -39,8 +39,8 @@ const FLOORS: &[(&str, u8)] = &[
     ("halting", 1),
     ("fit", 1),
     ("disk", 1),
+    ("context", 1),
     ("error", 0),
-    ("observe", 0),
 ];
 
 /// Past this a file has a second idea in it (lines).
@@ -112,8 +112,9 @@ fn an_import_that_rises_is_named_with_its_line() {
             "src/lib.rs",
             "pub mod hub;\npub use error::{Error, Result};\npub use hub::{Checkpoint, Adapter};",
         ),
-        Source::new("src/error.rs", "use super::observe::Quiet;\npub enum Error {}"),
-        Source::new("src/observe.rs", "use crate::Error;\npub struct Quiet;"),
+        Source::new("src/error.rs", "use super::context::Quiet;\npub enum Error {}"),
+        Source::new("src/context.rs", "use crate::Error;\npub struct Quiet;"),
+        Source::new("src/disk.rs", "use crate::context::Quiet;"),
         Source::new(
             "src/nn/ops.rs",
             "//! [`crate::cli`]\nuse crate::{\n    Error,\n    model::{Layer, Deep},\n};",
@@ -121,7 +122,7 @@ fn an_import_that_rises_is_named_with_its_line() {
         Source::new("src/model/mod.rs", "pub mod deep;\npub use deep::Deep;\npub struct Layer;"),
         Source::new(
             "src/model/deep.rs",
-            "use crate::{Adapter, nn::ops};\npub struct Deep;\nfn f() { crate::observe::Quiet }",
+            "use crate::{Adapter, nn::ops};\npub struct Deep;\nfn f() { crate::context::Quiet }",
         ),
         Source::new(
             "src/hub/mod.rs",
@@ -136,13 +137,13 @@ fn an_import_that_rises_is_named_with_its_line() {
     ];
     let expected = [
         "src/attic.rs: its room has no floor",
-        "src/error.rs:1: `error` (floor 0) takes `Quiet` of `observe` (floor 0)",
+        "src/disk.rs:1: `disk` (floor 1) takes `Quiet` of `context` (floor 1)",
+        "src/error.rs:1: `error` (floor 0) takes `Quiet` of `context` (floor 1)",
         "src/hub/load.rs:1: `hub` (floor 5) takes `Adapter` of `eval` (floor 6)",
         "src/hub/mod.rs:3: `hub` (floor 5) takes `Adapter` of `eval` (floor 6)",
         "src/model/deep.rs:1: `model` (floor 4) takes `Adapter` of `eval` (floor 6)",
         "src/nn/ops.rs:4: `nn` (floor 3) takes `Deep` of `model` (floor 4)",
         "src/nn/ops.rs:4: `nn` (floor 3) takes `Layer` of `model` (floor 4)",
-        "src/observe.rs:1: `observe` (floor 0) takes `Error` of `error` (floor 0)",
     ];
     assert_eq!(rising_imports(&tree, &House::new(&tree)), expected);
 }

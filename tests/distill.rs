@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use factorexe::autograd::{Params, Tape};
+use factorexe::context::Context;
 use factorexe::data::Batch;
 use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::model::*;
-use factorexe::observe::Quiet;
 use factorexe::train::{Loss, Objective, StepContext};
 
 use crate::support::{difference, random_params, tiny_config};
@@ -57,7 +57,7 @@ pub(crate) fn start(
     teacher: &(Transformer, BTreeMap<String, Tensor>),
     student: &StudentConfig,
 ) -> (LoopedConfig, BTreeMap<String, Tensor>) {
-    let config = split::find(&teacher.0, student, &calibration(), &|| false).unwrap();
+    let config = split::find(&teacher.0, student, &calibration(), &Context::cpu()).unwrap();
     let tensors = student_tensors(
         &teacher.0,
         &teacher.1,
@@ -65,8 +65,7 @@ pub(crate) fn start(
         student,
         &calibration(),
         7,
-        &Quiet,
-        &|| false,
+        &Context::cpu(),
     );
     (config, tensors.unwrap())
 }
@@ -82,13 +81,24 @@ fn what_a_student_starts_as_is_given_up_when_it_is_to_stop() {
     let teacher = teacher(6);
     let student = student_config(1, 2, 2, 1);
     let auto = StudentConfig { prelude_layers: Layers::Found(Auto::Auto), ..student.clone() };
-    let found = split::find(&teacher.0, &auto, &calibration(), &|| true);
-    let config = split::find(&teacher.0, &student, &calibration(), &|| true).unwrap();
+    let found =
+        split::find(&teacher.0, &auto, &calibration(), &Context::cpu().cancelled_when(|| true));
+    let config =
+        split::find(&teacher.0, &student, &calibration(), &Context::cpu().cancelled_when(|| true))
+            .unwrap();
     let made = INITS.map(|init| {
         let student = StudentConfig { init, ..student.clone() };
         let (deep, seen) = (&teacher.0, calibration());
-        student_tensors(deep, &teacher.1, &config, &student, &seen, 7, &Quiet, &|| true)
-            .unwrap_err()
+        student_tensors(
+            deep,
+            &teacher.1,
+            &config,
+            &student,
+            &seen,
+            7,
+            &Context::cpu().cancelled_when(move || true),
+        )
+        .unwrap_err()
     });
     for error in made.into_iter().chain([found.unwrap_err()]) {
         assert_eq!(error.kind(), factorexe::error::Kind::Interrupted, "{error}");
@@ -339,7 +349,7 @@ fn weights_move_along_their_ramp() {
 fn a_real_teacher_is_its_student_when_nothing_is_shared_or_corrections_have_full_rank() {
     let path = std::env::var("FACTOREXE_SMOLLM2").expect("FACTOREXE_SMOLLM2 names a file");
     let source: factorexe::hub::Source = path.parse().unwrap();
-    let checkpoint = source.load(&Quiet, &|| false).unwrap();
+    let checkpoint = source.load(&Context::cpu()).unwrap();
     let teacher = Transformer::new(&checkpoint.config, &checkpoint.tensors).unwrap();
     let ids = Tensor::new(&[[504_u32, 3575, 282, 4649, 314, 260, 1743]], &Device::Cpu).unwrap();
     let logits = |model: &dyn CausalLm, repetitions: usize| {
@@ -355,11 +365,10 @@ fn a_real_teacher_is_its_student_when_nothing_is_shared_or_corrections_have_full
             init: Init::Average,
             ..student_config(prelude, core, repetitions, coda)
         };
-        let config = split::find(&teacher, &student, &[], &|| false).unwrap();
+        let config = split::find(&teacher, &student, &[], &Context::cpu()).unwrap();
         let tensors = &checkpoint.tensors;
         let tensors =
-            student_tensors(&teacher, tensors, &config, &student, &[], 7, &Quiet, &|| false)
-                .unwrap();
+            student_tensors(&teacher, tensors, &config, &student, &[], 7, &Context::cpu()).unwrap();
         let made = LoopedTransformer::new(&config, &tensors).unwrap();
         let error = difference(&logits(&made, repetitions), &expected);
         println!("{relaxation:?}: off by {error} of the largest logit");

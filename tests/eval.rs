@@ -2,6 +2,7 @@
 
 use candle_core::{D, Device, Tensor};
 use factorexe::autograd::{Params, Tape, Value};
+use factorexe::context::Context;
 use factorexe::data::{Document, Documents, EvaluationWindow, Spread};
 use factorexe::error::Kind;
 use factorexe::eval::{EvalConfig, Evaluation, StudentScore, evaluate, repetition_norm};
@@ -10,7 +11,6 @@ use factorexe::model::{
     CausalLm, Description, Injection, LoopedConfig, LoopedTransformer, Parameters, Relaxation,
     Transformer,
 };
-use factorexe::observe::Quiet;
 
 use crate::support::{random_params, tiny_config, tiny_looped};
 
@@ -40,7 +40,7 @@ fn run(
     windows: &[EvaluationWindow],
     config: &EvalConfig,
 ) -> Evaluation {
-    evaluate(&teacher().0, student, windows, config, &Quiet, &|| false).unwrap()
+    evaluate(&teacher().0, student, windows, config, &Context::cpu()).unwrap()
 }
 
 /// Log probabilities of one window by candle's own operations, (T, V).
@@ -257,7 +257,14 @@ fn models_and_windows_that_cannot_be_compared_are_refused() {
     let refuse =
         |student: Option<&LoopedTransformer>, windows: &[EvaluationWindow], stopped: bool| {
             let config = EvalConfig::default();
-            evaluate(&teacher, student, windows, &config, &Quiet, &|| stopped).unwrap_err()
+            evaluate(
+                &teacher,
+                student,
+                windows,
+                &config,
+                &Context::cpu().cancelled_when(move || stopped),
+            )
+            .unwrap_err()
         };
     let mut other = tiny_looped(Relaxation::None);
     other.base.vocabulary = 41;
@@ -295,7 +302,7 @@ fn a_description_has_the_fields_that_scripts_read() {
 fn smollm2_has_its_known_perplexity() {
     let path = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
     let source: Source = path("FACTOREXE_SMOLLM2").parse().unwrap();
-    let checkpoint = source.load(&Quiet, &|| false).unwrap();
+    let checkpoint = source.load(&Context::cpu()).unwrap();
     let teacher = Transformer::new(&checkpoint.config, &checkpoint.tensors).unwrap();
     let text = std::fs::read_to_string(path("FACTOREXE_SOTU_2015")).unwrap();
     let document = Document { text, source: "2015".into() };
@@ -303,7 +310,7 @@ fn smollm2_has_its_known_perplexity() {
     let documents = Documents::encode(&[document], &tokenizer).unwrap();
     let windows = documents.evaluation_windows(256, 1024, Spread::InOrder);
     let config = EvalConfig::default();
-    let evaluation = evaluate(&teacher, None, &windows, &config, &Quiet, &|| false).unwrap();
+    let evaluation = evaluate(&teacher, None, &windows, &config, &Context::cpu()).unwrap();
     // Measured with a plain PyTorch reading of the same file.
     assert!((evaluation.teacher.perplexity - 24.3).abs() < 0.2, "{evaluation:?}");
     assert_eq!(evaluation.teacher.tokens, 4 * 255);

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use factorexe::autograd::Tape;
+use factorexe::context::Context;
 use factorexe::data::Tokenizer;
 use factorexe::hub::{
     Card, Checkpoint, Source, StoredType, export_stack, export_student, export_unrolled,
@@ -13,7 +14,6 @@ use factorexe::hub::{
 use factorexe::model::{
     CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, StateNorm, Transformer,
 };
-use factorexe::observe::Quiet;
 
 use crate::support::checkpoints::{fixture, fixtures, input, says};
 use crate::support::{difference, random_params};
@@ -27,7 +27,7 @@ const RELAXATIONS: [Relaxation; 3] =
 type Tensors = BTreeMap<String, Tensor>;
 
 fn load(folder: &Path) -> Checkpoint {
-    Source::Folder(folder.to_owned()).load(&Quiet, &|| false).unwrap()
+    Source::Folder(folder.to_owned()).load(&Context::cpu()).unwrap()
 }
 
 /// A student of a published family, of random weights.

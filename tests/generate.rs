@@ -2,6 +2,7 @@
 
 use candle_core::{D, Device, Tensor};
 use factorexe::autograd::Tape;
+use factorexe::context::Context;
 use factorexe::data::{SpecialTokens, Tokenizer};
 use factorexe::decode::CacheSharing;
 use factorexe::generate::{
@@ -12,7 +13,6 @@ use factorexe::hub::Source;
 use factorexe::model::{
     CausalLm, LoopedConfig, LoopedTransformer, Relaxation, Transformer, TransformerConfig,
 };
-use factorexe::observe::Quiet;
 
 use crate::support::{random_params, tiny_config, tiny_looped};
 
@@ -323,7 +323,7 @@ fn settings_out_of_range_are_refused() {
 #[ignore = "needs SmolLM2-135M-Instruct"]
 fn smollm2_continues_as_known() {
     let path = std::env::var("FACTOREXE_SMOLLM2").expect("FACTOREXE_SMOLLM2 names a file");
-    let checkpoint = path.parse::<Source>().unwrap().load(&Quiet, &|| false).unwrap();
+    let checkpoint = path.parse::<Source>().unwrap().load(&Context::cpu()).unwrap();
     let model = Transformer::new(&checkpoint.config, &checkpoint.tensors).unwrap();
     let tokenizer = checkpoint.tokenizer.unwrap();
     let config = GenerateConfig { max_tokens: 12, ..Default::default() };

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use factorexe::context::Context;
 use factorexe::hub::Checkpoint;
 use factorexe::hub::gguf::{BlockType, load_gguf};
 use factorexe::model::config::RopeScaling;
-use factorexe::observe::Quiet;
 use serde_json::Value;
 
 fn fixture(name: &str) -> PathBuf {
@@ -30,7 +30,7 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
 
 /// The model, once its tensors are those of the safetensors file beside it.
 fn load(name: &str) -> Checkpoint {
-    let model = load_gguf(&fixture(&format!("{name}.gguf")), &Quiet).unwrap();
+    let model = load_gguf(&fixture(&format!("{name}.gguf")), &Context::cpu()).unwrap();
     for (tensor, expected) in expected(&format!("{name}.safetensors")) {
         let found = &model.tensors[&tensor];
         assert_eq!(found.dims(), expected.dims(), "{tensor}");
@@ -162,7 +162,7 @@ fn a_rebuilt_tokenizer_is_saved_and_loaded_as_it_is() {
 #[ignore = "needs a real model: FACTOREXE_SMOLLM2=path"]
 fn smollm2_is_what_is_published() {
     let path = std::env::var("FACTOREXE_SMOLLM2").unwrap();
-    let model = load_gguf(Path::new(&path), &Quiet).unwrap();
+    let model = load_gguf(Path::new(&path), &Context::cpu()).unwrap();
     let config = &model.config;
     assert_eq!((config.layers, config.width, config.mlp_width), (30, 576, 1536));
     assert_eq!((config.heads, config.kv_heads, config.head_width), (9, 3, 64));

@@ -2,12 +2,12 @@
 
 use std::fs;
 
+use factorexe::context::Context;
 use factorexe::data::Tokenizer;
 use factorexe::error::Kind;
 use factorexe::hub::adapter::Family;
 use factorexe::hub::config::read_config;
 use factorexe::hub::{HubId, Source};
-use factorexe::observe::Quiet;
 use serde_json::{Value, json};
 
 use crate::support::checkpoints::{Copy, Warnings, fixture, fixtures, input, says};
@@ -69,7 +69,7 @@ fn a_source_is_a_folder_a_file_or_a_name() {
 fn a_folder_without_a_model_says_what_is_expected() {
     let empty = tempfile::tempdir().unwrap();
     let load =
-        || input(&Source::Folder(empty.path().to_owned()).load(&Quiet, &|| false).unwrap_err());
+        || input(&Source::Folder(empty.path().to_owned()).load(&Context::cpu()).unwrap_err());
     says(&load(), &["there is no config.json", "model.safetensors"]);
     fs::create_dir(empty.path().join("student")).unwrap();
     fs::write(empty.path().join("student/config.json"), "{}").unwrap();
@@ -138,8 +138,10 @@ fn a_missing_tensor_is_named_and_an_unused_one_noted() {
     says(&copy.refused(), &["tensor `model.layers.3.", "is missing"]);
     copy.set("num_hidden_layers", json!(2));
     let warnings = Warnings::default();
-    Source::Folder(copy.path().to_owned()).load(&warnings, &|| false).unwrap();
-    let warnings = warnings.0.into_inner().unwrap();
+    Source::Folder(copy.path().to_owned())
+        .load(&Context::cpu().with_observer(warnings.clone()))
+        .unwrap();
+    let warnings = warnings.0.lock().unwrap();
     says(&warnings.join("\n"), &["9 tensors this family does not use", "model.layers.2."]);
 }
 
@@ -230,5 +232,8 @@ fn a_tokenizer_of_another_model_is_refused() {
 #[test]
 fn loading_stops_when_asked() {
     let source = Source::Folder(fixture("qwen3"));
-    assert_eq!(source.load(&Quiet, &|| true).unwrap_err().kind(), Kind::Interrupted);
+    assert_eq!(
+        source.load(&Context::cpu().cancelled_when(move || true)).unwrap_err().kind(),
+        Kind::Interrupted
+    );
 }

@@ -4,11 +4,11 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use factorexe::context::Context;
 use factorexe::error::Kind;
 use factorexe::hub::client::HubConfig;
 use factorexe::hub::remote::fetch;
 use factorexe::hub::{HubId, Source};
-use factorexe::observe::Quiet;
 
 use crate::support::checkpoints::{fixture, input, says};
 use crate::support::stand_in::{COMMIT, Mood, StandIn};
@@ -19,12 +19,12 @@ fn id(text: &str) -> HubId {
 }
 
 fn fingerprint(folder: &Path) -> String {
-    Source::Folder(folder.to_owned()).load(&Quiet, &|| false).unwrap().fingerprint
+    Source::Folder(folder.to_owned()).load(&Context::cpu()).unwrap().fingerprint
 }
 
 /// Fetches `owner/model`.
 fn get(config: &HubConfig) -> factorexe::Result<std::path::PathBuf> {
-    fetch(&id("owner/model"), config, &Quiet, &|| false)
+    fetch(&id("owner/model"), config, &Context::cpu())
 }
 
 /// Files of the cache that a later run could take for whole weights.
@@ -74,7 +74,7 @@ fn all_files_are_of_the_commit_that_the_config_is_of() {
 fn what_the_hub_does_not_know_is_named() {
     let (hub, cache) = (StandIn::of(&fixture("qwen3")), tempfile::tempdir().unwrap());
     let config = hub.client(cache.path());
-    let refused = |name| input(&fetch(&id(name), &config, &Quiet, &|| false).unwrap_err());
+    let refused = |name| input(&fetch(&id(name), &config, &Context::cpu()).unwrap_err());
     says(&refused("owner/other"), &["knows no model owner/other", "spelling", "folder"]);
     says(&refused("owner/model@v9"), &["owner/model@v9: there is no such revision"]);
     hub.mood(Mood::Secretive);
@@ -135,8 +135,9 @@ fn control_c_ends_a_download_that_stalls() {
     let config = hub.client(cache.path());
     hub.mood(Mood::Stalls);
     let start = Instant::now();
-    let stopped = || start.elapsed() > Duration::from_millis(400);
-    let error = fetch(&id("owner/model"), &config, &Quiet, &stopped).unwrap_err();
+    let context =
+        Context::cpu().cancelled_when(move || start.elapsed() > Duration::from_millis(400));
+    let error = fetch(&id("owner/model"), &config, &context).unwrap_err();
     assert_eq!(error.kind(), Kind::Interrupted);
     says(&error.to_string(), &["stopped during a download", "the same command goes on"]);
     assert!(start.elapsed() < Duration::from_secs(10));

@@ -2,6 +2,7 @@
 
 use candle_core::{Device, Tensor};
 use factorexe::autograd::{Params, Tape, Value};
+use factorexe::context::Context;
 use factorexe::data::{Batch, IGNORED};
 use factorexe::decode::{CacheSharing, Decoder, ReadDepth};
 use factorexe::distill::init::split;
@@ -13,7 +14,6 @@ use factorexe::halting::{Gate, JointPolicy, Learned, PolicyName};
 use factorexe::hub::{Card, Source, StoredType, export_student};
 use factorexe::kernels::quantized::WeightType;
 use factorexe::model::*;
-use factorexe::observe::Quiet;
 use factorexe::train::{Loss, Objective, StepContext};
 
 use crate::depth::{assert_differences, batch, config, exits, moment};
@@ -44,12 +44,12 @@ fn objective(
 ) -> (Distillation<'static>, Params) {
     let teacher = teacher(6);
     let student = student_config(1, 1, repetitions, coda);
-    let mut looped = split::find(&teacher.0, &student, &calibration(), &|| false).unwrap();
+    let mut looped = split::find(&teacher.0, &student, &calibration(), &Context::cpu()).unwrap();
     looped.gate = config.loss.halting.map(|halting| halting.policy);
     let seen = calibration();
     let (deep, own) = (&teacher.0, &teacher.1);
     let mut tensors =
-        student_tensors(deep, own, &looped, &student, &seen, 7, &Quiet, &|| false).unwrap();
+        student_tensors(deep, own, &looped, &student, &seen, 7, &Context::cpu()).unwrap();
     if looped.gate.is_some() {
         let weight = (random(77, &[16]) * scale).unwrap();
         tensors.insert(GATE[0].into(), weight);
@@ -360,7 +360,7 @@ fn calibration_keeps_the_gate_unless_it_is_to_fit_another() {
     let windows: Vec<_> = (0..4).map(window).collect();
     let run = |own_gate| {
         let how = CalibrateConfig { own_gate, ..CalibrateConfig::default() };
-        calibrate(&teacher.0, &student, "it", &windows, &how, &Quiet, &|| false).unwrap()
+        calibrate(&teacher.0, &student, "it", &windows, &how, &Context::cpu()).unwrap()
     };
     let gate: Gate = student.halting_gate().unwrap().unwrap().1;
     let kept = run(OwnGate::Kept);
@@ -381,7 +381,7 @@ fn calibration_keeps_the_gate_unless_it_is_to_fit_another() {
 fn the_gate_is_written_with_the_student_and_read_again() {
     let place = tempfile::tempdir().unwrap();
     let fixture = crate::support::checkpoints::fixture("qwen3");
-    let base = Source::Folder(fixture).load(&Quiet, &|| false).unwrap().config;
+    let base = Source::Folder(fixture).load(&Context::cpu()).unwrap().config;
     let core_layers = base.layers - 1;
     let plain =
         LoopedConfig { base, prelude_layers: 0, core_layers, ..tiny_looped(Relaxation::None) };
@@ -389,7 +389,7 @@ fn the_gate_is_written_with_the_student_and_read_again() {
     let tensors = random_params(&config.tensors()).tensors();
     let (card, stored) = (Card::default(), StoredType::F32);
     export_student(place.path(), &config, &tensors, None, &card, stored).unwrap();
-    let back = Source::Folder(place.path().to_owned()).load(&Quiet, &|| false).unwrap();
+    let back = Source::Folder(place.path().to_owned()).load(&Context::cpu()).unwrap();
     assert_eq!(back.looped.as_ref(), Some(&config));
     for name in GATE {
         assert_eq!(difference(&tensors[name], &back.tensors[name]), 0.0, "{name}");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 use factorexe::autograd::{Params, Tape};
+use factorexe::context::Context;
 use factorexe::data::{Asked, Batch, IGNORED};
 use factorexe::distill::init::split;
 use factorexe::distill::*;
@@ -114,7 +115,7 @@ fn a_wide_teacher_that_computes_narrowly_is_narrowed_exactly() {
     let model = Transformer::new(&wide, &big).unwrap();
     let config = reduced_width_config(&wide, small.width).unwrap();
     assert_eq!((config.heads, config.mlp_width), (small.heads, small.mlp_width));
-    let found = project_width(&model, &big, &config, &calibration(), &|| false).unwrap();
+    let found = project_width(&model, &big, &config, &calibration(), &Context::cpu()).unwrap();
     let narrowed = Transformer::new(&config, &found.tensors).unwrap();
     let ids = batch(3).input_tensor(&Device::Cpu).unwrap();
     let error = difference(&logits(&narrowed, &ids), &logits(&model, &ids));
@@ -160,19 +161,10 @@ fn narrow_objective(config: DistillConfig, core: usize) -> (Distillation<'static
         ..student_config(1, core, 3, 1)
     };
     let calibration = calibration();
-    let looped = split::find(&deep, &student, &calibration, &|| false).unwrap();
-    let (quiet, device) = (factorexe::observe::Quiet, Device::Cpu);
-    let params = student_params(
-        (&deep, &tensors),
-        &looped,
-        &student,
-        &calibration,
-        0,
-        &device,
-        &quiet,
-        &|| false,
-    )
-    .unwrap();
+    let looped = split::find(&deep, &student, &calibration, &Context::cpu()).unwrap();
+    let params =
+        student_params((&deep, &tensors), &looped, &student, &calibration, 0, &Context::cpu())
+            .unwrap();
     let made = LoopedTransformer::new(&looped, &params).unwrap();
     (Distillation::new(deep, made, params.clone(), config).unwrap(), params)
 }
@@ -270,20 +262,10 @@ fn a_narrow_student_does_not_start_from_its_teachers_states() {
     let (deep, tensors) = teacher(6);
     let student =
         StudentConfig { width: Some(deep.base().width / 2), ..student_config(1, 1, 3, 1) };
-    let looped = split::find(&deep, &student, &[], &|| false).unwrap();
-    let quiet = factorexe::observe::Quiet;
+    let looped = split::find(&deep, &student, &[], &Context::cpu()).unwrap();
     let seen = calibration();
-    let params = student_params(
-        (&deep, &tensors),
-        &looped,
-        &student,
-        &seen,
-        0,
-        &Device::Cpu,
-        &quiet,
-        &|| false,
-    )
-    .unwrap();
+    let params =
+        student_params((&deep, &tensors), &looped, &student, &seen, 0, &Context::cpu()).unwrap();
     let made = LoopedTransformer::new(&looped, &params).unwrap();
     let error = Distillation::new(deep, made, params, config).unwrap_err().to_string();
     assert!(error.contains("phases.mixed_until"), "{error}");

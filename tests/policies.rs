@@ -1,12 +1,12 @@
 //! Halting policies: their curves against decoding under them.
 
+use factorexe::context::Context;
 use factorexe::data::EvaluationWindow;
 use factorexe::decode::{CacheSharing, Decoder};
 use factorexe::eval::{CalibrateConfig, PolicyScore, calibrate, evaluate_policies};
 use factorexe::halting::{Halting, PolicyName};
 use factorexe::kernels::quantized::WeightType;
 use factorexe::model::{LoopedConfig, LoopedTransformer, Relaxation};
-use factorexe::observe::Quiet;
 
 use crate::distill::teacher;
 use crate::support::{random_params, tiny_looped};
@@ -27,8 +27,7 @@ fn a_curve_is_what_decoding_gives_where_no_other_token_is_attended_to() {
     let student = LoopedTransformer::new(&looped, &random_params(&looped.tensors())).unwrap();
     let decoder = Decoder::new(&student, WeightType::F32).unwrap();
     let (windows, config) = (windows(), CalibrateConfig::default());
-    let mut halting =
-        calibrate(&deep, &student, "it", &windows, &config, &Quiet, &|| false).unwrap();
+    let mut halting = calibrate(&deep, &student, "it", &windows, &config, &Context::cpu()).unwrap();
     let evaluate = |halting: &Halting, name: PolicyName| -> PolicyScore {
         let (sharing, names) = (CacheSharing::Own, [name]);
         let report = evaluate_policies(
@@ -40,8 +39,7 @@ fn a_curve_is_what_decoding_gives_where_no_other_token_is_attended_to() {
             sharing,
             &windows,
             8,
-            &Quiet,
-            &|| false,
+            &Context::cpu(),
         );
         report.unwrap().policies.remove(0)
     };

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use factorexe::autograd::{Params, Tape, Value};
+use factorexe::context::Context;
 use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::hub::{Card, Source, StoredType, export_student, export_unrolled};
 use factorexe::model::*;
-use factorexe::observe::Quiet;
 use factorexe::train::{Loss, Objective, StepContext};
 
 use crate::depth::{assert_differences, batch, config, exits, moment};
@@ -126,7 +126,7 @@ fn it_starts_as_the_size_of_the_teachers_states() {
     let tell = || {
         let (deep, tensors) = &teacher;
         let student = StudentConfig { init: Init::First, ..student.clone() };
-        student_tensors(deep, tensors, &config, &student, &[], 7, &Quiet, &|| false)
+        student_tensors(deep, tensors, &config, &student, &[], 7, &Context::cpu())
     };
     let error = tell().unwrap_err().to_string();
     assert!(
@@ -201,10 +201,9 @@ fn the_norm_learns_while_the_teacher_forces_as_well_and_in_a_narrow_student() {
     let student =
         StudentConfig { state_norm: StateNorm::Norm, width, ..student_config(1, 1, 3, 1) };
     let seen = calibration();
-    let looped = split::find(&deep, &student, &seen, &|| false).unwrap();
-    let (device, of) = (Device::Cpu, (&deep, &tensors));
+    let looped = split::find(&deep, &student, &seen, &Context::cpu()).unwrap();
     let params =
-        student_params(of, &looped, &student, &seen, 0, &device, &Quiet, &|| false).unwrap();
+        student_params((&deep, &tensors), &looped, &student, &seen, 0, &Context::cpu()).unwrap();
     assert_eq!(params.get(NAME).unwrap().var().dims(), [8]);
     let made = LoopedTransformer::new(&looped, &params).unwrap();
     let config = config(exits(0.5, 1), Recompute::Never);
@@ -218,7 +217,7 @@ fn it_is_written_and_read_again_to_the_bit_and_not_unrolled() {
     let place = tempfile::tempdir().unwrap();
     let (folder, plain) = (place.path().join("student"), place.path().join("plain"));
     let fixture = crate::support::checkpoints::fixture("qwen3");
-    let base = Source::Folder(fixture).load(&Quiet, &|| false).unwrap().config;
+    let base = Source::Folder(fixture).load(&Context::cpu()).unwrap().config;
     let core_layers = base.layers - 1;
     let config = LoopedConfig {
         base,
@@ -229,7 +228,7 @@ fn it_is_written_and_read_again_to_the_bit_and_not_unrolled() {
     let tensors = random_params(&config.tensors()).tensors();
     let (card, stored) = (Card::default(), StoredType::F32);
     export_student(&folder, &config, &tensors, None, &card, stored).unwrap();
-    let back = Source::Folder(folder.clone()).load(&Quiet, &|| false).unwrap();
+    let back = Source::Folder(folder.clone()).load(&Context::cpu()).unwrap();
     assert_eq!(back.looped.as_ref(), Some(&config));
     let ids = Tensor::new(&[[1_u32, 5, 9, 2]], &Device::Cpu).unwrap();
     let said = |tensors: &BTreeMap<String, Tensor>| {

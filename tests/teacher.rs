@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use factorexe::autograd::{Tape, Value};
+use factorexe::context::Context;
 use factorexe::hub::{Checkpoint, Source};
 use factorexe::model::{CausalLm, Relaxation, Transformer};
-use factorexe::observe::Quiet;
 use serde_json::json;
 
 use crate::support::checkpoints::{fixture, fixtures, input, says};
@@ -16,7 +16,7 @@ use crate::support::{random_params, tiny_looped};
 const ABSOLUTE: f32 = 1e-4;
 
 fn load(name: &str) -> Checkpoint {
-    Source::Folder(fixture(name)).load(&Quiet, &|| false).unwrap()
+    Source::Folder(fixture(name)).load(&Context::cpu()).unwrap()
 }
 
 /// `logits` and `hidden.0` to `hidden.L`, as the reference names them.
@@ -101,7 +101,7 @@ fn a_student_is_read_back_as_it_was_written() {
     let write = |value: serde_json::Value| {
         std::fs::write(folder.path().join("config.json"), value.to_string()).unwrap();
     };
-    let read = || Source::Folder(folder.path().to_owned()).load(&Quiet, &|| false);
+    let read = || Source::Folder(folder.path().to_owned()).load(&Context::cpu());
     write(json!({"model_type": "factorexe-looped", "factorexe": config}));
     let student = read().unwrap();
     assert_eq!(student.looped.as_ref(), Some(&config));

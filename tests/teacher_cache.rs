@@ -3,15 +3,15 @@
 use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use candle_core::Tensor;
 use factorexe::autograd::Params;
+use factorexe::context::{Context, Observer};
 use factorexe::data::Batch;
 use factorexe::distill::*;
 use factorexe::model::*;
-use factorexe::observe::Observer;
 use factorexe::train::{Objective, StepContext};
 
 use crate::support::{random_params, tiny_config, tiny_looped};
@@ -25,10 +25,10 @@ const PLENTY: u64 = 1 << 30;
 const STEPS: u64 = 8;
 
 /// Remembers what it is told.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Listener {
-    notes: Mutex<Vec<String>>,
-    warnings: Mutex<Vec<String>>,
+    notes: Arc<Mutex<Vec<String>>>,
+    warnings: Arc<Mutex<Vec<String>>>,
 }
 
 impl Listener {
@@ -94,14 +94,15 @@ fn student_params() -> Params {
     random_params(&tiny_looped(Relaxation::None).tensors())
 }
 
-fn open<'a>(
+fn open(
     folder: &Path,
     limit_bytes: u64,
     config: TeacherCacheConfig,
-    listener: &'a Listener,
-) -> TeacherCache<'a> {
-    let place = CachePlace { folder: folder.to_owned(), limit_bytes, fingerprint: "one".into() };
-    TeacherCache::open(&place, config, &tiny_config(6), 2.0, listener).unwrap()
+    listener: &Listener,
+) -> TeacherCache<'static> {
+    let context = Context::cpu().with_cache(folder).with_cache_limit(limit_bytes);
+    let context = Box::leak(Box::new(context.with_observer(listener.clone())));
+    TeacherCache::open("one", config, &tiny_config(6), 2.0, context).unwrap()
 }
 
 fn objective<'a>(params: &Params, cache: Option<TeacherCache<'a>>) -> Distillation<'a> {

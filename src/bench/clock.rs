@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use crate::error::{Error, Result};
-use crate::train::Interrupt;
+use crate::context::Context;
+use crate::error::Result;
 
 /// Rounds before the clock starts: the first ones run with cold caches and memory.
 const WARM_UP: usize = 2;
@@ -19,14 +19,12 @@ pub(super) struct Timing {
 /// Times `work` over `rounds` rounds, after a warm-up.
 pub(super) fn time(
     rounds: usize,
-    interrupt: &Interrupt,
+    context: &Context,
     mut work: impl FnMut() -> Result<()>,
 ) -> Result<Timing> {
     let (mut wall, mut cpu) = (Vec::new(), Vec::new());
     for round in 0..WARM_UP + rounds {
-        if interrupt.is_set() {
-            return Err(Error::interrupted("stopped before everything was timed"));
-        }
+        context.check_cancelled("before everything was timed")?;
         let (start, processor_start) = (Instant::now(), processor_s());
         work()?;
         if round >= WARM_UP {

@@ -6,10 +6,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::shape::at_least_one;
+use crate::context::Context;
 use crate::decode::{CacheSharing, Decoder, ReadDepth};
 use crate::error::{Error, Result};
 use crate::eval::cost::peak_rss_mib;
-use crate::train::Interrupt;
 
 /// Tokens read together before the clock starts.
 const PROMPT: usize = 16;
@@ -51,15 +51,15 @@ pub struct DecodeReport {
 /// once.
 ///
 /// # Errors
-/// There is nothing to decode, the sequences are longer than the context length, or the interrupt is
-/// set.
+/// There is nothing to decode, the sequences are longer than the context length, or the context is
+/// cancelled.
 pub fn time_decode(
     decoder: &Decoder,
     texts: usize,
     tokens: usize,
     depth: ReadDepth<'_>,
     sharing: CacheSharing,
-    interrupt: &Interrupt,
+    context: &Context,
 ) -> Result<DecodeReport> {
     for (name, count) in [("texts", texts), ("tokens", tokens)] {
         at_least_one(name, count)?;
@@ -83,9 +83,7 @@ pub fn time_decode(
     let (mut times, mut repetitions) = (Vec::with_capacity(tokens), 0);
     let start = Instant::now();
     for _ in 0..tokens {
-        if interrupt.is_set() {
-            return Err(Error::interrupted("stopped before everything was timed"));
-        }
+        context.check_cancelled("before everything was timed")?;
         let begun = Instant::now();
         let new: Vec<(usize, &[u32])> = last.chunks(1).enumerate().collect();
         let read = decoder.read(&new, &mut cache, depth)?;

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::kernels::gemm::{Into, Matrix, Threads, product};
-use crate::train::Interrupt;
 
 /// Each shape is multiplied for at least this many seconds and rounds.
 const LEAST_S: f64 = 0.4;
@@ -41,13 +41,11 @@ pub struct MatrixPeak {
 /// Measures the speed of the CPU's matrix product at each of `shapes`, (rows, inner, columns).
 ///
 /// # Errors
-/// A side is 0, a matrix is too large, or the interrupt is set.
-pub fn matrix_peak(shapes: &[[usize; 3]], interrupt: &Interrupt) -> Result<MatrixPeak> {
+/// A side is 0, a matrix is too large, or the context is cancelled.
+pub fn matrix_peak(shapes: &[[usize; 3]], context: &Context) -> Result<MatrixPeak> {
     let mut speeds = Vec::with_capacity(shapes.len());
     for &[rows, inner, columns] in shapes {
-        if interrupt.is_set() {
-            return Err(Error::interrupted("stopped before everything was timed"));
-        }
+        context.check_cancelled("before everything was timed")?;
         for [high, wide] in [[rows, inner], [inner, columns], [rows, columns]] {
             let count = high as u128 * wide as u128;
             if count == 0 || count > LARGEST {

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::clock;
 use super::shape::at_least_one;
 use crate::autograd::Tape;
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::eval::cost::{flops_per_token, peak_rss_mib};
 use crate::model::CausalLm;
-use crate::train::Interrupt;
 
 /// Most logits: 32 GiB.
 const LARGEST: u128 = 1 << 33;
@@ -42,13 +42,13 @@ pub struct PrefillReport {
 /// Times the forward pass of a frozen model over random tokens, with the logits of every position.
 ///
 /// # Errors
-/// There is nothing to read, the device fails, or the interrupt is set.
+/// There is nothing to read, the device fails, or the context is cancelled.
 pub fn time_prefill(
     model: &dyn CausalLm,
     batch: usize,
     tokens: usize,
     steps: usize,
-    interrupt: &Interrupt,
+    context: &Context,
 ) -> Result<PrefillReport> {
     for (name, count) in [("batch", batch), ("tokens", tokens), ("steps", steps)] {
         at_least_one(name, count)?;
@@ -66,7 +66,7 @@ pub fn time_prefill(
         (0..batch * tokens).map(|_| rng.random_range(0..base.vocabulary as u32)).collect();
     let device = model.embedding_and_head().device();
     let ids = Tensor::from_vec(ids, (batch, tokens), device)?;
-    let timing = clock::time(steps, interrupt, || {
+    let timing = clock::time(steps, context, || {
         let last = model.states(&Tape::off(), &ids, repetitions)?.pop();
         let last = last.ok_or_else(|| Error::internal("a model without states"))?;
         let logits = model.embedding_and_head().logits(last.tensor())?;

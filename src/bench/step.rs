@@ -14,6 +14,7 @@ use super::clock;
 use super::shape::{StepGraph, StepShape, at_least_one};
 use crate::autograd::checkpoint::{Link, recompute_chain};
 use crate::autograd::{Params, Tape, Value};
+use crate::context::Context;
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::eval::cost::peak_rss_mib;
@@ -23,7 +24,7 @@ use crate::losses::terms::{HeadWeights, StateComparison, StateScale, TeacherOutp
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer};
 use crate::nn::RopeTable;
 use crate::train::{
-    GradientSum, Interrupt, Loss, Objective, Optimizer, OptimizerConfig, StepContext, in_shards,
+    GradientSum, Loss, Objective, Optimizer, OptimizerConfig, StepContext, in_shards,
 };
 
 /// Most target states: one for each repetition up to here, then the first again.
@@ -67,19 +68,19 @@ pub struct StepReport {
 /// data, which would otherwise grow with N and hide the memory of the graph.
 ///
 /// # Errors
-/// No such student can be built, the device fails, or the interrupt is set.
+/// No such student can be built, the device fails, or the context is cancelled.
 pub fn time_step(
     shape: &StepShape,
     graph: StepGraph,
     steps: usize,
-    device: &Device,
-    interrupt: &Interrupt,
+    context: &Context,
 ) -> Result<StepReport> {
     at_least_one("steps", steps)?;
     let gflop = shape.flops(graph)? / 1e9;
+    let device = context.device();
     let mut student = Student::new(shape, graph, device)?;
     let mut loss = f64::NAN;
-    let timing = clock::time(steps, interrupt, || {
+    let timing = clock::time(steps, context, || {
         loss = student.step()?;
         Ok(device.synchronize()?)
     })?;

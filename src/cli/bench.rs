@@ -37,7 +37,7 @@ fn step(args: &StepArgs, session: &Session) -> Result<()> {
         (false, true) => StepGraph::Reference,
         (true, true) => StepGraph::RecomputedReference,
     };
-    let found = time_step(&shape, graph, args.steps, &session.device, &session.interrupt)?;
+    let found = time_step(&shape, graph, args.steps, &session.context)?;
     if session.json {
         return output::json(&found);
     }
@@ -46,10 +46,10 @@ fn step(args: &StepArgs, session: &Session) -> Result<()> {
 }
 
 fn prefill(args: &PrefillArgs, session: &Session) -> Result<()> {
-    let (progress, interrupt) = (&session.progress, &session.interrupt);
-    let loaded = Loaded::read(&args.model, &session.device, progress, interrupt)?;
+    let context = &session.context;
+    let loaded = Loaded::read(&args.model, &session.context)?;
     let model = loaded.model.lm();
-    let found = time_prefill(model, args.batch, args.tokens, args.steps, interrupt)?;
+    let found = time_prefill(model, args.batch, args.tokens, args.steps, context)?;
     if session.json {
         return output::json(&found);
     }
@@ -58,14 +58,14 @@ fn prefill(args: &PrefillArgs, session: &Session) -> Result<()> {
 }
 
 fn decode(args: &DecodeArgs, session: &Session) -> Result<()> {
-    let (progress, interrupt) = (&session.progress, &session.interrupt);
-    let loaded = Loaded::read(&args.model, &session.device, progress, interrupt)?;
+    let context = &session.context;
+    let loaded = Loaded::read(&args.model, &session.context)?;
     let (read, most) = reading(&args.depth, &loaded, args.repetitions, None)?;
     let model = loaded.model.lm();
     let decoder = Decoder::new(model, read.weight_type)?;
     let policy = read.stopping.as_ref().map(|stop| (&*stop.policy, stop.gate.as_ref()));
     let depth = ReadDepth { most: most.unwrap_or(model.repetitions()), policy };
-    let found = time_decode(&decoder, args.texts, args.tokens, depth, read.sharing, interrupt)?;
+    let found = time_decode(&decoder, args.texts, args.tokens, depth, read.sharing, context)?;
     if session.json {
         return output::json(&found);
     }
@@ -120,7 +120,7 @@ fn peak(args: &PeakArgs, session: &Session) -> Result<()> {
         }
         shapes.extend(args.vocab.map(|vocab| [tokens, width, vocab]));
     }
-    let found = matrix_peak(&shapes, &session.interrupt)?;
+    let found = matrix_peak(&shapes, &session.context)?;
     if session.json {
         return output::json(&found);
     }

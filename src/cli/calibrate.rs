@@ -19,9 +19,9 @@ pub(super) fn calibrate(args: &CalibrateArgs, session: &Session) -> Result<()> {
         own_gate: if args.refit { OwnGate::Refitted } else { OwnGate::Kept },
         ..CalibrateConfig::default()
     };
-    let (progress, interrupt) = (&session.progress, &session.interrupt);
+    let context = &session.context;
     let documents = read_documents(&args.on.text, Path::new(""), &args.on.field)?;
-    let read = |source: &str| Loaded::read(source, &session.device, progress, interrupt);
+    let read = |source: &str| Loaded::read(source, &session.context);
     let (teacher, student) = (read(&args.on.teacher)?, read(&args.student)?);
     let path = args.out.clone().map_or_else(|| halting_file(&student), Ok)?;
     let tokens = Documents::encode(&documents, teacher.tokenizer()?)?;
@@ -34,8 +34,7 @@ pub(super) fn calibrate(args: &CalibrateArgs, session: &Session) -> Result<()> {
         &student.checkpoint.fingerprint,
         &windows,
         &config,
-        progress,
-        &|| interrupt.is_set(),
+        context,
     )?;
     write_halting(&path, &found)?;
     if session.json {

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::eval::{EvalConfig, evaluate_policies};
 use crate::halting::PolicyName;
 use crate::kernels::quantized::WeightType;
-use crate::run::{self, Loaded, read_halting};
+use crate::run::{Loaded, read_halting};
 
 pub(super) fn evaluate(args: &EvaluateArgs, session: &Session) -> Result<()> {
     let config = EvalConfig {
@@ -21,17 +21,16 @@ pub(super) fn evaluate(args: &EvaluateArgs, session: &Session) -> Result<()> {
         ..EvalConfig::default()
     };
     config.validate()?;
-    let (progress, interrupt) = (&session.progress, &session.interrupt);
+    let context = &session.context;
     let documents = read_documents(&args.on.text, Path::new(""), &args.on.field)?;
-    let read = |source: &str| Loaded::read(source, &session.device, progress, interrupt);
+    let read = |source: &str| Loaded::read(source, &session.context);
     let teacher = read(&args.on.teacher)?;
     teacher.deep()?;
     let student = args.student.as_deref().map(read).transpose()?;
     let learner = student.as_ref().map(Loaded::looped).transpose()?;
     let tokens = Documents::encode(&documents, teacher.tokenizer()?)?;
     let windows = tokens.evaluation_windows(args.on.window, args.max_tokens, Spread::InOrder);
-    let mut found =
-        run::evaluate(teacher.model.lm(), learner, &windows, &config, progress, interrupt)?;
+    let mut found = crate::eval::evaluate(teacher.model.lm(), learner, &windows, &config, context)?;
     if let Some((student, looped)) = student.as_ref().zip(learner)
         && !args.policies.is_empty()
     {
@@ -47,8 +46,7 @@ pub(super) fn evaluate(args: &EvaluateArgs, session: &Session) -> Result<()> {
             args.kv,
             &windows,
             config.batch_rows,
-            progress,
-            &|| interrupt.is_set(),
+            context,
         )?);
     }
     if session.json {

@@ -8,8 +8,7 @@ use crate::run::Loaded;
 
 pub(super) fn export(args: &ExportArgs, session: &Session) -> Result<()> {
     refuse_used(args)?;
-    let (progress, interrupt) = (&session.progress, &session.interrupt);
-    let loaded = Loaded::read(&args.student, &session.device, progress, interrupt)?;
+    let loaded = Loaded::read(&args.student, &session.context)?;
     let checkpoint = &loaded.checkpoint;
     let name = args.out.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let card = Card {

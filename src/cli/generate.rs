@@ -30,8 +30,8 @@ pub(super) fn generate(args: &GenerateArgs, session: &Session) -> Result<()> {
         Some(file) => prompts(file)?,
         None => vec![prompt(args.prompt.as_deref().unwrap_or_default())?],
     };
-    let (progress, interrupt) = (&session.progress, &session.interrupt);
-    let loaded = Loaded::read(&args.model, &session.device, progress, interrupt)?;
+    let context = &session.context;
+    let loaded = Loaded::read(&args.model, &session.context)?;
     let tokenizer = loaded.tokenizer()?;
     let speculation =
         args.speculate.map(|repetitions| Speculation { repetitions, tokens: args.draft_tokens });
@@ -49,7 +49,7 @@ pub(super) fn generate(args: &GenerateArgs, session: &Session) -> Result<()> {
         if streams {
             failed = output::write(piece).err();
         }
-        failed.is_none() && !interrupt.is_set()
+        failed.is_none() && !context.is_cancelled()
     })?;
     if let Some(error) = failed {
         return Err(error);

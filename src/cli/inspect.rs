@@ -7,8 +7,7 @@ use crate::model::{Description, Relaxation};
 use crate::run::Loaded;
 
 pub(super) fn inspect(args: &InspectArgs, session: &Session) -> Result<()> {
-    let progress = &session.progress;
-    let loaded = Loaded::read(&args.model, &session.device, progress, &session.interrupt)?;
+    let loaded = Loaded::read(&args.model, &session.context)?;
     let checkpoint = &loaded.checkpoint;
     let description = Description::of(&checkpoint.config, checkpoint.looped.as_ref());
     if session.json {

@@ -2,17 +2,17 @@
 
 use std::io::Write;
 
+use crate::context::Cancellation;
 use crate::error::{Error, Result};
-use crate::train::Interrupt;
 
 /// Stops softly at the first press, at once at the second.
-pub(super) fn watch(interrupt: &Interrupt) -> Result<()> {
-    let interrupt = interrupt.clone();
+pub(super) fn watch(cancellation: &Cancellation) -> Result<()> {
+    let cancellation = cancellation.clone();
     ctrlc::set_handler(move || {
-        if interrupt.is_set() {
+        if cancellation.is_cancelled() {
             std::process::exit(1);
         }
-        interrupt.set();
+        cancellation.cancel();
         // Nobody may be left to read it.
         let _ = writeln!(
             std::io::stderr(),

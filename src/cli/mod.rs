@@ -30,15 +30,16 @@ mod train;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 
 use self::args::{Arguments, Command, Common};
 use self::progress::{Progress, Volume};
 use self::recipe_args::RecipeArgs;
+use crate::context::{Cancellation, Context};
 use crate::error::{Error, Result};
 use crate::run::device;
-use crate::train::Interrupt;
 
 /// Runs the program: arguments in, exit code out. 0 done, 1 yours to mend, 2 ours.
 #[must_use]
@@ -88,13 +89,10 @@ fn carry_out(bare: &RecipeArgs, common: &Common, command: Option<Command>) -> Re
 
 /// What every verb is given.
 struct Session {
-    device: candle_core::Device,
+    context: Context,
     device_name: String,
     json: bool,
-    cache: PathBuf,
-    cache_limit_bytes: u64,
-    progress: Progress,
-    interrupt: Interrupt,
+    progress: Arc<Progress>,
 }
 
 impl Session {
@@ -104,17 +102,14 @@ impl Session {
             (false, 0) => Volume::Normal,
             (false, _) => Volume::Verbose,
         };
-        let interrupt = Interrupt::new();
-        interrupt::watch(&interrupt)?;
-        Ok(Self {
-            device: device(&common.device)?,
-            device_name: common.device.clone(),
-            json: common.json,
-            cache: common.cache.clone().map_or_else(default_cache, Ok)?,
-            cache_limit_bytes: common.cache_limit,
-            progress: Progress::new(volume),
-            interrupt,
-        })
+        let (cancellation, progress) = (Cancellation::new(), Arc::new(Progress::new(volume)));
+        interrupt::watch(&cancellation)?;
+        let context = Context::new(device(&common.device)?)
+            .with_observer(Arc::clone(&progress))
+            .with_cancellation(cancellation)
+            .with_cache(common.cache.clone().map_or_else(default_cache, Ok)?)
+            .with_cache_limit(common.cache_limit);
+        Ok(Self { context, device_name: common.device.clone(), json: common.json, progress })
     }
 }
 

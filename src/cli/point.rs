@@ -12,22 +12,18 @@ use crate::study::{Done, carry_out};
 
 pub(super) fn point(args: &PointArgs, session: &Session) -> Result<()> {
     // Whoever started this process holds its input open; when it ends, so does this.
-    let interrupt = session.interrupt.clone();
+    let cancellation = session.context.cancellation().clone();
     std::thread::spawn(move || {
         let mut nothing = Vec::new();
         // However reading ends, nobody is there any more.
         let _ = std::io::stdin().read_to_end(&mut nothing);
-        interrupt.set();
+        cancellation.cancel();
     });
     let point = find(&args.out, &args.id)?;
     let options = Options {
         out: args.out.clone(),
         existing: Existing::Resume,
-        cache: session.cache.clone(),
-        cache_limit_bytes: session.cache_limit_bytes,
-        device: session.device.clone(),
-        interrupt: session.interrupt.clone(),
-        observer: &session.progress,
+        context: session.context.clone(),
     };
     let started = Instant::now();
     let outcome = carry_out(&point.job, &options)?;

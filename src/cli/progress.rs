@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::failure::in_colour;
-use crate::observe::Observer;
+use crate::context::Observer;
 
 /// How much is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

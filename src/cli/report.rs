@@ -2,8 +2,8 @@
 
 use super::study_args::ReportArgs;
 use super::{Session, output};
+use crate::context::Observer;
 use crate::error::Result;
-use crate::observe::Observer;
 use crate::{report, study};
 
 pub(super) fn report(args: &ReportArgs, session: &Session) -> Result<()> {

@@ -7,15 +7,15 @@ use candle_core::{DType, Device, Tensor};
 use super::Session;
 use super::args::StatesArgs;
 use crate::autograd::Tape;
+use crate::context::Observer;
 use crate::disk::write_atomically;
 use crate::error::{Error, Result};
 use crate::model::CausalLm;
-use crate::observe::Observer;
 use crate::run::Loaded;
 
 pub(super) fn states(args: &StatesArgs, session: &Session) -> Result<()> {
-    let (progress, interrupt) = (&session.progress, &session.interrupt);
-    let loaded = Loaded::read(&args.model, &session.device, progress, interrupt)?;
+    let progress = &session.progress;
+    let loaded = Loaded::read(&args.model, &session.context)?;
     let model = loaded.model.lm();
     check(args, model)?;
     let ids =

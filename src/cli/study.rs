@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::study_args::StudyArgs;
 use super::{Session, output};
+use crate::context::Observer;
 use crate::error::{Error, Result};
-use crate::observe::Observer;
 use crate::recipe::{read_as, resolve_path};
 use crate::run::Loaded;
 use crate::study::{
@@ -85,7 +85,7 @@ fn carry_out<F: Findings>(
         let twice = sweep.duplicates();
         progress.warn(&format!("{twice} points of the grid come twice and are measured once"));
     }
-    let ended = carry_out_all(sweep, &starter, progress, &session.interrupt);
+    let ended = carry_out_all(sweep, &starter, &session.context);
     // What is done when a study is stopped can be looked at.
     let found = measure()?;
     found.write(sweep.folder())?;
@@ -141,7 +141,7 @@ fn name(name: &mut String, path: &Path) {
 }
 
 fn text_teacher(source: &str, session: &Session) -> Result<TextTeacher> {
-    let loaded = Loaded::read(source, &session.device, &session.progress, &session.interrupt)?;
+    let loaded = Loaded::read(source, &session.context)?;
     let base = loaded.model.lm().base();
     Ok(TextTeacher { layers: base.layers, width: base.width })
 }
@@ -150,7 +150,7 @@ fn point_arguments(out: &Path, threads: usize, session: &Session) -> Vec<String>
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let mut arguments = vec!["point".to_owned(), "--quiet".to_owned()];
     arguments.extend(["--threads".to_owned(), threads.to_string()]);
-    arguments.extend(["--cache".to_owned(), text(&session.cache)]);
+    arguments.extend(["--cache".to_owned(), text(session.context.cache())]);
     arguments.extend(["--device".to_owned(), session.device_name.clone()]);
     arguments.extend(["--out".to_owned(), text(out)]);
     arguments

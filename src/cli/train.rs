@@ -7,8 +7,8 @@ use clap::Subcommand;
 use super::args::{Command, PretrainArgs};
 use super::recipe_args::{RecipeArgs, RunArgs};
 use super::{Session, output};
+use crate::context::Observer;
 use crate::error::{Error, Result};
-use crate::observe::Observer;
 use crate::recipe::{Recipe, Source};
 use crate::run::{self, Options, Report};
 
@@ -65,15 +65,11 @@ fn meant_verb(path: &Path) -> Option<String> {
     (likeness > 0.7).then_some(verb)
 }
 
-fn options<'a>(recipe: &Recipe, args: &RunArgs, session: &'a Session) -> Options<'a> {
+fn options(recipe: &Recipe, args: &RunArgs, session: Session) -> Options {
     Options {
         out: args.folder.out(&recipe.name),
         existing: args.folder.existing(),
-        cache: session.cache.clone(),
-        cache_limit_bytes: session.cache_limit_bytes,
-        device: session.device.clone(),
-        interrupt: session.interrupt.clone(),
-        observer: &session.progress,
+        context: session.context.clone(),
     }
 }
 

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::mapped::{Tokens, Width};
+use crate::context::Context;
 use crate::disk::map_cached;
-use crate::error::{Error, Result, Stopped, check_cancelled};
-use crate::observe::Observer;
+use crate::error::{Error, Result};
 
 /// The first bytes of a token file.
 const MAGIC: [u8; 16] = *b"factorexe tokens";
@@ -60,24 +60,23 @@ impl Place<'_> {
 /// The corpus stored under `key`, made by `build` when it is not there or damaged. Of two
 /// processes at once, one builds and the other waits for it.
 pub(super) fn open_or_build(
-    folder: &Path,
     key: &str,
     width: Width,
-    observer: &dyn Observer,
-    stopped: &Stopped,
+    context: &Context,
     build: impl FnOnce(&mut Writer) -> Result<()>,
 ) -> Result<Cached> {
+    let folder = context.cache();
     let place = Place { folder, key };
     fs::create_dir_all(folder).map_err(|error| Error::io("making", folder, &error))?;
     if let Ok(cached) = load(&place, width) {
         return Ok(cached);
     }
-    let _lock = lock(&place, observer, stopped)?;
+    let _lock = lock(&place, context)?;
     // Another process may have been faster.
     match load(&place, width) {
         Ok(cached) => return Ok(cached),
         Err(None) => {}
-        Err(Some(damage)) => observer.warn(&format!(
+        Err(Some(damage)) => context.warn(&format!(
             "the token cache is damaged and is made again: {damage} ({})",
             place.path("tokens").display()
         )),
@@ -96,7 +95,7 @@ pub(super) fn open_or_build(
 }
 
 /// Held until dropped, also by a process that is killed.
-fn lock(place: &Place, observer: &dyn Observer, stopped: &Stopped) -> Result<Option<File>> {
+fn lock(place: &Place, context: &Context) -> Result<Option<File>> {
     let path = place.path("lock");
     let file = File::create(&path).map_err(|error| Error::io("making", &path, &error))?;
     let mut noted = false;
@@ -108,10 +107,10 @@ fn lock(place: &Place, observer: &dyn Observer, stopped: &Stopped) -> Result<Opt
             Err(fs::TryLockError::Error(_)) => return Ok(None),
         }
         if !noted {
-            observer.note("another process tokenises the same text: waiting for it");
+            context.note("another process tokenises the same text: waiting for it");
             noted = true;
         }
-        check_cancelled(stopped, "while another process tokenised the text")?;
+        context.check_cancelled("while another process tokenised the text")?;
         std::thread::sleep(LOCK_ASKED_EVERY);
     }
     remove_abandoned(place);

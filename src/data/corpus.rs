@@ -14,8 +14,8 @@ use super::encode::Encode;
 use super::files::{self, SourceFile};
 use super::mapped::{Tokens, Width};
 use super::tokenise::{STOPPED, tokenise};
-use crate::error::{Error, Result, Stopped, check_cancelled};
-use crate::observe::Observer;
+use crate::context::Context;
+use crate::error::{Error, Result};
 
 /// Part of every key: raised when the same text would be stored as other tokens.
 const CACHE_VERSION: u8 = 1;
@@ -40,8 +40,8 @@ struct Entry {
 }
 
 impl Corpus {
-    /// Tokenises what `config` names, or finds it tokenised in the folder `cache`. Relative
-    /// files start at `base`; `stopped` is polled for cancellation.
+    /// Tokenises what `config` names, or finds it tokenised in the cache of `context`. Relative
+    /// files start at `base`; `context` is polled for cancellation.
     ///
     /// # Errors
     /// A file is missing, unreadable or not text; there is no text at all; the cache cannot be
@@ -50,19 +50,16 @@ impl Corpus {
         config: &DataConfig,
         base: &Path,
         tokenizer: &dyn Encode,
-        cache: &Path,
-        observer: &dyn Observer,
-        stopped: &Stopped,
+        context: &Context,
     ) -> Result<Self> {
         config.validate()?;
         let (files, splits): (Vec<_>, Vec<_>) =
             entries(config, base)?.into_iter().map(|entry| (entry.file, entry.split)).unzip();
-        let key = key(&files, &config.field, tokenizer, observer, stopped)?;
+        let key = key(&files, &config.field, tokenizer, context)?;
         let width = Width::of(tokenizer.vocabulary());
-        let Cached { tokens, index } =
-            cache::open_or_build(cache, &key, width, observer, stopped, |writer| {
-                tokenise(&files, &config.field, tokenizer, writer, observer, stopped)
-            })?;
+        let Cached { tokens, index } = cache::open_or_build(&key, width, context, |writer| {
+            tokenise(&files, &config.field, tokenizer, writer, context)
+        })?;
         if index.ends.is_empty() {
             return Err(Error::input(format!(
                 "the corpus is empty: there is no text in its {} files",
@@ -70,7 +67,7 @@ impl Corpus {
             ))
             .at("data.files"));
         }
-        let [train, validation, test] = assign(config, &splits, &index, observer);
+        let [train, validation, test] = assign(config, &splits, &index, context);
         let corpus = Self {
             tokens: Arc::new(tokens),
             sources: files.iter().map(|file| file.path.display().to_string()).collect(),
@@ -80,7 +77,7 @@ impl Corpus {
             test: test.into(),
             fingerprint: key,
         };
-        corpus.report(config, observer);
+        corpus.report(config, context);
         Ok(corpus)
     }
 
@@ -107,18 +104,18 @@ impl Corpus {
         &self.fingerprint
     }
 
-    fn report(&self, config: &DataConfig, observer: &dyn Observer) {
+    fn report(&self, config: &DataConfig, context: &Context) {
         let describe = |split: Split| {
             let documents = self.split(split);
             let name = split.name();
             format!("{name} {} tokens in {} documents", documents.tokens(), documents.len())
         };
         let splits = [Split::Train, Split::Validation, Split::Test].map(describe);
-        observer.note(&format!("corpus: {}", splits.join(", ")));
+        context.note(&format!("corpus: {}", splits.join(", ")));
         let held_out = [(Split::Validation, &config.validation), (Split::Test, &config.test)];
         for (split, wanted) in held_out {
             if wanted.fraction() > 0.0 && self.split(split).is_empty() {
-                observer.warn(&format!(
+                context.warn(&format!(
                     "no document fell into the {name} split: whole documents are drawn, and there \
                      are {} to draw from; list files in data.{name} to choose it yourself",
                     self.train.len(),
@@ -162,18 +159,17 @@ fn key(
     files: &[SourceFile],
     field: &str,
     tokenizer: &dyn Encode,
-    observer: &dyn Observer,
-    stopped: &Stopped,
+    context: &Context,
 ) -> Result<String> {
-    observer.begin("read", files.iter().map(|file| file.bytes).sum(), "bytes");
+    context.begin("read", files.iter().map(|file| file.bytes).sum(), "bytes");
     let done = AtomicU64::new(0);
     let advance = |bytes: u64| {
-        observer.advance(done.fetch_add(bytes, Ordering::Relaxed) + bytes, "");
-        check_cancelled(stopped, STOPPED)
+        context.advance(done.fetch_add(bytes, Ordering::Relaxed) + bytes, "");
+        context.check_cancelled(STOPPED)
     };
     let hashes: Result<Vec<_>> =
         files.par_iter().map(|file| cache::hash_file(&file.path, &advance)).collect();
-    observer.end();
+    context.end();
     let mut hasher = blake3::Hasher::new();
     hasher.update(&[CACHE_VERSION]);
     for text in [field, &tokenizer.fingerprint()] {
@@ -193,7 +189,7 @@ fn assign(
     config: &DataConfig,
     splits: &[Split],
     index: &Index,
-    observer: &dyn Observer,
+    context: &Context,
 ) -> [Vec<Span>; 3] {
     let split_of = |document: usize| splits[index.files[document] as usize];
     let documents = 0..index.ends.len();
@@ -222,10 +218,10 @@ fn assign(
         spans[drawn as usize].push(span);
     }
     if twice > 0 {
-        observer.note(&format!("{twice} documents are left out: they are held out elsewhere"));
+        context.note(&format!("{twice} documents are left out: they are held out elsewhere"));
     }
     if index.empty > 0 {
-        observer.note(&format!("{} documents are left out: they are empty", index.empty));
+        context.note(&format!("{} documents are left out: they are empty", index.empty));
     }
     spans
 }

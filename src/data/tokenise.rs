@@ -6,8 +6,8 @@ use super::cache::Writer;
 use super::encode::Encode;
 use super::files::SourceFile;
 use super::read::each_document;
-use crate::error::{Error, Result, Stopped, check_cancelled};
-use crate::observe::Observer;
+use crate::context::Context;
+use crate::error::{Error, Result};
 
 /// Text that is in memory at once, unless a single document is longer.
 const BATCH_BYTES: usize = 16 << 20;
@@ -25,22 +25,21 @@ pub(super) fn tokenise(
     field: &str,
     tokenizer: &dyn Encode,
     writer: &mut Writer,
-    observer: &dyn Observer,
-    stopped: &Stopped,
+    context: &Context,
 ) -> Result<()> {
-    observer.begin("tokenise", files.iter().map(|file| file.bytes).sum(), "bytes");
+    context.begin("tokenise", files.iter().map(|file| file.bytes).sum(), "bytes");
     let mut done = 0;
     let mut result = Ok(());
     for (number, file) in files.iter().enumerate() {
         let number = number as u32;
-        let mut task = Task { tokenizer, writer, observer, stopped, file, number, done };
+        let mut task = Task { tokenizer, writer, context, file, number, done };
         result = task.run(field);
         if result.is_err() {
             break;
         }
         done += file.bytes;
     }
-    observer.end();
+    context.end();
     result
 }
 
@@ -48,8 +47,7 @@ pub(super) fn tokenise(
 struct Task<'a> {
     tokenizer: &'a dyn Encode,
     writer: &'a mut Writer,
-    observer: &'a dyn Observer,
-    stopped: &'a Stopped<'a>,
+    context: &'a Context,
     file: &'a SourceFile,
     number: u32,
     /// Bytes of the files before this one.
@@ -64,7 +62,7 @@ impl Task<'_> {
             held += text.len();
             seen += text.len() as u64;
             batch.push(text);
-            check_cancelled(self.stopped, STOPPED)?;
+            self.context.check_cancelled(STOPPED)?;
             if held >= BATCH_BYTES {
                 held = 0;
                 self.store(&std::mem::take(&mut batch), seen)?;
@@ -79,7 +77,7 @@ impl Task<'_> {
         let pieces: Vec<Piece> = documents.iter().flat_map(|text| pieces(text)).collect();
         for some in pieces.chunks(PIECES) {
             let encode = |piece: &Piece| {
-                check_cancelled(self.stopped, STOPPED)?;
+                self.context.check_cancelled(STOPPED)?;
                 let tokens = encode(self.tokenizer, piece.text);
                 tokens.map_err(|error| error.at(self.file.path.display()))
             };
@@ -93,7 +91,7 @@ impl Task<'_> {
         }
         // JSON and Parquet files hold more or fewer bytes than their text.
         let done = self.done + seen.min(self.file.bytes);
-        self.observer.advance(done, &format!("{} tokens", self.writer.tokens()));
+        self.context.advance(done, &format!("{} tokens", self.writer.tokens()));
         Ok(())
     }
 }

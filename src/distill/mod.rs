@@ -11,7 +11,7 @@ pub mod objective;
 mod step;
 pub mod weight_schedule;
 
-pub use cache::{CachePlace, StatePrecision, TeacherCache, TeacherCacheConfig};
+pub use cache::{StatePrecision, TeacherCache, TeacherCacheConfig};
 pub use config::{
     Auto, Compared, DistillConfig, HiddenConfig, Init, Layers, LoraInit, LossConfig, PhaseConfig,
     StudentConfig,

@@ -1,8 +1,9 @@
 //! Traces of answers: every supervised token, read out after each repetition.
 
 use super::traces::{add_walk, walk};
+use crate::context::Context;
 use crate::data::{Asked, Batch};
-use crate::error::{Error, Result, Stopped, check_cancelled};
+use crate::error::{Error, Result};
 use crate::halting::{Gate, Traces};
 use crate::losses::terms::TeacherHead;
 use crate::model::{CausalLm, LoopedTransformer};
@@ -23,11 +24,11 @@ pub fn trace_answers(
     batches: &[Batch],
     repetitions: usize,
     averaged_by: Option<&Gate>,
-    stopped: &Stopped,
+    context: &Context,
 ) -> Result<Traces> {
     let mut traces = Traces::new(repetitions, model.base().width);
     for batch in batches {
-        check_cancelled(stopped, "while repetitions were traced")?;
+        context.check_cancelled("while repetitions were traced")?;
         let supervised = Asked::of(&batch.targets).filter(|mask| !mask.places.is_empty());
         let supervised =
             supervised.ok_or_else(|| Error::input("a batch has no supervised token"))?;

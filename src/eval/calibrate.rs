@@ -3,11 +3,11 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::context::Context;
 use crate::data::EvaluationWindow;
 use crate::error::{Error, Result};
 use crate::halting::{Calibration, Gate, Halting, Learned, PolicyName, Risk, Traces, fit};
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::observe::Observer;
 
 /// How a student is calibrated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -54,8 +54,7 @@ pub fn calibrate(
     fingerprint: &str,
     windows: &[EvaluationWindow],
     config: &CalibrateConfig,
-    observer: &dyn Observer,
-    stopped: &dyn Fn() -> bool,
+    context: &Context,
 ) -> Result<Halting> {
     let repetitions = config.repetitions.unwrap_or(student.repetitions());
     if repetitions < 2 {
@@ -73,33 +72,24 @@ pub fn calibrate(
     }
     let rows = config.batch_rows;
     let trace = |averaged_by: Option<&Gate>| {
-        super::traces::trace(
-            teacher,
-            student,
-            windows,
-            repetitions,
-            averaged_by,
-            rows,
-            observer,
-            stopped,
-        )
+        super::traces::trace(teacher, student, windows, repetitions, averaged_by, rows, context)
     };
     let traces = trace(None)?;
     let first = traces.tokens() / 2;
     let (fit_part, chosen_part) = traces.split(first);
-    observer.begin("fit", PolicyName::ALL.len() as u64, "policies");
+    context.begin("fit", PolicyName::ALL.len() as u64, "policies");
     let own = match config.own_gate {
         OwnGate::Kept => student.halting_gate()?.map(|(policy, gate)| (policy.policy(), gate)),
         OwnGate::Refitted => None,
     };
     // Gates are fitted when this is called; what is left takes a second.
     let averaged = |gate: &Gate| {
-        observer.end();
+        context.end();
         Ok(trace(Some(gate))?.split(first).1)
     };
     let (risk, seed) = (config.risk, config.seed);
     let policies = choose(&fit_part, &chosen_part, &averaged, own.as_ref(), risk, seed);
-    observer.end();
+    context.end();
     let policies = policies?;
     let best = policies.iter().min_by(|a, b| {
         let cost = |calibration| layers_per_token(student, calibration, config.risk);

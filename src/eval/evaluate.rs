@@ -13,12 +13,12 @@ use super::student::{Cosines, readouts};
 use super::telemetry::{Motion, repetition_norms};
 use super::windows::{batches, inputs, targets};
 use crate::autograd::Tape;
+use crate::context::Context;
 use crate::data::EvaluationWindow;
 use crate::error::{Error, Result};
 use crate::losses::batched::compare_each;
 use crate::losses::terms::{HeadTerms, TeacherHead};
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::observe::Observer;
 
 /// Tokens at which Jacobians are estimated, and rounds of power iteration. Each estimate costs as
 /// much as one repetition over a few hundred tokens.
@@ -27,7 +27,8 @@ const JACOBIAN_ROUNDS: usize = 8;
 /// Seed of the vector from which the power iteration starts.
 const JACOBIAN_SEED: u64 = 0;
 
-/// Compares `teacher` and `student` on `windows`; `stopped` is polled between repetitions.
+/// Compares `teacher` and `student` on `windows`; `context` is polled for cancellation between
+/// repetitions.
 ///
 /// # Errors
 /// There is nothing to evaluate, the vocabularies differ, the user stopped it, or a device fails.
@@ -36,21 +37,20 @@ pub fn evaluate(
     student: Option<&LoopedTransformer>,
     windows: &[EvaluationWindow],
     config: &EvalConfig,
-    observer: &dyn Observer,
-    stopped: &dyn Fn() -> bool,
+    context: &Context,
 ) -> Result<Evaluation> {
     config.validate()?;
     check(teacher, student, windows)?;
     let repetitions = student.map_or_else(Vec::new, |s| config.repetitions_of(s.repetitions()));
-    let mut tally = Tally::new(teacher, student, &repetitions, stopped);
-    observer.begin("evaluate", windows.len() as u64, "windows");
+    let mut tally = Tally::new(teacher, student, &repetitions, context);
+    context.begin("evaluate", windows.len() as u64, "windows");
     let read = batches(windows, config.batch_rows).into_iter().try_fold(0, |done, batch| {
         let done = done + batch.len() as u64;
         tally.add(&batch)?;
-        observer.advance(done, "");
+        context.advance(done, "");
         Ok(done)
     });
-    observer.end();
+    context.end();
     read.map_err(|error: Error| error.hint("nothing was written: run the same command again"))?;
     tally.finish(config, windows)
 }
@@ -89,7 +89,7 @@ struct Tally<'a> {
     teacher: &'a dyn CausalLm,
     student: Option<&'a LoopedTransformer>,
     repetitions: &'a [usize],
-    stopped: &'a dyn Fn() -> bool,
+    context: &'a Context,
     documents: BTreeMap<usize, DocumentSums>,
     /// Sums over tokens, by repetition; none once a state cannot be compared.
     cosines: Vec<Option<Cosines>>,
@@ -102,18 +102,16 @@ impl<'a> Tally<'a> {
         teacher: &'a dyn CausalLm,
         student: Option<&'a LoopedTransformer>,
         repetitions: &'a [usize],
-        stopped: &'a dyn Fn() -> bool,
+        context: &'a Context,
     ) -> Self {
         let cosines = vec![Some(Cosines::default()); repetitions.len()];
         let motions = vec![Motion::default(); repetitions.len()];
         let documents = BTreeMap::new();
-        Self { teacher, student, repetitions, stopped, documents, cosines, motions }
+        Self { teacher, student, repetitions, context, documents, cosines, motions }
     }
 
     fn add(&mut self, batch: &[&EvaluationWindow]) -> Result<()> {
-        if (self.stopped)() {
-            return Err(Error::interrupted("stopped while evaluating"));
-        }
+        self.context.check_cancelled("while evaluating")?;
         let tokens = batch[0].tokens.len() - 1;
         let embedding_and_head = self.teacher.embedding_and_head();
         let ids = inputs(batch, embedding_and_head.device())?;
@@ -125,7 +123,7 @@ impl<'a> Tally<'a> {
         let readouts = match self.student {
             Some(student) => {
                 let ids = ids.to_device(student.embedding_and_head().device())?;
-                readouts(student, &ids, self.repetitions, &states, self.stopped)?
+                readouts(student, &ids, self.repetitions, &states, self.context)?
             }
             None => Vec::new(),
         };
@@ -191,7 +189,7 @@ impl<'a> Tally<'a> {
         let ids = inputs(&[window], student.embedding_and_head().device())?;
         let ids = ids.narrow(1, 0, ids.dim(1)?.min(JACOBIAN_TOKENS))?;
         let (rounds, seed) = (JACOBIAN_ROUNDS, JACOBIAN_SEED);
-        repetition_norms(student, &ids, self.repetitions, rounds, seed, self.stopped)
+        repetition_norms(student, &ids, self.repetitions, rounds, seed, self.context)
     }
 
     /// The score of the student at the repetitions of this index.

@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::traces::teacher_side;
 use super::windows::{batches, targets};
+use crate::context::Context;
 use crate::data::EvaluationWindow;
 use crate::decode::{CacheSharing, Decoder, ReadDepth};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::halting::curve::oracle_area;
 use crate::halting::{Calibration, Curve, CurvePoint, Gate, Halting, PolicyName};
 use crate::losses::batched::compare_each;
 use crate::losses::terms::{TeacherHead, mean};
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::observe::Observer;
 
 /// Tokens that are decoded one by one to measure the decoding speed.
 const TIMED_TOKENS: usize = 96;
@@ -99,23 +99,13 @@ pub fn evaluate_policies(
     sharing: CacheSharing,
     windows: &[EvaluationWindow],
     rows: usize,
-    observer: &dyn Observer,
-    stopped: &dyn Fn() -> bool,
+    context: &Context,
 ) -> Result<PolicyReport> {
     let repetitions = halting.repetitions;
     let chosen: Vec<&Calibration> =
         names.iter().map(|&name| halting.find(name)).collect::<Result<_>>()?;
     let trace = |averaged_by: Option<&Gate>| {
-        super::traces::trace(
-            teacher,
-            student,
-            windows,
-            repetitions,
-            averaged_by,
-            rows,
-            observer,
-            stopped,
-        )
+        super::traces::trace(teacher, student, windows, repetitions, averaged_by, rows, context)
     };
     let traces = trace(None)?;
     let settled = traces.settled();
@@ -134,7 +124,7 @@ pub fn evaluate_policies(
     let batches = batches(windows, rows);
     let sides: Vec<TeacherHead> =
         batches.iter().map(|batch| teacher_side(teacher, batch)).collect::<Result<_>>()?;
-    observer.begin("policies", (chosen.len() * batches.len()) as u64, "batches");
+    context.begin("policies", (chosen.len() * batches.len()) as u64, "batches");
     let mut done = 0;
     let mut score = |(calibration, curve): (&Calibration, Curve)| {
         let (policy, threshold) = calibration.policy(None)?;
@@ -142,12 +132,10 @@ pub fn evaluate_policies(
         let depth = ReadDepth { most: repetitions, policy: Some((&*policy, gate)) };
         let mut sums = Sums { stops: vec![0; repetitions], ..Sums::default() };
         for (batch, side) in batches.iter().zip(&sides) {
-            if stopped() {
-                return Err(Error::interrupted("stopped while evaluating policies"));
-            }
+            context.check_cancelled("while evaluating policies")?;
             sums.add(decoder, student, batch, side, (depth, sharing))?;
             done += 1;
-            observer.advance(done, calibration.curve.policy.name());
+            context.advance(done, calibration.curve.policy.name());
         }
         let area = curve.area(first, repetitions);
         let tokens = sums.tokens.max(1.0);
@@ -169,7 +157,7 @@ pub fn evaluate_policies(
     };
     let policies: Result<Vec<PolicyScore>> =
         chosen.into_iter().zip(curves).map(&mut score).collect();
-    observer.end();
+    context.end();
     Ok(PolicyReport {
         policies: policies?,
         oracle: OracleScore {

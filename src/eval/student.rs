@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::telemetry::Motion;
 use crate::autograd::{Tape, Value};
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::losses::hidden::compare_states;
 use crate::losses::terms::{StateComparison, StateScale};
@@ -35,7 +36,7 @@ pub(super) fn readouts(
     ids: &Tensor,
     repetitions: &[usize],
     teacher_states: &[Value],
-    stopped: &dyn Fn() -> bool,
+    context: &Context,
 ) -> Result<Vec<Readout>> {
     let (tape, embedding_and_head) = (Tape::off(), student.embedding_and_head());
     let table = embedding_and_head.rope(0, ids.dim(1)?);
@@ -43,9 +44,7 @@ pub(super) fn readouts(
     let mut state = first.clone();
     let mut readouts = Vec::with_capacity(repetitions.len());
     for repetition in 1..=repetitions.last().copied().unwrap_or(0) {
-        if stopped() {
-            return Err(Error::interrupted("stopped while evaluating"));
-        }
+        context.check_cancelled("while evaluating")?;
         let before = state.clone();
         state = student.inject(&tape, &before, &first, repetition - 1)?;
         state = last(student.repeat(&tape, &state, repetition - 1, &table)?)?;

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::autograd::{Tape, Value};
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, LoopedTransformer};
 
@@ -98,12 +99,12 @@ pub fn repetition_norm(
     rounds: usize,
     seed: u64,
 ) -> Result<f64> {
-    let norms = repetition_norms(student, ids, &[repetition + 1], rounds, seed, &|| false)?;
+    let norms = repetition_norms(student, ids, &[repetition + 1], rounds, seed, &Context::cpu())?;
     norms.first().copied().ok_or_else(|| Error::internal("a repetition was not reached"))
 }
 
 /// [`repetition_norm`] of every one of `repetitions`, which are counted from 1 and rise, in one
-/// forward pass; `stopped` is polled before each.
+/// forward pass; `context` is polled for cancellation before each.
 ///
 /// # Errors
 /// As [`repetition_norm`], or the user stopped it.
@@ -113,7 +114,7 @@ pub fn repetition_norms(
     repetitions: &[usize],
     rounds: usize,
     seed: u64,
-    stopped: &dyn Fn() -> bool,
+    context: &Context,
 ) -> Result<Vec<f64>> {
     let table = student.embedding_and_head().rope(0, ids.dim(1)?);
     let end = |mut states: Vec<Value>| {
@@ -126,9 +127,7 @@ pub fn repetition_norms(
     };
     let (mut state, mut norms) = (first.clone(), Vec::with_capacity(repetitions.len()));
     for repetition in 0..repetitions.last().copied().unwrap_or(0) {
-        if stopped() {
-            return Err(Error::interrupted("stopped while evaluating"));
-        }
+        context.check_cancelled("while evaluating")?;
         if repetitions.contains(&(repetition + 1)) {
             let map = |tape: &Tape, state: &Value| repeat(tape, state, repetition);
             norms.push(jacobian_norm(map, state.tensor(), rounds, seed)?);

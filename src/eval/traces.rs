@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::windows::{batches, inputs, targets};
 use crate::autograd::{Tape, Value};
+use crate::context::Context;
 use crate::data::EvaluationWindow;
 use crate::decode::output;
 use crate::error::{Error, Result};
@@ -14,7 +15,6 @@ use crate::halting::{Gate, Traces};
 use crate::losses::batched::compare_and_look;
 use crate::losses::terms::TeacherHead;
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::observe::Observer;
 
 /// Runs teacher and student over `windows`, every token to `repetitions`, and records what stopping
 /// it earlier gives, in the order of `windows` sorted by length, longest first. A token attends to
@@ -30,24 +30,21 @@ pub fn trace(
     repetitions: usize,
     averaged_by: Option<&Gate>,
     rows: usize,
-    observer: &dyn Observer,
-    stopped: &dyn Fn() -> bool,
+    context: &Context,
 ) -> Result<Traces> {
     if windows.is_empty() {
         return Err(Error::input("there is no text to trace: expected 2 tokens or more"));
     }
     let mut traces = Traces::new(repetitions, student.base().width);
-    observer.begin("trace", windows.len() as u64, "windows");
+    context.begin("trace", windows.len() as u64, "windows");
     let read = batches(windows, rows).into_iter().try_fold(0, |done, batch| {
-        if stopped() {
-            return Err(Error::interrupted("stopped while repetitions were traced"));
-        }
+        context.check_cancelled("while repetitions were traced")?;
         add(&mut traces, teacher, student, averaged_by, &batch)?;
         let done = done + batch.len() as u64;
-        observer.advance(done, "");
+        context.advance(done, "");
         Ok(done)
     });
-    observer.end();
+    context.end();
     read.map(|_| traces)
 }
 

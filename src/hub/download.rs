@@ -9,8 +9,8 @@ use std::time::Duration;
 use hf_hub::progress::{DownloadEvent, ProgressEvent, ProgressHandler};
 use hf_hub::{HFError, HFRepositorySync, RepoTypeModel};
 
-use crate::error::{Error, Result, Stopped};
-use crate::observe::Observer;
+use crate::context::Context;
+use crate::error::{Error, Result};
 
 /// How often the waiting thread looks for news and for Ctrl-C.
 const TICK: Duration = Duration::from_millis(50);
@@ -61,11 +61,7 @@ impl ProgressHandler for Shared {
 pub(super) type Outcome = (std::result::Result<PathBuf, HFError>, u64);
 
 /// Fetches on a thread of its own, so that a stalled network cannot swallow a Ctrl-C.
-pub(super) fn run(
-    download: Download,
-    observer: &dyn Observer,
-    stopped: &Stopped,
-) -> Result<Outcome> {
+pub(super) fn run(download: Download, context: &Context) -> Result<Outcome> {
     let shared = Arc::new(Shared::default());
     let (sender, receiver) = channel();
     let handler = Arc::clone(&shared);
@@ -82,7 +78,7 @@ pub(super) fn run(
         // The waiting thread may have given up: then nobody wants to know.
         let _ = sender.send(outcome);
     });
-    let outcome = wait(&receiver, &shared, &title, observer, stopped)?;
+    let outcome = wait(&receiver, &shared, &title, context)?;
     Ok((outcome, shared.total_bytes.load(Relaxed)))
 }
 
@@ -90,8 +86,7 @@ fn wait(
     receiver: &Receiver<std::result::Result<PathBuf, HFError>>,
     shared: &Shared,
     title: &str,
-    observer: &dyn Observer,
-    stopped: &Stopped,
+    context: &Context,
 ) -> Result<std::result::Result<PathBuf, HFError>> {
     let mut shown = false;
     let result = loop {
@@ -102,22 +97,22 @@ fn wait(
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if stopped() {
+        if context.is_cancelled() {
             shared.stop.store(true, Relaxed);
             break Err(Error::interrupted("stopped during a download")
                 .hint("complete files stay in the cache: the same command resumes from there"));
         }
         let total = shared.total_bytes.load(Relaxed);
         if !shown && total >= SHOWN_BYTES {
-            observer.begin(title, total, "bytes");
+            context.begin(title, total, "bytes");
             shown = true;
         }
         if shown {
-            observer.advance(shared.done_bytes.load(Relaxed), "");
+            context.advance(shared.done_bytes.load(Relaxed), "");
         }
     };
     if shown {
-        observer.end();
+        context.end();
     }
     result
 }

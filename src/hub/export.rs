@@ -262,8 +262,8 @@ mod tests {
     use super::super::source::Source;
     use super::*;
     use crate::autograd::Tape;
+    use crate::context::Context;
     use crate::model::{CausalLm, Injection, LoopedTransformer, Relaxation, StateNorm};
-    use crate::observe::Quiet;
 
     fn logits(config: &LoopedConfig, tensors: &BTreeMap<String, Tensor>) -> Vec<f32> {
         let model = LoopedTransformer::new(config, tensors).unwrap();
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_checkpoint_cut_into_shards_comes_back_to_the_bit_and_is_replaced_whole() {
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/qwen3");
-        let teacher = Source::Folder(fixture).load(&Quiet, &|| false).unwrap();
+        let teacher = Source::Folder(fixture).load(&Context::cpu()).unwrap();
         let config = LoopedConfig {
             prelude_layers: 0,
             core_layers: 1,
@@ -301,7 +301,7 @@ mod tests {
             let card = Card::default();
             let made = student(&config, &tensors, None, &card, StoredType::F32).unwrap();
             Export { shard_bytes, ..made }.write(&folder).unwrap();
-            let back = Source::Folder(folder.clone()).load(&Quiet, &|| false).unwrap();
+            let back = Source::Folder(folder.clone()).load(&Context::cpu()).unwrap();
             assert_eq!(logits(&config, &back.tensors), logits(&config, &tensors));
             let mut names: Vec<_> = fs::read_dir(&folder)
                 .unwrap()

@@ -11,16 +11,16 @@ use super::looped::read_looped;
 use super::settings::{Settings, read_json};
 use super::shards::stored_tensors;
 use super::weights::{Wanted, load_tensors};
+use crate::context::Context;
 use crate::data::Tokenizer;
-use crate::error::{Error, Result, Stopped};
+use crate::error::{Error, Result};
 use crate::model::{LoopedConfig, TransformerConfig};
-use crate::observe::Observer;
 
 /// Reads `config.json`, the safetensors and, if there is one, the tokenizer of `folder`.
 ///
 /// # Errors
 /// A file is missing or damaged, the parts disagree, or the family does not fit.
-pub fn load(folder: &Path, observer: &dyn Observer, stopped: &Stopped) -> Result<Checkpoint> {
+pub fn load(folder: &Path, context: &Context) -> Result<Checkpoint> {
     let config_file = folder.join("config.json");
     if !config_file.is_file() {
         return Err(no_config(folder));
@@ -34,7 +34,7 @@ pub fn load(folder: &Path, observer: &dyn Observer, stopped: &Stopped) -> Result
     let Description { config, looped, wanted } = description;
     let tokenizer = load_tokenizer(folder, &config)?;
     let stored = stored_tensors(folder)?;
-    let (tensors, hashes) = load_tensors(stored, &wanted, &config_file, observer, stopped)?;
+    let (tensors, hashes) = load_tensors(stored, &wanted, &config_file, context)?;
     let fingerprint = fingerprint(&(&config, &looped), &hashes)?;
     let origin = folder.display().to_string();
     Ok(Checkpoint { config, looped, tensors, tokenizer, origin, fingerprint })

@@ -5,21 +5,21 @@ use super::client::HubConfig;
 use super::gguf::load_gguf;
 use super::source::Source;
 use super::{folder, remote};
-use crate::error::{Result, Stopped};
-use crate::observe::Observer;
+use crate::context::Context;
+use crate::error::Result;
 
 impl Source {
-    /// Reads the checkpoint, from the network if necessary. `stopped` is polled for cancellation.
+    /// Reads the checkpoint, from the network if necessary.
     ///
     /// # Errors
     /// It cannot be had, is damaged, or its family does not fit.
-    pub fn load(&self, observer: &dyn Observer, stopped: &Stopped) -> Result<Checkpoint> {
+    pub fn load(&self, context: &Context) -> Result<Checkpoint> {
         let mut checkpoint = match self {
-            Self::Folder(path) => folder::load(path, observer, stopped)?,
-            Self::Gguf(path) => load_gguf(path, observer)?,
+            Self::Folder(path) => folder::load(path, context)?,
+            Self::Gguf(path) => load_gguf(path, context)?,
             Self::Hub(id) => {
-                let snapshot = remote::fetch(id, &HubConfig::from_env(), observer, stopped)?;
-                folder::load(&snapshot, observer, stopped)?
+                let snapshot = remote::fetch(id, &HubConfig::from_env(), context)?;
+                folder::load(&snapshot, context)?
             }
         };
         checkpoint.origin = self.to_string();

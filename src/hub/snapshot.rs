@@ -8,8 +8,8 @@ use super::client::HubConfig;
 use super::download::{Download, run};
 use super::id::HubId;
 use super::shards::{INDEX, SINGLE, read_index};
-use crate::error::{Error, Result, Stopped};
-use crate::observe::Observer;
+use crate::context::Context;
+use crate::error::{Error, Result};
 
 /// Files a model may do without.
 const OPTIONAL: [&str; 4] =
@@ -19,18 +19,13 @@ const OPTIONAL: [&str; 4] =
 ///
 /// # Errors
 /// The repository or a file is not there, may not be read, or the network fails.
-pub(super) fn fetch(
-    id: &HubId,
-    config: &HubConfig,
-    observer: &dyn Observer,
-    stopped: &Stopped,
-) -> Result<PathBuf> {
+pub(super) fn fetch(id: &HubId, config: &HubConfig, context: &Context) -> Result<PathBuf> {
     let client = client(config)?;
     let (cache, endpoint) = (client.cache_dir().to_owned(), client.endpoint().to_owned());
     let client = HFClientSync::from_inner(client).map_err(|error| refuse_client(&error))?;
     let revision = id.revision.clone().unwrap_or_else(|| "main".to_owned());
     let mut files =
-        Files { client, cache, endpoint, id, offline: config.offline, revision, observer, stopped };
+        Files { client, cache, endpoint, id, offline: config.offline, revision, context };
     let Some(config_file) = files.get("config.json")? else {
         return Err(files.absent("config.json"));
     };
@@ -83,8 +78,7 @@ struct Files<'a> {
     id: &'a HubId,
     offline: bool,
     revision: String,
-    observer: &'a dyn Observer,
-    stopped: &'a Stopped<'a>,
+    context: &'a Context,
 }
 
 impl Files<'_> {
@@ -96,7 +90,7 @@ impl Files<'_> {
             revision: self.revision.clone(),
             offline: self.offline,
         };
-        let (outcome, expected_bytes) = run(download, self.observer, self.stopped)
+        let (outcome, expected_bytes) = run(download, self.context)
             .map_err(|error| error.at(format_args!("{}: {file}", self.id)))?;
         match outcome {
             Ok(path) => check_complete(&path, expected_bytes).map(|()| Some(path)),

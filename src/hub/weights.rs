@@ -13,8 +13,8 @@ use safetensors::Dtype;
 
 use super::checkpoint::Loaded;
 use super::header::Stored;
-use crate::error::{Error, Result, Stopped};
-use crate::observe::Observer;
+use crate::context::Context;
+use crate::error::{Error, Result};
 
 /// One tensor the model requires.
 #[derive(Debug, Clone)]
@@ -36,8 +36,7 @@ pub fn load_tensors(
     mut stored: BTreeMap<String, Stored>,
     wanted: &[Wanted],
     config: &Path,
-    observer: &dyn Observer,
-    stopped: &Stopped,
+    context: &Context,
 ) -> Result<Loaded> {
     let mut tasks = Vec::with_capacity(wanted.len());
     for wanted in wanted {
@@ -46,22 +45,20 @@ pub fn load_tensors(
         check(wanted, &found, config)?;
         tasks.push((wanted, found));
     }
-    report_unused(&stored, observer);
+    report_unused(&stored, context);
     let total_bytes: usize = tasks.iter().map(|(_, found)| found.bytes).sum();
     let done_bytes = AtomicU64::new(0);
-    observer.begin("load weights", total_bytes as u64, "bytes");
+    context.begin("load weights", total_bytes as u64, "bytes");
     let read_one = |(wanted, found): &(&Wanted, Stored)| {
-        if stopped() {
-            return Err(Error::interrupted("stopped while the weights were read"));
-        }
+        context.check_cancelled("while the weights were read")?;
         let (tensor, hash) = read_tensor(&wanted.published, found)?;
         let bytes = found.bytes as u64;
         let done = done_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        observer.advance(done, &wanted.published);
+        context.advance(done, &wanted.published);
         Ok((wanted.canonical.clone(), tensor, hash))
     };
     let loaded: Result<Vec<_>> = tasks.par_iter().map(read_one).collect();
-    observer.end();
+    context.end();
     let (mut tensors, mut hashes) = (BTreeMap::new(), BTreeMap::new());
     for (name, tensor, hash) in loaded? {
         tensors.insert(name.clone(), tensor);
@@ -100,7 +97,7 @@ fn check(wanted: &Wanted, found: &Stored, config: &Path) -> Result<()> {
 }
 
 /// Buffers that some versions stored and every version can compute, and heads that are tied.
-fn report_unused(unused: &BTreeMap<String, Stored>, observer: &dyn Observer) {
+fn report_unused(unused: &BTreeMap<String, Stored>, context: &Context) {
     let known = |name: &str| {
         name.ends_with("rotary_emb.inv_freq")
             || name.ends_with(".masked_bias")
@@ -108,7 +105,7 @@ fn report_unused(unused: &BTreeMap<String, Stored>, observer: &dyn Observer) {
     };
     let names: Vec<_> = unused.keys().filter(|name| !known(name)).collect();
     if let Some(first) = names.first() {
-        observer.warn(&format!(
+        context.warn(&format!(
             "the checkpoint holds {} tensors this family does not use, first `{first}`",
             names.len()
         ));

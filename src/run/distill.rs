@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::folder::RunFolder;
 use super::load::Loaded;
-use super::measure::{continuations, evaluate};
+use super::measure::continuations;
 use super::options::{Options, with_resume_hint};
 use super::report::{Report, Training, write_json};
 use super::{student, text};
@@ -14,10 +14,10 @@ use crate::autograd::Params;
 use crate::data::{Corpus, EvaluationWindow, Split};
 use crate::disk::write_atomically;
 use crate::distill::init::split;
-use crate::distill::{CachePlace, Distillation, Layers, Recompute, TeacherCache, graph_bytes};
+use crate::distill::{Distillation, Layers, Recompute, TeacherCache, graph_bytes};
 use crate::error::{Error, Result};
 use crate::eval::cost::available_bytes;
-use crate::eval::{EvalConfig, StudentScore};
+use crate::eval::{EvalConfig, StudentScore, evaluate};
 use crate::hub::{StoredType, export_student};
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer};
 use crate::recipe::Recipe;
@@ -38,7 +38,7 @@ pub fn distill(recipe: Recipe, options: &Options) -> Result<Report> {
 fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
     let source = teacher_source(&recipe)?;
     let folder = RunFolder::claim(&options.out, options.existing, &mut recipe)?;
-    let teacher = Loaded::read(&source, &options.device, options.observer, &options.interrupt)?;
+    let teacher = Loaded::read(&source, &options.context)?;
     teacher.deep()?;
     let corpus = text::corpus(&recipe.data, teacher.tokenizer()?, options)?;
     let test = text::held_out(&corpus, Split::Test, &recipe.eval)?;
@@ -50,20 +50,14 @@ fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
     options.check_cancelled("the first step")?;
     let (out, objective) = (folder.path.clone(), stage.objective(&student_model, params, &recipe)?);
     let (_lock, summary) = stage.train(&objective, &student_model, &recipe, folder)?;
-    let evaluation = evaluate(
-        teacher.model.lm(),
-        Some(&student_model),
-        &test,
-        &recipe.eval,
-        options.observer,
-        &options.interrupt,
-    )?;
+    let evaluation =
+        evaluate(teacher.model.lm(), Some(&student_model), &test, &recipe.eval, &options.context)?;
     let samples = continuations(
         &recipe.generate,
         teacher.tokenizer()?,
         teacher.model.lm(),
         Some(&student_model),
-        options,
+        &options.context,
     )?;
     options.check_cancelled("the student was exported")?;
     let report = Report {
@@ -76,7 +70,7 @@ fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
         untrained: Some(untrained),
         samples,
     };
-    options.observer.note("exporting the student");
+    options.context.note("exporting the student");
     export_student(
         &out.join("student"),
         &config,
@@ -108,7 +102,7 @@ struct Stage<'a> {
     teacher: &'a Loaded,
     corpus: &'a Corpus,
     test: &'a [EvaluationWindow],
-    options: &'a Options<'a>,
+    options: &'a Options,
 }
 
 impl Stage<'_> {
@@ -124,10 +118,10 @@ impl Stage<'_> {
             .any(|layers| matches!(layers, Layers::Found(_)));
         let batches: Vec<Tensor> =
             if searched || !folder.has_checkpoint { calibration()? } else { Vec::new() };
-        let mut config = split::find(deep, &wanted, &batches, &|| self.options.interrupt.is_set())?;
+        let mut config = split::find(deep, &wanted, &batches, &self.options.context)?;
         config.gate = recipe.distillation().loss.halting.map(|halting| halting.policy);
         config.validate().map_err(|error| error.at("[student] of the recipe"))?;
-        self.options.observer.note(&format!(
+        self.options.context.note(&format!(
             "student: prelude {}, core {} x {}, coda {}, of {} layers",
             config.prelude_layers,
             config.core_layers,
@@ -162,12 +156,12 @@ impl Stage<'_> {
         if depth.recompute == Recompute::Auto {
             let tokens = recipe.train.batch_rows * recipe.data.window_tokens;
             let needed = graph_bytes(config, &depth, tokens);
-            let free = available_bytes().filter(|_| self.options.device.is_cpu());
+            let free = available_bytes().filter(|_| self.options.context.device().is_cpu());
             depth.recompute = Recompute::Never;
             if let Some(free) = free.filter(|free| needed > free / 2) {
                 depth.recompute = Recompute::Always;
                 let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-                self.options.observer.note(&format!(
+                self.options.context.note(&format!(
                     "activations of {:.1} GiB in {:.1} GiB of free memory: they are recomputed in \
                      the backward pass",
                     gib(needed),
@@ -198,7 +192,7 @@ impl Stage<'_> {
             ..recipe.eval.clone()
         };
         let score = self.score(student_model, self.test, &config)?;
-        self.options.observer.note(&format!(
+        self.options.context.note(&format!(
             "untrained: perplexity {:.1}, KL {:.3} nats, agreement {:.1} %",
             score.perplexity,
             score.kl_nats,
@@ -215,10 +209,9 @@ impl Stage<'_> {
         windows: &[EvaluationWindow],
         config: &EvalConfig,
     ) -> Result<StudentScore> {
-        let (observer, interrupt) = (self.options.observer, &self.options.interrupt);
         let teacher = self.teacher.model.lm();
         let evaluation =
-            evaluate(teacher, Some(student_model), windows, config, observer, interrupt)?;
+            evaluate(teacher, Some(student_model), windows, config, &self.options.context)?;
         evaluation
             .student
             .into_iter()
@@ -239,12 +232,8 @@ impl Stage<'_> {
         let objective = Distillation::new(teacher, student_model.clone(), params, config)?;
         let cached = recipe.teacher.as_ref().filter(|teacher| !teacher.live);
         let Some(cached) = cached.and_then(|teacher| teacher.cache) else { return Ok(objective) };
-        let place = CachePlace {
-            folder: self.options.cache.clone(),
-            limit_bytes: self.options.cache_limit_bytes,
-            fingerprint: self.teacher.checkpoint.fingerprint.clone(),
-        };
-        let cache = TeacherCache::open(&place, cached, &base, temperature, self.options.observer)?;
+        let (fingerprint, context) = (&self.teacher.checkpoint.fingerprint, &self.options.context);
+        let cache = TeacherCache::open(fingerprint, cached, &base, temperature, context)?;
         Ok(objective.with_cache(cache))
     }
 
@@ -276,12 +265,10 @@ impl Stage<'_> {
                 ("agreement".to_owned(), score.agreement),
             ]))
         };
-        let interrupt = self.options.interrupt.clone();
+        let context = &self.options.context;
         let mut trainer =
-            Trainer::new(&recipe.train, recipe.seed, &folder.path, interrupt).under(folder.lock);
-        let observer = self.options.observer;
-        let summary =
-            trainer.fit(objective, &batches, folder.resume, Some(&mut validate), observer);
+            Trainer::new(&recipe.train, recipe.seed, &folder.path, context).under(folder.lock);
+        let summary = trainer.fit(objective, &batches, folder.resume, Some(&mut validate));
         // Cached teacher outputs are complete even when the run was stopped.
         objective.close();
         let summary = summary?;

@@ -5,12 +5,11 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
+use crate::context::Context;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 use crate::hub::{Checkpoint, Source};
 use crate::model::{CausalLm, LoopedTransformer, Transformer};
-use crate::observe::Observer;
-use crate::train::Interrupt;
 
 /// An unshared or a factored model.
 #[derive(Debug, Clone)]
@@ -47,15 +46,10 @@ impl Loaded {
     ///
     /// # Errors
     /// It cannot be read or downloaded, is damaged, or its tensors do not fit its configuration.
-    pub fn read(
-        source: &str,
-        device: &Device,
-        observer: &dyn Observer,
-        interrupt: &Interrupt,
-    ) -> Result<Self> {
+    pub fn read(source: &str, context: &Context) -> Result<Self> {
         let source: Source = inside_run(source).parse()?;
-        let checkpoint = source.load(observer, &|| interrupt.is_set())?;
-        let tensors = on(&checkpoint.tensors, device)?;
+        let checkpoint = source.load(context)?;
+        let tensors = on(&checkpoint.tensors, context.device())?;
         let model = match &checkpoint.looped {
             Some(config) => Model::Looped(Box::new(LoopedTransformer::new(config, &tensors)?)),
             None => Model::Deep(Box::new(Transformer::new(&checkpoint.config, &tensors)?)),

@@ -19,7 +19,7 @@ pub use distill::distill;
 pub use folder::{Existing, finished};
 pub use halting::{HALTING_FILE, halting_file, read_halting, write_halting};
 pub use load::{Loaded, Model, device};
-pub use measure::{continuations, evaluate};
+pub use measure::continuations;
 pub use options::Options;
 pub use pretrain::pretrain;
 pub use report::{Report, Sample, Training};

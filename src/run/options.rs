@@ -2,42 +2,28 @@
 
 use std::path::PathBuf;
 
-use candle_core::Device;
-
 use super::folder::Existing;
+use crate::context::Context;
 use crate::error::{Error, Kind, Result};
-use crate::observe::Observer;
-use crate::train::Interrupt;
 
-/// Options of a run that are not part of its recipe: folder, cache, device, observer.
-#[derive(Clone)]
-pub struct Options<'a> {
+/// Options of a run that are not part of its recipe: the folder and the context.
+#[derive(Debug, Clone)]
+pub struct Options {
     /// The run folder.
     pub out: PathBuf,
     /// What to do about a run that is already in the folder.
     pub existing: Existing,
-    /// Folder of the cached token files and teacher outputs.
-    pub cache: PathBuf,
-    /// Most bytes of all cached teacher outputs.
-    pub cache_limit_bytes: u64,
-    /// The device that computes.
-    pub device: Device,
-    /// Polled during the run; set to stop it.
-    pub interrupt: Interrupt,
-    /// Receives the progress.
-    pub observer: &'a dyn Observer,
+    /// Device, observer, cancellation, cache and threads.
+    pub context: Context,
 }
 
-impl Options<'_> {
+impl Options {
     /// Stops the run between two of its parts when it is cancelled.
     ///
     /// # Errors
-    /// The interrupt is set.
+    /// The context is cancelled.
     pub(super) fn check_cancelled(&self, before: &str) -> Result<()> {
-        if self.interrupt.is_set() {
-            return Err(with_resume_hint(Error::interrupted(format!("stopped before {before}"))));
-        }
-        Ok(())
+        self.context.check_cancelled(&format!("before {before}")).map_err(with_resume_hint)
     }
 }
 

@@ -5,14 +5,14 @@ use std::path::Path;
 
 use super::folder::RunFolder;
 use super::load::on;
-use super::measure::{continuations, evaluate};
+use super::measure::continuations;
 use super::options::{Options, with_resume_hint};
 use super::report::{Report, Training};
 use super::text;
 use crate::data::{Corpus, Split, Tokenizer, read_documents};
 use crate::disk::make_folder;
 use crate::error::{Error, Result};
-use crate::eval::EvalConfig;
+use crate::eval::{EvalConfig, evaluate};
 use crate::hub::{StoredType, export_stack};
 use crate::pretrain::{LanguageModeling, TokenizerConfig, initial_tensors};
 use crate::recipe::Recipe;
@@ -41,20 +41,20 @@ fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
     let test = text::held_out(&corpus, Split::Test, &recipe.eval)?;
     options.check_cancelled("the first step")?;
     let config = model.transformer(tokenizer.vocabulary(), tokenizer.special())?;
-    let start = on(&initial_tensors(&config, recipe.seed)?, &options.device)?;
+    let start = on(&initial_tensors(&config, recipe.seed)?, options.context.device())?;
     let objective = LanguageModeling::new(&config, &start)?;
     drop(start);
     let count = objective.params().count(|_| true) as f64 / 1e6;
-    options.observer.note(&format!(
+    options.context.note(&format!(
         "model: {} layers of width {}, {count:.2} M parameters",
         config.layers, config.width
     ));
     let out = folder.path.clone();
     let (_lock, summary) = train(&objective, &recipe, &corpus, folder, options)?;
     let trained = objective.model();
-    let (observer, interrupt) = (options.observer, &options.interrupt);
-    let evaluation = evaluate(trained, None, &test, &recipe.eval, observer, interrupt)?;
-    let samples = continuations(&recipe.generate, &tokenizer, trained, None, options)?;
+    let context = &options.context;
+    let evaluation = evaluate(trained, None, &test, &recipe.eval, context)?;
+    let samples = continuations(&recipe.generate, &tokenizer, trained, None, context)?;
     options.check_cancelled("the model was exported")?;
     let report = Report {
         name: recipe.name.clone(),
@@ -66,7 +66,7 @@ fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
         untrained: None,
         samples,
     };
-    options.observer.note("exporting the model");
+    options.context.note("exporting the model");
     export_stack(
         &out.join("model"),
         &config,
@@ -90,7 +90,7 @@ fn tokenizer(recipe: &Recipe, folder: &RunFolder, options: &Options) -> Result<T
     if file.exists() {
         return Tokenizer::from_file(&file);
     }
-    options.observer.note(&format!("learning a vocabulary of {vocabulary} tokens"));
+    options.context.note(&format!("learning a vocabulary of {vocabulary} tokens"));
     let data = &recipe.data;
     let documents = read_documents(&data.files, Path::new(""), &data.field)
         .map_err(|error| error.at("data.files"))?;
@@ -98,7 +98,7 @@ fn tokenizer(recipe: &Recipe, folder: &RunFolder, options: &Options) -> Result<T
     let texts = documents
         .into_iter()
         .map(|document| document.text)
-        .take_while(|_| !options.interrupt.is_set());
+        .take_while(|_| !options.context.is_cancelled());
     let tokenizer = Tokenizer::train_bpe(texts, vocabulary)
         .map_err(|error| error.at("[tokenizer] of the recipe"));
     options.check_cancelled("the vocabulary was learned")?;
@@ -126,18 +126,18 @@ fn train<'t>(
     } else {
         Vec::new()
     };
-    let (observer, interrupt) = (options.observer, &options.interrupt);
+    let context = &options.context;
     let mut validate = |_step: u64| {
         let model = objective.model();
-        let evaluation = evaluate(model, None, &windows, &config, observer, interrupt)?;
+        let evaluation = evaluate(model, None, &windows, &config, context)?;
         Ok(BTreeMap::from([
             ("perplexity".to_owned(), evaluation.teacher.perplexity),
             ("nll_nats".to_owned(), evaluation.teacher.nll_nats),
         ]))
     };
-    let mut trainer = Trainer::new(&recipe.train, recipe.seed, &folder.path, interrupt.clone())
-        .under(folder.lock);
-    let summary = trainer.fit(objective, &batches, folder.resume, Some(&mut validate), observer)?;
+    let mut trainer =
+        Trainer::new(&recipe.train, recipe.seed, &folder.path, context).under(folder.lock);
+    let summary = trainer.fit(objective, &batches, folder.resume, Some(&mut validate))?;
     trainer.use_ema(objective.params())?;
     Ok((trainer, summary))
 }

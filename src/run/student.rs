@@ -21,16 +21,14 @@ pub(super) fn initial(
     seed: u64,
     options: &Options,
 ) -> Result<Params> {
-    let tensors = on(&teacher.checkpoint.tensors, &options.device)?;
+    let tensors = on(&teacher.checkpoint.tensors, options.context.device())?;
     student_params(
         (teacher.deep()?, &tensors),
         config,
         student,
         calibration,
         seed,
-        &options.device,
-        options.observer,
-        &|| options.interrupt.is_set(),
+        &options.context,
     )
 }
 
@@ -57,9 +55,13 @@ pub(super) fn to_restore(
         };
         tensors.insert(name, values);
     }
-    let mut params = params(&tensors, config, student, &options.device)?;
+    let mut params = params(&tensors, config, student, options.context.device())?;
     if wide != width {
-        params.insert(MAP, &Tensor::zeros((wide, width), DType::F32, &options.device)?, true)?;
+        params.insert(
+            MAP,
+            &Tensor::zeros((wide, width), DType::F32, options.context.device())?,
+            true,
+        )?;
     }
     Ok(Some(params))
 }

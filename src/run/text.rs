@@ -20,8 +20,7 @@ pub(super) fn corpus(
     tokenizer: &dyn Encode,
     options: &Options,
 ) -> Result<Corpus> {
-    let stopped = || options.interrupt.is_set();
-    Corpus::open(config, Path::new(""), tokenizer, &options.cache, options.observer, &stopped)
+    Corpus::open(config, Path::new(""), tokenizer, &options.context)
 }
 
 /// The windows of the training steps.
@@ -43,7 +42,7 @@ pub(super) fn calibration(
     let seed = recipe.seed ^ CALIBRATION;
     let stream = corpus.split(Split::Train).windows(columns, rows, seed)?;
     (0..windows.div_ceil(rows) as u64)
-        .map(|index| stream.batch(index)?.input_tensor(&options.device))
+        .map(|index| stream.batch(index)?.input_tensor(options.context.device()))
         .collect()
 }
 

@@ -4,8 +4,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::sweep::job::Measured;
+use crate::context::Context;
 use crate::data::{Asked, Batch};
-use crate::error::{Error, Result, Stopped, check_cancelled};
+use crate::error::{Error, Result};
 use crate::eval::{Reading, read};
 use crate::model::CausalLm;
 
@@ -35,11 +36,11 @@ pub(super) fn measure(
     repetitions: &[usize],
     width: usize,
     draws: usize,
-    stopped: &Stopped,
+    context: &Context,
 ) -> Result<Measured> {
     let mut scores: Vec<Vec<Score>> = vec![Vec::new(); repetitions.len()];
     for batch in batches {
-        check_cancelled(stopped, "while answers were counted")?;
+        context.check_cancelled("while answers were counted")?;
         let targets =
             Asked::of(&batch.targets).map_or_else(|| batch.targets.clone(), |asked| asked.targets);
         let said = teacher.map(|teacher| read(teacher, batch, &[1])).transpose()?;

@@ -12,9 +12,9 @@ use safetensors::SafeTensorError;
 use super::state::{FORMAT, Manifest, Restored};
 use super::store::Saved;
 use crate::autograd::Params;
+use crate::context::Context;
 use crate::disk::sync_folder;
 use crate::error::{Error, Result};
-use crate::observe::Observer;
 
 const TENSORS: &str = "state.safetensors";
 const MANIFEST: &str = "state.json";
@@ -36,10 +36,10 @@ pub fn restore_parameters(
     run_folder: &Path,
     params: &Params,
     weights: Weights,
-    observer: &dyn Observer,
+    context: &Context,
 ) -> Result<u64> {
     let checkpoints = Checkpoints::new(run_folder, 1);
-    let restored = checkpoints.latest(observer)?.ok_or_else(|| {
+    let restored = checkpoints.latest(context)?.ok_or_else(|| {
         Error::input("there is no checkpoint in this run").at(checkpoints.folder.display())
     })?;
     let prefix = if weights == Weights::Ema { "ema" } else { "parameter" };
@@ -134,13 +134,13 @@ impl Checkpoints {
     }
 
     /// The newest that is whole; damaged ones are passed over with a warning.
-    pub(super) fn latest(&self, observer: &dyn Observer) -> Result<Option<Restored>> {
+    pub(super) fn latest(&self, context: &Context) -> Result<Option<Restored>> {
         let steps = self.steps()?;
         for step in steps.iter().rev() {
             let path = self.path(*step);
             match read(&path) {
                 Ok(restored) => return Ok(Some(restored)),
-                Err(error) => observer.warn(&format!(
+                Err(error) => context.warn(&format!(
                     "a checkpoint is damaged, trying the one before: {}",
                     error.at(path.display())
                 )),

@@ -6,8 +6,8 @@ use super::config::TrainConfig;
 use super::optimizer::Optimizer;
 use super::state::{FrozenMark, Restored};
 use crate::autograd::Params;
+use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::observe::Observer;
 
 /// The keys that change the numbers of a run, and their blake3.
 pub(super) fn fingerprint(config: &TrainConfig) -> Result<(serde_json::Value, String)> {
@@ -29,7 +29,7 @@ pub(super) fn restore(
     restored: &Restored,
     frozen: &BTreeMap<String, FrozenMark>,
     optimizer: &mut Optimizer,
-    observer: &dyn Observer,
+    context: &Context,
 ) -> Result<()> {
     let manifest = &restored.manifest;
     let hint = "the recipe or the teacher changed: give another folder with --out";
@@ -53,7 +53,7 @@ pub(super) fn restore(
         let changed = changed.filter(|(key, value)| manifest.config.get(key) != Some(value));
         let mut changed: Vec<String> = changed.map(|(key, _)| format!("train.{key}")).collect();
         changed.extend((seed != manifest.seed).then(|| "seed".to_owned()));
-        observer.warn(&format!(
+        context.warn(&format!(
             "going on with another configuration than the checkpoint's: {}",
             changed.join(", ")
         ));

@@ -8,7 +8,6 @@ use super::checkpoint::Checkpoints;
 use super::config::TrainConfig;
 use super::ema::Ema;
 use super::gradients::GradientSum;
-use super::interrupt::Interrupt;
 use super::metrics::{Recorder, StepMetrics};
 use super::objective::{Objective, StepContext};
 use super::optimizer::Optimizer;
@@ -17,9 +16,9 @@ use super::shards::in_shards;
 use super::state::{FrozenMark, Manifest, Progress, Restored};
 use super::store::Saved;
 use crate::autograd::Params;
+use crate::context::Context;
 use crate::data::Batches;
 use crate::error::{Error, Result};
-use crate::observe::Observer;
 
 /// What a run is given and does not change.
 #[derive(Clone, Copy)]
@@ -27,9 +26,8 @@ pub(super) struct Setting<'a> {
     pub(super) config: &'a TrainConfig,
     pub(super) seed: u64,
     pub(super) folder: &'a Path,
-    pub(super) interrupt: &'a Interrupt,
     pub(super) params: &'a Params,
-    pub(super) observer: &'a dyn Observer,
+    pub(super) context: &'a Context,
 }
 
 /// A run under way.
@@ -60,7 +58,7 @@ struct Gathered {
 impl<'a> Run<'a> {
     /// Begins, or goes on from the newest checkpoint.
     pub(super) fn start(setting: Setting<'a>, resume: Resume) -> Result<Self> {
-        let Setting { config, params, observer, .. } = setting;
+        let Setting { config, params, context, .. } = setting;
         if params.trainable().next().is_none() {
             return Err(Error::input("there is nothing to train: every parameter is frozen"));
         }
@@ -68,14 +66,14 @@ impl<'a> Run<'a> {
         let restored = chosen(setting, &checkpoints, resume)?;
         let mut optimizer = Optimizer::new(&config.optimizer, params)?;
         for pattern in optimizer.unmatched_groups() {
-            observer.warn(&format!(
+            context.warn(&format!(
                 "train.optimizer.groups: `{pattern}` matches no trainable parameter"
             ));
         }
         let frozen = FrozenMark::of(params)?;
         let mut progress = Progress::default();
         if let Some(restored) = &restored {
-            restore((config, setting.seed), params, restored, &frozen, &mut optimizer, observer)
+            restore((config, setting.seed), params, restored, &frozen, &mut optimizer, context)
                 .map_err(|error| error.at(restored.path.display()))?;
             progress = restored.manifest.progress.clone();
         }
@@ -155,13 +153,13 @@ impl<'a> Run<'a> {
     }
 
     fn gather(&self, objective: &dyn Objective, batches: &dyn Batches) -> Result<Option<Gathered>> {
-        let Setting { config, seed, interrupt, params, .. } = self.setting;
+        let Setting { config, seed, context, params, .. } = self.setting;
         let step = self.progress.step;
         let (mut gradients, mut terms) = (GradientSum::new(), BTreeMap::<String, f64>::new());
         let (mut loss, mut tokens, mut partial, started) = (0.0, 0, false, Instant::now());
         let share = 1.0 / config.accumulate as f64;
         for micro in 0..config.accumulate {
-            if interrupt.is_set() {
+            if context.is_cancelled() {
                 return Ok(None);
             }
             let batch = batches.batch(step * config.accumulate + micro)?;
@@ -199,7 +197,7 @@ impl<'a> Run<'a> {
         if !partial && missing.len() > self.missing_told {
             let some = missing.iter().take(4).map(|name| format!("`{name}`")).collect::<Vec<_>>();
             let more = if missing.len() > 4 { " and more" } else { "" };
-            self.setting.observer.warn(&format!(
+            self.setting.context.warn(&format!(
                 "{} of {all} trainable parameters get no gradient at step {}: {}{more}",
                 missing.len(),
                 self.progress.step + 1,
@@ -268,7 +266,7 @@ fn chosen(
     resume: Resume,
 ) -> Result<Option<Restored>> {
     match (resume, checkpoints.steps()?.last()) {
-        (Resume::IfPresent, _) => checkpoints.latest(setting.observer),
+        (Resume::IfPresent, _) => checkpoints.latest(setting.context),
         (Resume::Fresh, None) => Ok(None),
         (Resume::Fresh, Some(step)) => {
             Err(Error::input(format!("this folder holds a run, at step {step}"))

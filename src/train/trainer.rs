@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 
 use super::config::TrainConfig;
 use super::ema::Ema;
-use super::interrupt::Interrupt;
 use super::metrics::StepMetrics;
 use super::objective::Objective;
 use super::resume::Resume;
 use super::run::{Run, Setting};
 use crate::autograd::Params;
+use crate::context::Context;
 use crate::data::Batches;
 use crate::disk::RunLock;
 use crate::error::{Error, Kind, Result};
-use crate::observe::Observer;
 
 /// Measures the model as it stands after some step: numbers by name.
 pub type Validate<'a> = &'a mut (dyn FnMut(u64) -> Result<BTreeMap<String, f64>> + 'a);
@@ -42,7 +41,7 @@ pub struct Trainer<'a> {
     config: &'a TrainConfig,
     seed: u64,
     folder: PathBuf,
-    interrupt: Interrupt,
+    context: Context,
     lock: Option<RunLock>,
     ema: Option<Ema>,
 }
@@ -50,8 +49,9 @@ pub struct Trainer<'a> {
 impl<'a> Trainer<'a> {
     /// A trainer that writes `metrics.jsonl`, `tensorboard/` and `checkpoints/` into `folder`.
     #[must_use]
-    pub fn new(config: &'a TrainConfig, seed: u64, folder: &Path, interrupt: Interrupt) -> Self {
-        Self { config, seed, folder: folder.to_owned(), interrupt, lock: None, ema: None }
+    pub fn new(config: &'a TrainConfig, seed: u64, folder: &Path, context: &Context) -> Self {
+        let (folder, context) = (folder.to_owned(), context.clone());
+        Self { config, seed, folder, context, lock: None, ema: None }
     }
 
     /// Under a lock of the folder that the caller already took; else [`Trainer::fit`] takes one.
@@ -65,15 +65,15 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// The configuration is refused, the folder is in use or holds another run, loss or gradient
-    /// stay non-finite, the disk is full, or the interrupt is set; then a checkpoint is saved.
+    /// stay non-finite, the disk is full, or the context is cancelled; then a checkpoint is saved.
     pub fn fit(
         &mut self,
         objective: &dyn Objective,
         batches: &dyn Batches,
         resume: Resume,
         validate: Option<Validate<'_>>,
-        observer: &dyn Observer,
     ) -> Result<Summary> {
+        let context = self.context.clone();
         self.config.validate()?;
         if self.lock.is_none() {
             self.lock = Some(RunLock::acquire(&self.folder)?);
@@ -82,14 +82,13 @@ impl<'a> Trainer<'a> {
             config: self.config,
             seed: self.seed,
             folder: &self.folder,
-            interrupt: &self.interrupt,
             params: objective.params(),
-            observer,
+            context: &context,
         };
         let mut run = Run::start(setting, resume)?;
-        begin(observer, self.config, run.progress.step);
+        begin(&context, self.config, run.progress.step);
         let outcome = go(&mut run, setting, objective, batches, validate);
-        observer.end();
+        context.end();
         outcome?;
         self.ema = run.ema;
         Ok(Summary {
@@ -119,21 +118,21 @@ fn go(
     batches: &dyn Batches,
     mut validate: Option<Validate<'_>>,
 ) -> Result<()> {
-    let Setting { config, observer, .. } = setting;
+    let Setting { config, context, .. } = setting;
     while run.progress.step < config.steps {
         let Some(metrics) = run.step(objective, batches)? else { return stop(run, config.steps) };
         let step = run.progress.step;
-        observer.advance(step, &message(&metrics));
+        context.advance(step, &message(&metrics));
         if let Some(validate) =
             validate.as_mut().filter(|_| is_due(step, config.validate_every_steps))
         {
             // It draws its own progress.
-            observer.end();
+            context.end();
             match validate(step) {
                 Err(error) if error.kind() == Kind::Interrupted => return stop(run, config.steps),
                 found => run.validated(&found?)?,
             }
-            begin(observer, config, step);
+            begin(context, config, step);
         }
         if is_due(step, config.checkpoint_every_steps) {
             run.save()?;
@@ -156,9 +155,9 @@ fn is_due(step: u64, every: u64) -> bool {
     every > 0 && step.is_multiple_of(every)
 }
 
-fn begin(observer: &dyn Observer, config: &TrainConfig, step: u64) {
-    observer.begin("train", config.steps, "steps");
-    observer.advance(step, "");
+fn begin(context: &Context, config: &TrainConfig, step: u64) {
+    context.begin("train", config.steps, "steps");
+    context.advance(step, "");
 }
 
 fn message(metrics: &StepMetrics) -> String {

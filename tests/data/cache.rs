@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use factorexe::context::Context;
 use factorexe::data::{Corpus, Encode, Split};
-use factorexe::observe::Quiet;
 
-use super::{Bytes, Warnings, config, folder, open, texts, write};
+use super::{Bytes, Warnings, caching, config, folder, open, texts, write};
 
 fn stored(folder: &std::path::Path, extension: &str) -> PathBuf {
     let entries = std::fs::read_dir(folder.join(".cache")).unwrap();
@@ -19,7 +19,8 @@ fn a_corpus_is_tokenised_once_wherever_its_files_lie() {
     let there = folder(&[("moved/a.txt", "one"), ("moved/b.txt", "two")]);
     let bytes = Bytes::default();
     let open = |config: &_, base: &tempfile::TempDir, tokenizer: &dyn Encode| {
-        Corpus::open(config, base.path(), tokenizer, cache.path(), &Quiet, &|| false).unwrap()
+        Corpus::open(config, base.path(), tokenizer, &Context::cpu().with_cache(cache.path()))
+            .unwrap()
     };
     let first = open(&config(&["*.txt"]), &here, &bytes);
     assert_eq!(bytes.calls(), 2);
@@ -57,14 +58,12 @@ fn a_damaged_cache_is_made_again_with_a_warning() {
         std::fs::write(&path, bytes).unwrap();
 
         let warnings = Warnings::default();
-        let cache = folder.path().join(".cache");
+        let context = caching(folder.path()).with_observer(warnings.clone());
         let bytes = Bytes::default();
-        let after =
-            Corpus::open(&config(&["."]), folder.path(), &bytes, &cache, &warnings, &|| false)
-                .unwrap();
+        let after = Corpus::open(&config(&["."]), folder.path(), &bytes, &context).unwrap();
         assert_eq!(bytes.calls(), 2);
         assert_eq!(texts(&after.split(Split::Train)), texts(&before.split(Split::Train)));
-        let warnings = warnings.0.into_inner().unwrap();
+        let warnings = warnings.0.lock().unwrap();
         assert!(warnings.len() == 1 && warnings[0].contains("damaged"), "{warnings:?}");
         open(&config(&["."]), folder.path()).unwrap();
     }
@@ -86,13 +85,12 @@ fn what_a_killed_process_left_is_removed() {
 fn two_at_once_tokenise_once() {
     let folder = folder(&[("a.txt", "some text"), ("b.txt", "more")]);
     let bytes = Bytes::default();
-    let cache = folder.path().join(".cache");
+    let context = caching(folder.path());
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 let corpus =
-                    Corpus::open(&config(&["."]), folder.path(), &bytes, &cache, &Quiet, &|| false)
-                        .unwrap();
+                    Corpus::open(&config(&["."]), folder.path(), &bytes, &context).unwrap();
                 assert_eq!(texts(&corpus.split(Split::Train)), ["some text", "more"]);
             });
         }
@@ -118,14 +116,12 @@ fn a_large_vocabulary_is_stored_whole() {
         }
     }
     let folder = folder(&[("a.txt", "ab")]);
-    let cache = folder.path().join(".cache");
-    let corpus =
-        Corpus::open(&config(&["."]), folder.path(), &Wide, &cache, &Quiet, &|| false).unwrap();
+    let context = caching(folder.path());
+    let corpus = Corpus::open(&config(&["."]), folder.path(), &Wide, &context).unwrap();
     assert_eq!(corpus.split(Split::Train).document(0), [100_097, 100_098]);
     // Its first byte is 244: token 100,244.
     write(folder.path(), "a.txt", "\u{10ffff}".as_bytes());
-    let error =
-        Corpus::open(&config(&["."]), folder.path(), &Wide, &cache, &Quiet, &|| false).unwrap_err();
+    let error = Corpus::open(&config(&["."]), folder.path(), &Wide, &context).unwrap_err();
     assert!(error.message().contains("vocabulary has 100200"), "{error}");
 }
 
@@ -133,13 +129,13 @@ fn a_large_vocabulary_is_stored_whole() {
 fn a_corpus_is_given_up_when_it_is_to_stop() {
     let folder = folder(&[("a.txt", "some text"), ("b.txt", "more")]);
     let (cache, bytes) = (folder.path().join(".cache"), Bytes::default());
-    // Asked for the third time: after both files were read, before the first is tokenised.
-    let asked = std::sync::atomic::AtomicUsize::new(0);
+    // At the third poll: after both files were read, before the first is tokenised.
     for patience in [0, 2] {
-        asked.store(0, std::sync::atomic::Ordering::Relaxed);
-        let stopped = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= patience;
-        let config = config(&["."]);
-        let error = Corpus::open(&config, folder.path(), &bytes, &cache, &Quiet, &stopped);
+        let polls = std::sync::atomic::AtomicUsize::new(0);
+        let context = caching(folder.path()).cancelled_when(move || {
+            polls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= patience
+        });
+        let error = Corpus::open(&config(&["."]), folder.path(), &bytes, &context);
         let error = error.unwrap_err();
         assert_eq!(error.kind(), factorexe::error::Kind::Interrupted);
         assert_eq!(error.message(), "stopped while the text was tokenised");

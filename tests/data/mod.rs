@@ -8,12 +8,12 @@ mod splits;
 mod windows;
 
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use factorexe::Result;
+use factorexe::context::{Context, Observer};
 use factorexe::data::{Corpus, DataConfig, Documents, Encode, SplitConfig};
-use factorexe::observe::{Observer, Quiet};
 use tempfile::TempDir;
 
 /// The end-of-text token of [`Bytes`].
@@ -48,8 +48,8 @@ impl Encode for Bytes {
 }
 
 /// Keeps warnings.
-#[derive(Default)]
-struct Warnings(Mutex<Vec<String>>);
+#[derive(Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
 
 impl Observer for Warnings {
     fn begin(&self, _task: &str, _total: u64, _unit: &str) {}
@@ -90,8 +90,13 @@ fn strings(names: &[&str]) -> Vec<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
+/// A context that caches in `.cache` of `folder`.
+fn caching(folder: &Path) -> Context {
+    Context::cpu().with_cache(folder.join(".cache"))
+}
+
 fn open(config: &DataConfig, folder: &Path) -> Result<Corpus> {
-    Corpus::open(config, folder, &Bytes::default(), &folder.join(".cache"), &Quiet, &|| false)
+    Corpus::open(config, folder, &Bytes::default(), &caching(folder))
 }
 
 /// The texts of documents whose tokens are bytes.

@@ -1,7 +1,7 @@
 //! What is said of a GGUF file that is damaged, or made to harm?
 
+use factorexe::context::Context;
 use factorexe::hub::gguf::load_gguf;
-use factorexe::observe::Quiet;
 
 use super::fixture;
 
@@ -35,7 +35,7 @@ fn refused(file: &[u8], parts: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     std::fs::write(&path, file).unwrap();
-    let error = load_gguf(&path, &Quiet).unwrap_err();
+    let error = load_gguf(&path, &Context::cpu()).unwrap_err();
     assert_eq!(error.exit_code(), 1, "{error}");
     let shown = error.to_string();
     assert!(shown.contains("model.gguf"), "{shown}");
@@ -183,7 +183,7 @@ fn no_single_wrong_byte_panics() {
             let kept = file[at];
             file[at] = [0xff, 0, kept ^ 1, kept.wrapping_add(1)][at / 23 % 4];
             std::fs::write(&path, &file).unwrap();
-            if let Err(error) = load_gguf(&path, &Quiet) {
+            if let Err(error) = load_gguf(&path, &Context::cpu()) {
                 assert_eq!(error.exit_code(), 1, "byte {at} of {name}: {error}");
             }
             file[at] = kept;

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use factorexe::Error;
+use factorexe::context::{Context, Observer};
 use factorexe::error::Kind;
 use factorexe::hub::{Checkpoint, Source};
-use factorexe::observe::{Observer, Quiet};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -90,7 +90,7 @@ impl Copy {
     }
 
     pub fn load(&self) -> factorexe::Result<Checkpoint> {
-        Source::Folder(self.path().to_owned()).load(&Quiet, &|| false)
+        Source::Folder(self.path().to_owned()).load(&Context::cpu())
     }
 
     /// The message of the refusal, with place and hint.
@@ -116,8 +116,8 @@ pub fn says(text: &str, parts: &[&str]) {
 }
 
 /// Keeps the warnings.
-#[derive(Default)]
-pub struct Warnings(pub Mutex<Vec<String>>);
+#[derive(Clone, Default)]
+pub struct Warnings(pub Arc<Mutex<Vec<String>>>);
 
 impl Observer for Warnings {
     fn begin(&self, _task: &str, _total: u64, _unit: &str) {}

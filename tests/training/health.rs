@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use candle_core::{Device, Tensor};
 use factorexe::Result;
 use factorexe::autograd::Params;
+use factorexe::context::Context;
 use factorexe::data::Batch;
-use factorexe::train::{
-    Interrupt, Loss, Objective, Resume, StepContext, TrainConfig, Trainer, read_steps,
-};
+use factorexe::train::{Loss, Objective, Resume, StepContext, TrainConfig, Trainer, read_steps};
 
 use super::{Counting, Listener, Net, Trouble, config};
 
@@ -20,10 +19,10 @@ fn once(trouble: impl Fn(u64) -> bool + Sync + 'static) -> Net {
 fn a_step_that_is_not_finite_is_skipped_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let config = config();
-    let mut trainer = Trainer::new(&config, 3, folder.path(), Interrupt::new());
+    let mut trainer = Trainer::new(&config, 3, folder.path(), &Context::cpu());
     // The second micro-batch of step 3; from there on calls are one behind.
     let net = once(|call| call == 5);
-    let summary = trainer.fit(&net, &Counting, Resume::Fresh, None, &Listener::default()).unwrap();
+    let summary = trainer.fit(&net, &Counting, Resume::Fresh, None).unwrap();
     assert_eq!((summary.steps, summary.skipped), (20, 1));
     let steps = read_steps(&folder.path().join("metrics.jsonl")).unwrap();
     assert_eq!((steps[2].loss, steps[2].grad_norm, steps[2].skipped), (None, None, 1));
@@ -35,10 +34,9 @@ fn a_step_that_is_not_finite_is_skipped_and_counted() {
 fn steps_that_stay_not_finite_end_the_run_with_advice() {
     let folder = tempfile::tempdir().unwrap();
     let config = TrainConfig { max_bad_steps: 3, ..config() };
-    let mut trainer = Trainer::new(&config, 3, folder.path(), Interrupt::new());
+    let mut trainer = Trainer::new(&config, 3, folder.path(), &Context::cpu());
     let net = once(|call| call >= 12);
-    let error =
-        trainer.fit(&net, &Counting, Resume::Fresh, None, &Listener::default()).unwrap_err();
+    let error = trainer.fit(&net, &Counting, Resume::Fresh, None).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("3 steps in a row, up to step 9"), "{text}");
     assert!(text.contains("step-00000005") && text.contains("train.optimizer.lr"), "{text}");
@@ -78,9 +76,9 @@ impl Objective for Half {
 fn a_parameter_without_gradient_is_left_alone_and_told_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let (config, listener) = (config(), Listener::default());
-    let mut trainer = Trainer::new(&config, 3, folder.path(), Interrupt::new());
+    let mut trainer = Trainer::new(&config, 3, folder.path(), &listener.context());
     let half = Half::new(true);
-    trainer.fit(&half, &Counting, Resume::Fresh, None, &listener).unwrap();
+    trainer.fit(&half, &Counting, Resume::Fresh, None).unwrap();
     assert!(listener.heard("1 of 2 trainable parameters get no gradient at step 1: `unused`"));
     let value = |name: &str| half.params.get(name).unwrap().var().to_vec1::<f32>().unwrap()[0];
     assert!(value("used") < 1.0);
@@ -93,8 +91,8 @@ fn a_parameter_without_gradient_is_left_alone_and_told_by_name() {
 fn a_graph_that_is_cut_everywhere_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let config = config();
-    let mut trainer = Trainer::new(&config, 3, folder.path(), Interrupt::new());
-    let fit = trainer.fit(&Half::new(false), &Counting, Resume::Fresh, None, &Listener::default());
+    let mut trainer = Trainer::new(&config, 3, folder.path(), &Context::cpu());
+    let fit = trainer.fit(&Half::new(false), &Counting, Resume::Fresh, None);
     let text = fit.unwrap_err().to_string();
     assert!(text.contains("none of the 2 trainable parameters"), "{text}");
 }

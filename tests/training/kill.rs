@@ -4,11 +4,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use factorexe::context::Context;
 use factorexe::train::{
-    Interrupt, Objective, Resume, TrainConfig, Trainer, Weights, read_steps, restore_parameters,
+    Objective, Resume, TrainConfig, Trainer, Weights, read_steps, restore_parameters,
 };
 
-use super::{Counting, Listener, Net, config};
+use super::{Counting, Net, config};
 
 const FOLDER: &str = "FACTOREXE_TEST_KILL_FOLDER";
 
@@ -19,8 +20,8 @@ fn config_of_the_killed() -> TrainConfig {
 
 fn train(folder: &Path) -> Net {
     let (net, config) = (Net::new(), config_of_the_killed());
-    let mut trainer = Trainer::new(&config, 3, folder, Interrupt::new());
-    let fit = trainer.fit(&net, &Counting, Resume::IfPresent, None, &Listener::default());
+    let mut trainer = Trainer::new(&config, 3, folder, &Context::cpu());
+    let fit = trainer.fit(&net, &Counting, Resume::IfPresent, None);
     fit.unwrap_or_else(|error| panic!("{error}"));
     net
 }
@@ -56,7 +57,7 @@ fn a_run_killed_at_many_moments_ends_with_the_same_bits() {
     assert!(kills > 3, "{kills} kills are too few to say much");
     let expected = train(whole.path()).bits();
     let net = Net::new();
-    restore_parameters(folder.path(), net.params(), Weights::Last, &Listener::default()).unwrap();
+    restore_parameters(folder.path(), net.params(), Weights::Last, &Context::cpu()).unwrap();
     assert_eq!(net.bits(), expected);
     let steps = read_steps(&folder.path().join("metrics.jsonl")).unwrap();
     assert!(steps.iter().map(|metrics| metrics.step).eq(1..=40));

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use factorexe::context::Context;
 use factorexe::train::tensorboard::read_records;
-use factorexe::train::{Interrupt, Resume, TrainConfig, Trainer, read_steps};
+use factorexe::train::{Resume, TrainConfig, Trainer, read_steps};
 
-use super::{Counting, Listener, Net, config};
+use super::{Counting, Net, config};
 
 fn event_files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder.join("tensorboard")).unwrap();
@@ -17,14 +18,14 @@ fn event_files(folder: &Path) -> Vec<PathBuf> {
 fn steps_and_validations_are_lines_and_events() {
     let folder = tempfile::tempdir().unwrap();
     let config = TrainConfig { validate_every_steps: 10, ..config() };
-    let mut trainer = Trainer::new(&config, 3, folder.path(), Interrupt::new());
+    let mut trainer = Trainer::new(&config, 3, folder.path(), &Context::cpu());
     let mut asked = Vec::new();
     let mut validate = |step: u64| {
         asked.push(step);
         Ok(BTreeMap::from([("perplexity".to_owned(), 6.5)]))
     };
-    let (net, listener) = (Net::new(), Listener::default());
-    trainer.fit(&net, &Counting, Resume::Fresh, Some(&mut validate), &listener).unwrap();
+    let net = Net::new();
+    trainer.fit(&net, &Counting, Resume::Fresh, Some(&mut validate)).unwrap();
     assert_eq!(asked, [10, 20]);
 
     let path = folder.path().join("metrics.jsonl");
@@ -53,8 +54,8 @@ fn steps_and_validations_are_lines_and_events() {
 fn a_damaged_event_file_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let config = config();
-    let mut trainer = Trainer::new(&config, 3, folder.path(), Interrupt::new());
-    trainer.fit(&Net::new(), &Counting, Resume::Fresh, None, &Listener::default()).unwrap();
+    let mut trainer = Trainer::new(&config, 3, folder.path(), &Context::cpu());
+    trainer.fit(&Net::new(), &Counting, Resume::Fresh, None).unwrap();
     let file = event_files(folder.path()).remove(0);
     let mut bytes = std::fs::read(&file).unwrap();
     bytes[40] ^= 1;

@@ -8,13 +8,13 @@ mod resume;
 mod schedule;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use candle_core::{DType, Device, Tensor};
 use factorexe::autograd::Params;
+use factorexe::context::{Context, Observer};
 use factorexe::data::{Batch, Batches};
-use factorexe::observe::Observer;
 use factorexe::train::{Loss, Objective, StepContext, TrainConfig};
 use factorexe::{Error, Result};
 use rand::{Rng, SeedableRng};
@@ -136,12 +136,16 @@ impl Batches for Counting {
 }
 
 /// Keeps the warnings.
-#[derive(Default)]
-pub struct Listener(Mutex<Vec<String>>);
+#[derive(Clone, Default)]
+pub struct Listener(Arc<Mutex<Vec<String>>>);
 
 impl Listener {
     pub fn heard(&self, part: &str) -> bool {
         self.0.lock().unwrap().iter().any(|warning| warning.contains(part))
+    }
+
+    pub fn context(&self) -> Context {
+        Context::cpu().with_observer(self.clone())
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use factorexe::context::{Cancellation, Context};
 use factorexe::disk::RunLock;
 use factorexe::error::Kind;
 use factorexe::train::{
-    Checkpoints, Interrupt, Resume, Summary, TrainConfig, Trainer, Weights, read_steps,
-    restore_parameters,
+    Checkpoints, Resume, Summary, TrainConfig, Trainer, Weights, read_steps, restore_parameters,
 };
 use factorexe::{Error, Result};
 
@@ -21,22 +21,21 @@ fn fit(
     config: &TrainConfig,
     folder: &Path,
     resume: Resume,
-    interrupt: Interrupt,
-    listener: &Listener,
+    context: &Context,
 ) -> Result<(Bits, Bits, Summary)> {
-    let mut trainer = Trainer::new(config, 3, folder, interrupt);
-    let summary = trainer.fit(net, &Counting, resume, None, listener)?;
+    let mut trainer = Trainer::new(config, 3, folder, context);
+    let summary = trainer.fit(net, &Counting, resume, None)?;
     let last = net.bits();
     assert!(trainer.use_ema(factorexe::train::Objective::params(net))?);
     Ok((last, net.bits(), summary))
 }
 
 fn fresh(net: &Net, folder: &Path) -> Result<(Bits, Bits, Summary)> {
-    fit(net, &config(), folder, Resume::Fresh, Interrupt::new(), &Listener::default())
+    fit(net, &config(), folder, Resume::Fresh, &Context::cpu())
 }
 
 fn go_on(folder: &Path, listener: &Listener) -> Result<(Bits, Bits, Summary)> {
-    fit(&Net::new(), &config(), folder, Resume::IfPresent, Interrupt::new(), listener)
+    fit(&Net::new(), &config(), folder, Resume::IfPresent, &listener.context())
 }
 
 fn uninterrupted() -> (Bits, Bits) {
@@ -80,15 +79,19 @@ fn ctrl_c_saves_and_the_run_goes_on_to_the_same_bits() {
     // Set while the first and while the second micro-batch of a step is computed.
     for call in [20, 21] {
         let folder = tempfile::tempdir().unwrap();
-        let interrupt = Interrupt::new();
-        let asked = interrupt.clone();
+        let cancellation = Cancellation::new();
+        let request = cancellation.clone();
         let net = Net::new().troubled(move |now| {
-            let asked = asked.clone();
-            if now == call { Trouble::Then(Box::new(move || asked.set())) } else { Trouble::None }
+            let request = request.clone();
+            if now == call {
+                Trouble::Then(Box::new(move || request.cancel()))
+            } else {
+                Trouble::None
+            }
         });
         let listener = Listener::default();
-        let error =
-            fit(&net, &config(), folder.path(), Resume::Fresh, interrupt, &listener).unwrap_err();
+        let context = listener.context().with_cancellation(cancellation);
+        let error = fit(&net, &config(), folder.path(), Resume::Fresh, &context).unwrap_err();
         assert_eq!(error.kind(), Kind::Interrupted);
         assert!(error.to_string().contains("--resume"), "{error}");
         let (last, average, _) = go_on(folder.path(), &listener).unwrap();
@@ -149,8 +152,7 @@ fn a_finished_run_is_not_overwritten_and_gives_its_weights() {
     for (weights, expected) in [(Weights::Last, last), (Weights::Ema, average)] {
         let net = Net::new();
         let params = factorexe::train::Objective::params(&net);
-        let step =
-            restore_parameters(folder.path(), params, weights, &Listener::default()).unwrap();
+        let step = restore_parameters(folder.path(), params, weights, &Context::cpu()).unwrap();
         assert_eq!((step, net.bits()), (20, expected));
     }
 }
@@ -163,8 +165,8 @@ fn a_folder_in_use_is_refused() {
     assert!(error.to_string().contains("in use by process"), "{error}");
     // The holder itself may train under it.
     let config = config();
-    let mut trainer = Trainer::new(&config, 3, folder.path(), Interrupt::new()).under(lock);
-    trainer.fit(&Net::new(), &Counting, Resume::Fresh, None, &Listener::default()).unwrap();
+    let mut trainer = Trainer::new(&config, 3, folder.path(), &Context::cpu()).under(lock);
+    trainer.fit(&Net::new(), &Counting, Resume::Fresh, None).unwrap();
     drop(trainer);
     RunLock::acquire(folder.path()).unwrap();
 }
@@ -175,7 +177,7 @@ fn other_frozen_weights_are_refused_and_another_configuration_is_told() {
     killed(folder.path(), 25);
     let listener = Listener::default();
     let resume = |net: &Net, config: &TrainConfig| {
-        fit(net, config, folder.path(), Resume::IfPresent, Interrupt::new(), &listener)
+        fit(net, config, folder.path(), Resume::IfPresent, &listener.context())
     };
     let error = resume(&Net::with_scale(0.7), &config()).unwrap_err();
     assert!(error.to_string().contains("`scale` is not what"), "{error}");

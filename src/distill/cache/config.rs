@@ -1,7 +1,5 @@
 //! How is what a teacher says kept, and where?
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,15 +35,4 @@ impl TeacherCacheConfig {
         }
         Ok(())
     }
-}
-
-/// Where it is kept, and of whom it is.
-#[derive(Debug, Clone)]
-pub struct CachePlace {
-    /// The folder of all caches; `teacher` in it is for this one.
-    pub folder: PathBuf,
-    /// Most bytes in that folder, of all teachers together; 0: nothing new is written.
-    pub limit_bytes: u64,
-    /// Of the teacher's configuration and weights.
-    pub fingerprint: String,
 }

@@ -12,7 +12,7 @@ mod shard;
 mod sheet;
 mod store;
 
-pub use config::{CachePlace, TeacherCacheConfig};
+pub use config::TeacherCacheConfig;
 pub use precision::StatePrecision;
 pub use store::TeacherCache;
 

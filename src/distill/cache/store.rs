@@ -7,16 +7,16 @@ use std::sync::{Mutex, PoisonError};
 use candle_core::{DType, Tensor};
 use rayon::prelude::*;
 
-use super::config::{CachePlace, TeacherCacheConfig};
+use super::config::TeacherCacheConfig;
 use super::folder::Folder;
 use super::format::{Format, Item, Pieces, RowKey, row_key};
 use super::shard::{Draft, Shard, Signature};
 use super::sheet::{Answer, Sheet};
+use crate::context::Context;
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::losses::terms::TopTokens;
 use crate::model::{CausalLm, Transformer, TransformerConfig};
-use crate::observe::Observer;
 
 /// Bytes of a file, about.
 const SHARD_BYTES: u64 = 64 << 20;
@@ -38,7 +38,7 @@ pub struct TeacherCache<'a> {
     /// Rows that were all there, and rows for which the teacher was asked.
     known: u64,
     asked: u64,
-    observer: &'a dyn Observer,
+    context: &'a Context,
 }
 
 impl fmt::Debug for TeacherCache<'_> {
@@ -49,17 +49,18 @@ impl fmt::Debug for TeacherCache<'_> {
 }
 
 impl<'a> TeacherCache<'a> {
-    /// What is kept of a teacher of this shape, with outputs at `temperature`. Damaged files are
+    /// Opens the cache of the teacher with this `fingerprint` and shape, with outputs at
+    /// `temperature`, in the folder `teacher` of the cache folder of `context`. Damaged files are
     /// warned of and removed.
     ///
     /// # Errors
     /// `config` keeps nothing.
     pub fn open(
-        place: &CachePlace,
+        fingerprint: &str,
         config: TeacherCacheConfig,
         teacher: &TransformerConfig,
         temperature: f32,
-        observer: &'a dyn Observer,
+        context: &'a Context,
     ) -> Result<Self> {
         config.validate()?;
         let format = Format {
@@ -70,8 +71,8 @@ impl<'a> TeacherCache<'a> {
             kept: config.top_k.min(teacher.vocabulary),
             temperature,
         };
-        let root = place.folder.join("teacher");
-        let folder = Folder::open(root.clone(), &format.key(&place.fingerprint), place.limit_bytes)
+        let (root, limit_bytes) = (context.cache().join("teacher"), context.cache_limit_bytes());
+        let folder = Folder::open(root.clone(), &format.key(fingerprint), limit_bytes)
             .map_err(|error| Error::io("making", &root, &error))?;
         let mut cache = Self {
             format,
@@ -80,10 +81,10 @@ impl<'a> TeacherCache<'a> {
             index: HashMap::new(),
             drafts: BTreeMap::new(),
             draft_bytes: 0,
-            writes: place.limit_bytes > 0,
+            writes: limit_bytes > 0,
             known: 0,
             asked: 0,
-            observer,
+            context,
         };
         for path in cache.folder.shards() {
             // One that cannot be read, or was removed a moment ago, is no damaged one.
@@ -104,7 +105,7 @@ impl<'a> TeacherCache<'a> {
     }
 
     fn discard(&self, path: &std::path::Path, damage: &str) {
-        self.observer.warn(&format!(
+        self.context.warn(&format!(
             "a file of the teacher's cache is damaged and is made again: {damage} ({})",
             path.display()
         ));
@@ -210,7 +211,7 @@ impl<'a> TeacherCache<'a> {
         self.writes = false;
         self.drafts.clear();
         self.draft_bytes = 0;
-        self.observer.note(&format!(
+        self.context.note(&format!(
             "nothing more of the teacher is kept: {why}; what is not there is computed ({})",
             self.folder.path().display()
         ));
@@ -221,7 +222,7 @@ impl<'a> TeacherCache<'a> {
         while let Some(signature) = self.drafts.keys().next().cloned() {
             self.flush(&signature);
         }
-        self.observer.note(&format!(
+        self.context.note(&format!(
             "teacher: {} rows from the cache, {} computed; {:.3} GB in {}",
             self.known,
             self.asked,

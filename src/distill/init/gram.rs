@@ -6,11 +6,11 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use crate::autograd::Tape;
-use crate::error::{Error, Result, Stopped, check_cancelled};
+use crate::context::Context;
+use crate::error::{Error, Result};
 use crate::kernels::gemm::{Into, Matrix, Threads, product};
 use crate::kernels::host::Host;
 use crate::model::{CausalLm, Transformer};
-use crate::observe::Observer;
 
 /// C = X^T X of the inputs of every matrix in some layers, divided by the number of tokens.
 pub(crate) struct GramMatrices {
@@ -35,17 +35,16 @@ impl GramMatrices {
         teacher: &Transformer,
         layers: Range<usize>,
         calibration: &[Tensor],
-        observer: &dyn Observer,
-        stopped: &Stopped,
+        context: &Context,
     ) -> Result<Self> {
         let mut products = Self { sums: BTreeMap::new() };
-        observer.begin("watch the teacher", calibration.len() as u64, "batches");
+        context.begin("watch the teacher", calibration.len() as u64, "batches");
         let watched = calibration.iter().enumerate().try_for_each(|(index, ids)| {
-            products.watch(teacher, &layers, ids, stopped)?;
-            observer.advance(index as u64 + 1, "");
+            products.watch(teacher, &layers, ids, context)?;
+            context.advance(index as u64 + 1, "");
             Ok::<_, Error>(())
         });
-        observer.end();
+        context.end();
         watched?;
         let tokens: usize = calibration.iter().map(Tensor::elem_count).sum();
         if tokens == 0 {
@@ -63,12 +62,12 @@ impl GramMatrices {
         teacher: &Transformer,
         layers: &Range<usize>,
         ids: &Tensor,
-        stopped: &Stopped,
+        context: &Context,
     ) -> Result<()> {
         let table = teacher.embedding_and_head().rope(0, ids.dim(1)?);
         let mut state = teacher.embedding_and_head().embed(&Tape::off(), ids)?.tensor().clone();
         for layer in 0..layers.end {
-            check_cancelled(stopped, "while the teacher was watched")?;
+            context.check_cancelled("while the teacher was watched")?;
             let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;
             let (output, inputs) = block.trace(&state, &table)?;
             if layers.contains(&layer) {

@@ -7,14 +7,14 @@ use candle_core::{Device, Tensor};
 use super::project_width::{MAP, project_width};
 use super::tensors::student_tensors;
 use crate::autograd::Params;
+use crate::context::Context;
 use crate::distill::config::StudentConfig;
-use crate::error::{Error, Result, Stopped};
+use crate::error::{Error, Result};
 use crate::model::{CausalLm, LoopedConfig, Transformer};
-use crate::observe::Observer;
 
-/// Parameters, on `device`, of a student of `teacher`, whose own tensors are `tensors`, both there;
-/// what looks at text looks at the `calibration` tokens, each (B, T). A narrower student has
-/// [`MAP`] among them.
+/// Parameters, on the device of `context`, of a student of `teacher`, whose own tensors are `tensors`,
+/// both on that device too. Initialisations that need text use the `calibration` tokens, each (B, T).
+/// A student of reduced width has [`MAP`] among them.
 ///
 /// # Errors
 /// The factorization does not fit the teacher, a decomposition fails, or the user stopped it.
@@ -24,17 +24,16 @@ pub fn student_params(
     student: &StudentConfig,
     calibration: &[Tensor],
     seed: u64,
-    device: &Device,
-    observer: &dyn Observer,
-    stopped: &Stopped,
+    context: &Context,
 ) -> Result<Params> {
+    let device = context.device();
     let start = |teacher: &Transformer, tensors: &BTreeMap<String, Tensor>| {
-        student_tensors(teacher, tensors, config, student, calibration, seed, observer, stopped)
+        student_tensors(teacher, tensors, config, student, calibration, seed, context)
     };
     if config.base.width == teacher.base().width {
         return params(&start(teacher, tensors)?, config, student, device);
     }
-    let narrow = project_width(teacher, tensors, &config.base, calibration, stopped)?;
+    let narrow = project_width(teacher, tensors, &config.base, calibration, context)?;
     let on = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
     let tensors: BTreeMap<String, Tensor> = narrow.tensors.iter().map(on).collect::<Result<_>>()?;
     let start = start(&Transformer::new(&config.base, &tensors)?, &tensors)?;

@@ -11,7 +11,8 @@ use candle_core::{D, Device, Tensor};
 
 use super::svd::eigen;
 use crate::autograd::Tape;
-use crate::error::{Error, Result, Stopped, check_cancelled};
+use crate::context::Context;
+use crate::error::{Error, Result};
 use crate::model::{CausalLm, Transformer, TransformerConfig};
 
 /// The map from a narrow state to the teacher's width, (D of the teacher, D), among the parameters.
@@ -77,9 +78,9 @@ pub fn project_width(
     tensors: &BTreeMap<String, Tensor>,
     config: &TransformerConfig,
     calibration: &[Tensor],
-    stopped: &Stopped,
+    context: &Context,
 ) -> Result<ReducedWidth> {
-    let watched = watch(teacher, calibration, stopped)?;
+    let watched = watch(teacher, calibration, context)?;
     let (wide, width) = (teacher.base().width, config.width);
     let found = eigen(&watched.directions.flatten_all()?.to_vec1::<f32>()?, wide)?;
     let kept = found.values[..width].iter().sum::<f32>();
@@ -97,16 +98,16 @@ pub fn project_width(
     let head = if teacher.base().tied_head { "embed.weight" } else { "head.weight" };
     made.insert("head.weight".to_owned(), fold.reading(head, "norm.weight", None)?);
     for layer in 0..config.layers {
-        check_cancelled(stopped, "while the teacher was narrowed")?;
+        context.check_cancelled("while the teacher was narrowed")?;
         fold.layer(layer, config, &watched, &mut made)?;
     }
     Ok(ReducedWidth { tensors: made, map: fold.project.t()?.contiguous()? })
 }
 
-fn watch(teacher: &Transformer, calibration: &[Tensor], stopped: &Stopped) -> Result<Watched> {
+fn watch(teacher: &Transformer, calibration: &[Tensor], context: &Context) -> Result<Watched> {
     let mut watched: Option<Watched> = None;
     for ids in calibration {
-        check_cancelled(stopped, "while the teacher was watched")?;
+        context.check_cancelled("while the teacher was watched")?;
         let table = teacher.embedding_and_head().rope(0, ids.dim(1)?);
         let mut state = teacher.embedding_and_head().embed(&Tape::off(), ids)?.tensor().clone();
         let (mut directions, mut mixed, mut inner) = (direction(&state)?, Vec::new(), Vec::new());

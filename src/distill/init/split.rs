@@ -4,8 +4,9 @@ use candle_core::Tensor;
 
 use super::project_width::reduced_width_config;
 use crate::autograd::Tape;
+use crate::context::Context;
 use crate::distill::config::{Layers, StudentConfig};
-use crate::error::{Error, Result, Stopped, check_cancelled};
+use crate::error::{Error, Result};
 use crate::kernels::host::Host;
 use crate::model::{CausalLm, LoopedConfig, Transformer};
 
@@ -17,7 +18,7 @@ use crate::model::{CausalLm, LoopedConfig, Transformer};
 pub fn angular_distances(
     teacher: &Transformer,
     calibration: &[Tensor],
-    stopped: &Stopped,
+    context: &Context,
 ) -> Result<Vec<f64>> {
     let mut sums = vec![0.0; teacher.base().layers];
     let mut tokens = 0;
@@ -25,7 +26,7 @@ pub fn angular_distances(
         let (tape, table) = (Tape::off(), teacher.embedding_and_head().rope(0, ids.dim(1)?));
         let mut state = teacher.embedding_and_head().embed(&tape, ids)?;
         for (layer, sum) in sums.iter_mut().enumerate() {
-            check_cancelled(stopped, "while the core was looked for")?;
+            context.check_cancelled("while the core was looked for")?;
             let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;
             let next = block.forward(&tape, &state, &table, None)?;
             let cpu = |x: &Tensor| x.to_device(&candle_core::Device::Cpu)?.contiguous();
@@ -79,12 +80,12 @@ pub fn find(
     teacher: &Transformer,
     student: &StudentConfig,
     calibration: &[Tensor],
-    stopped: &Stopped,
+    context: &Context,
 ) -> Result<LoopedConfig> {
     let (prelude_layers, coda_layers) = match (student.prelude_layers, student.coda_layers) {
         (Layers::Count(prelude), Layers::Count(coda)) => (prelude, coda),
         (prelude, coda) => {
-            let (bottom, top) = knees(&angular_distances(teacher, calibration, stopped)?);
+            let (bottom, top) = knees(&angular_distances(teacher, calibration, context)?);
             let kept = |layers: Layers, found: usize| match layers {
                 Layers::Count(count) => count,
                 Layers::Found(_) => found,

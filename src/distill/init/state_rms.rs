@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use candle_core::{D, DType, Tensor};
 
-use crate::error::{Error, Result, Stopped, check_cancelled};
+use crate::context::Context;
+use crate::error::{Error, Result};
 use crate::model::Transformer;
 
 /// The root of the mean square of the states after each layer of `middle`, (B, T, D), on the
@@ -14,11 +15,11 @@ pub(crate) fn typical_size(
     teacher: &Transformer,
     middle: Range<usize>,
     calibration: &[Tensor],
-    stopped: &Stopped,
+    context: &Context,
 ) -> Result<f32> {
     let (mut sum, mut count) = (0.0, 0.0);
     for ids in calibration {
-        check_cancelled(stopped, "while the teacher's states were measured")?;
+        context.check_cancelled("while the teacher's states were measured")?;
         let states = teacher.states_through(ids, middle.end)?;
         for state in states.iter().skip(middle.start + 1) {
             let squares = state.to_dtype(DType::F32)?.sqr()?.mean(D::Minus1)?;

@@ -11,12 +11,12 @@ use rayon::prelude::*;
 use super::gram::GramMatrices;
 use super::state_rms::typical_size;
 use super::svd::{self, Thin, times, times_inverse};
+use crate::context::Context;
 use crate::distill::config::{Init, LoraInit, StudentConfig};
-use crate::error::{Error, Result, Stopped, check_cancelled};
+use crate::error::{Error, Result};
 use crate::kernels::gemm::Matrix;
 use crate::kernels::host::Host;
 use crate::model::{LoopedConfig, Relaxation, Transformer, halting_head};
-use crate::observe::Observer;
 
 /// Pulls the least-squares matrices towards the plain mean where the calibration text says little;
 /// relative to the mean square of the inputs.
@@ -28,7 +28,7 @@ struct Source<'a> {
     config: &'a LoopedConfig,
     student: &'a StudentConfig,
     products: Option<GramMatrices>,
-    stopped: &'a Stopped<'a>,
+    context: &'a Context,
 }
 
 /// The tensors of [`LoopedConfig::tensors`] for a student of `teacher`, whose own are `tensors`;
@@ -44,14 +44,13 @@ pub fn student_tensors(
     student: &StudentConfig,
     calibration: &[Tensor],
     seed: u64,
-    observer: &dyn Observer,
-    stopped: &Stopped,
+    context: &Context,
 ) -> Result<BTreeMap<String, Tensor>> {
     config.validate()?;
     let products = (student.init == Init::LeastSquares)
-        .then(|| GramMatrices::measure(teacher, config.middle(), calibration, observer, stopped))
+        .then(|| GramMatrices::measure(teacher, config.middle(), calibration, context))
         .transpose()?;
-    let source = Source { tensors, config, student, products, stopped };
+    let source = Source { tensors, config, student, products, context };
     let mut made = BTreeMap::new();
     for (name, _) in config.base.outer_tensors() {
         made.insert(name.to_owned(), source.teacher(name)?);
@@ -77,18 +76,18 @@ pub fn student_tensors(
         .iter()
         .map(|(layer, name, shape)| source.noise(*layer, name, shape, &mut rng))
         .collect::<Result<Vec<_>>>()?;
-    observer.begin("initialise the core", jobs.len() as u64, "matrices");
+    context.begin("initialise the core", jobs.len() as u64, "matrices");
     let cores = jobs
         .par_iter()
         .zip(noise)
         .map(|((layer, name, shape), noise)| source.core(*layer, name, shape, noise))
         .collect::<Result<Vec<_>>>();
-    observer.end();
+    context.end();
     made.extend(cores?.into_iter().flatten());
     made.extend(config.injection.start(config.base.width)?);
     made.extend(halting_head::start(config.gate, config.base.width, config.repetitions)?);
     if !config.state_norm.is_none() {
-        let size = typical_size(teacher, config.middle(), calibration, stopped)?;
+        let size = typical_size(teacher, config.middle(), calibration, context)?;
         made.extend(config.state_norm.start(config.base.width, size)?);
     }
     Ok(made)
@@ -96,7 +95,7 @@ pub fn student_tensors(
 
 impl Source<'_> {
     fn check_cancelled(&self) -> Result<()> {
-        check_cancelled(self.stopped, "while the student was initialised")
+        self.context.check_cancelled("while the student was initialised")
     }
 
     fn teacher(&self, name: &str) -> Result<Tensor> {

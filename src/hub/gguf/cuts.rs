@@ -10,8 +10,8 @@ use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 
 use super::value::Metadata;
 use super::vocabulary::unusable;
+use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::observe::Observer;
 
 /// A way to cut text before the merges.
 pub(super) struct PreTokenizer {
@@ -90,9 +90,9 @@ const PRE_TOKENIZERS: [PreTokenizer; 6] = [
 ///
 /// # Errors
 /// Nobody here knows it.
-pub(super) fn find(metadata: &Metadata, observer: &dyn Observer) -> Result<&'static PreTokenizer> {
+pub(super) fn find(metadata: &Metadata, context: &Context) -> Result<&'static PreTokenizer> {
     let name = metadata.text("tokenizer.ggml.pre")?.unwrap_or_else(|| {
-        observer.warn(
+        context.warn(
             "the file does not name its pre-tokenizer: llama.cpp's default is used, which may cut \
              text otherwise than the model was trained on",
         );

@@ -9,15 +9,15 @@ use tokenizers::processors::template::TemplateProcessing;
 use super::value::Metadata;
 use super::vocabulary::{Kind, Vocabulary, unusable};
 use super::{config, cuts, pieces};
+use crate::context::Context;
 use crate::data::{SpecialTokens, Tokenizer};
 use crate::error::{Error, Result};
-use crate::observe::Observer;
 
 /// The tokenizer of the file; none when it carries none.
 ///
 /// # Errors
 /// It is of a kind that is not supported, or inconsistent.
-pub(super) fn rebuild(metadata: &Metadata, observer: &dyn Observer) -> Result<Option<Tokenizer>> {
+pub(super) fn rebuild(metadata: &Metadata, context: &Context) -> Result<Option<Tokenizer>> {
     let model = match metadata.text("tokenizer.ggml.model")? {
         None | Some("no_vocab" | "none") => return Ok(None),
         Some(model) => model,
@@ -25,7 +25,7 @@ pub(super) fn rebuild(metadata: &Metadata, observer: &dyn Observer) -> Result<Op
     let vocabulary = Vocabulary::read(metadata)?;
     let (inner, add_bos) = match model {
         "gpt2" => {
-            let pre = cuts::find(metadata, observer)?;
+            let pre = cuts::find(metadata, context)?;
             (byte_level(&vocabulary, metadata, pre)?, pre.add_bos)
         }
         "llama" => (pieces::build(&vocabulary, metadata)?, true),

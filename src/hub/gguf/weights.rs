@@ -7,11 +7,11 @@ use rayon::prelude::*;
 
 use super::config::ROPE_FREQUENCIES;
 use super::header::{Header, TensorInfo};
+use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::hub::adapter::Family;
 use crate::hub::checkpoint::Loaded;
 use crate::model::config::TransformerConfig;
-use crate::observe::Observer;
 
 /// All weights by our names, f32 on the CPU, with query and key rows in the usual order, and the
 /// hashes of their stored bytes.
@@ -23,10 +23,10 @@ pub(super) fn load(
     header: &Header,
     config: &TransformerConfig,
     family: &Family,
-    observer: &dyn Observer,
+    context: &Context,
 ) -> Result<Loaded> {
     let infos = match_tensors(header, config, family)?;
-    observer.begin("unpack", infos.len() as u64, "tensors");
+    context.begin("unpack", infos.len() as u64, "tensors");
     let (mut tensors, mut hashes) = (BTreeMap::new(), BTreeMap::new());
     for (name, shape, info) in infos {
         hashes.insert(name.clone(), blake3::hash(&file[info.bytes.clone()]));
@@ -38,9 +38,9 @@ pub(super) fn load(
         }
         let tensor = Tensor::from_vec(values, shape, &Device::Cpu)?;
         tensors.insert(name, tensor);
-        observer.advance(tensors.len() as u64, "");
+        context.advance(tensors.len() as u64, "");
     }
-    observer.end();
+    context.end();
     Ok((tensors, hashes))
 }
 

@@ -26,7 +26,7 @@ pub(crate) fn exits(job: &ExitsJob, work: &Work) -> Result<Exits> {
     let chosen = asked(job, &task, TaskSplit::Validation, 1)?;
     let test = asked(job, &task, TaskSplit::Test, 0)?;
     let look = |batches: &[Batch], averaged_by: Option<&Gate>| {
-        trace_answers(model, batches, learner.repetitions, averaged_by, &work.stopped())
+        trace_answers(model, batches, learner.repetitions, averaged_by, work.context())
     };
     let by = |gate: &Gate| look(&chosen, Some(gate));
     let (first, second) = (look(&fitted, None)?, look(&chosen, None)?);

@@ -33,8 +33,7 @@ pub(crate) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
     let task = job.teacher.task.build()?;
     let (deep, tensors) = teacher::load(&job.teacher, work.study)?;
     let student = student_config(job, deep.base().width);
-    let stopped = work.stopped();
-    let mut config = split::find(&deep, &student, &[], &stopped)?;
+    let mut config = split::find(&deep, &student, &[], work.context())?;
     if job.start == Start::Nothing {
         // What is projected needs a head of its own; what starts from nothing has its teacher's kind.
         config.base.tied_head = deep.base().tied_head;
@@ -51,7 +50,8 @@ pub(crate) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
     };
     let tests = test_batches(&task, task.chain_length(), job.teacher.eval.examples)?;
     let (read_at, draws) = (&job.read_at, job.teacher.eval.bootstrap_samples);
-    let mut found = measure(&model, Some(&deep), &tests, read_at, task.width(), draws, &stopped)?;
+    let mut found =
+        measure(&model, Some(&deep), &tests, read_at, task.width(), draws, work.context())?;
     found.block_parameters = Parameters::of_student(&config).blocks;
     found.applications = config.applications(job.repetitions);
     Ok(trained(found, &summary))
@@ -66,14 +66,16 @@ fn start(
     student: &StudentConfig,
     work: &Work,
 ) -> Result<Params> {
-    let (observer, device) = (work.options.observer, &work.options.device);
     match job.start {
-        Start::Nothing => {
-            params(&initial_looped_tensors(config, job.seed)?, config, student, device)
-        }
+        Start::Nothing => params(
+            &initial_looped_tensors(config, job.seed)?,
+            config,
+            student,
+            work.context().device(),
+        ),
         Start::Teacher => {
-            let (seen, stopped) = (calibration(task, job)?, work.stopped());
-            student_params(teacher, config, student, &seen, job.seed, device, observer, &stopped)
+            let seen = calibration(task, job)?;
+            student_params(teacher, config, student, &seen, job.seed, work.context())
         }
     }
 }

@@ -32,9 +32,8 @@ pub(crate) fn learn(job: &TeacherJob, work: &Work) -> Result<Measured> {
     write_atomically(&work.folder.join(WEIGHTS), &weights)?;
     let tests = test_batches(&task, task.chain_length(), job.eval.examples)?;
     let draws = job.eval.bootstrap_samples;
-    let stopped = work.stopped();
     let model = objective.model();
-    let mut found = measure(model, None, &tests, &[1], task.width(), draws, &stopped)?;
+    let mut found = measure(model, None, &tests, &[1], task.width(), draws, work.context())?;
     found.block_parameters = Parameters::of_stack(&config).blocks;
     found.applications = config.layers;
     Ok(trained(found, &summary))

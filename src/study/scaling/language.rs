@@ -5,10 +5,9 @@ use std::path::Path;
 use crate::data::windows::Spread;
 use crate::data::{Corpus, DataConfig, Split, SplitConfig, Tokenizer};
 use crate::error::Result;
-use crate::eval::EvalConfig;
+use crate::eval::{EvalConfig, evaluate};
 use crate::model::{Injection, LoopedConfig, Relaxation, StateNorm};
 use crate::pretrain::{LanguageModeling, initial_looped_tensors};
-use crate::run::evaluate;
 use crate::study::sweep::job::{LanguageJob, LanguageModelScore};
 use crate::study::sweep::work::Work;
 
@@ -21,9 +20,8 @@ pub(crate) fn learn(job: &LanguageJob, work: &Work) -> Result<LanguageModelScore
         test: SplitConfig::Files(job.test.clone()),
         ..DataConfig::default()
     };
-    let (options, stopped) = (work.options, work.stopped());
-    let (cache, observer) = (&options.cache, options.observer);
-    let corpus = Corpus::open(&data, Path::new(""), &tokenizer, cache, observer, &stopped)?;
+    let context = work.context();
+    let corpus = Corpus::open(&data, Path::new(""), &tokenizer, context)?;
     let base = job.model.transformer(tokenizer.vocabulary(), tokenizer.special())?;
     let config = LoopedConfig {
         base,
@@ -54,7 +52,7 @@ pub(crate) fn learn(job: &LanguageJob, work: &Work) -> Result<LanguageModelScore
         ..EvalConfig::default()
     };
     let model = objective.model();
-    let found = evaluate(model, Some(model), &windows, &how, observer, &options.interrupt)?;
+    let found = evaluate(model, Some(model), &windows, &how, context)?;
     let layer = config.base.layer_parameters() as f64;
     Ok(LanguageModelScore {
         n_once: layer * (2 * job.outer_layers) as f64,

@@ -59,7 +59,7 @@ fn asked(
     let tests = test_batches(&longer, length, job.eval.examples)?;
     let repetitions = (job.repetitions * length).div_ceil(task.chain_length());
     let draws = job.eval.bootstrap_samples;
-    measure(model, None, &tests, &[repetitions], task.width(), draws, &work.stopped())
+    measure(model, None, &tests, &[repetitions], task.width(), draws, work.context())
 }
 
 /// Starts anew with other numbers of examples until it is known which of them is the fewest that

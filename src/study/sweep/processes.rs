@@ -10,9 +10,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::points::{Point, Sweep, log_path};
+use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::observe::Observer;
-use crate::train::Interrupt;
 
 /// Polling interval of the processes.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -42,21 +41,16 @@ struct Running<'a> {
 ///
 /// # Errors
 /// A process cannot be started, or the user stopped it; what is done stays done.
-pub fn carry_out_all(
-    sweep: &Sweep,
-    starter: &Starter,
-    observer: &dyn Observer,
-    interrupt: &Interrupt,
-) -> Result<usize> {
+pub fn carry_out_all(sweep: &Sweep, starter: &Starter, context: &Context) -> Result<usize> {
     let total = sweep.points().len();
     let mut waiting: VecDeque<(&Point, u32)> =
         sweep.missing().into_iter().map(|point| (point, 1)).collect();
     let mut open: Vec<String> = waiting.iter().map(|(point, _)| point.id.clone()).collect();
     let mut running: Vec<Running> = Vec::new();
-    observer.begin("study", total as u64, "points");
-    observer.advance((total - open.len()) as u64, "");
+    context.begin("study", total as u64, "points");
+    context.advance((total - open.len()) as u64, "");
     let outcome = loop {
-        if interrupt.is_set() {
+        if context.is_cancelled() {
             stop(&mut running, sweep);
             break Err(Error::interrupted(format!(
                 "stopped after {} of {total} points",
@@ -75,20 +69,19 @@ pub fn carry_out_all(
         for ended in take_ended(&mut running) {
             let done = sweep.done(ended.point).is_some();
             if !done && ended.attempt < ATTEMPTS {
-                observer
-                    .warn(&format!("point {} failed; it is tried once more", ended.point.index));
+                context.warn(&format!("point {} failed; it is tried once more", ended.point.index));
                 waiting.push_back((ended.point, ended.attempt + 1));
                 continue;
             }
             open.retain(|id| *id != ended.point.id || !done);
             if !done {
-                observer.warn(&format!("point {} failed twice", ended.point.index));
+                context.warn(&format!("point {} failed twice", ended.point.index));
             }
             let left = waiting.len() + running.len();
-            observer.advance((total - left) as u64, &format!("{left} left"));
+            context.advance((total - left) as u64, &format!("{left} left"));
         }
     };
-    observer.end();
+    context.end();
     outcome.map(|()| sweep.missing().len())
 }
 

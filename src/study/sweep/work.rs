@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::job::{Job, Measured, TeacherJob};
+use crate::context::Context;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::data::{Batch, Batches};
 use crate::disk::RunLock;
-use crate::error::{Error, Result, check_cancelled};
+use crate::error::{Error, Result};
 use crate::run::Options;
 use crate::train::{Objective, Resume, Summary, TrainConfig, Trainer};
 
@@ -30,8 +31,8 @@ pub(crate) struct Work<'a> {
     pub(crate) folder: PathBuf,
     /// That of the study.
     pub(crate) study: &'a Path,
-    /// Device, observer and interrupt.
-    pub(crate) options: &'a Options<'a>,
+    /// The options of the study.
+    pub(crate) options: &'a Options,
 }
 
 impl Work<'_> {
@@ -42,14 +43,15 @@ impl Work<'_> {
             if let Ok(lock) = RunLock::acquire(folder) {
                 return Ok(lock);
             }
-            check_cancelled(&self.stopped(), "while another process had this point")?;
+            self.context().check_cancelled("while another process had this point")?;
             std::thread::sleep(WAIT);
         }
         RunLock::acquire(folder)
     }
 
-    pub(crate) fn stopped(&self) -> impl Fn() -> bool + Sync + '_ {
-        || self.options.interrupt.is_set()
+    /// Device, observer, cancellation and cache.
+    pub(crate) fn context(&self) -> &Context {
+        &self.options.context
     }
 
     /// Trains in the folder of the job, or in `part` of it, going on where it was stopped.
@@ -62,10 +64,9 @@ impl Work<'_> {
         part: Option<&str>,
     ) -> Result<Summary> {
         let folder = part.map_or_else(|| self.folder.clone(), |part| self.folder.join(part));
-        let interrupt = self.options.interrupt.clone();
         let mut trainer =
-            Trainer::new(train, seed, &folder, interrupt).under(self.patient_lock(&folder)?);
-        trainer.fit(objective, batches, Resume::IfPresent, None, self.options.observer)
+            Trainer::new(train, seed, &folder, self.context()).under(self.patient_lock(&folder)?);
+        trainer.fit(objective, batches, Resume::IfPresent, None)
     }
 }
 
