@@ -65,7 +65,7 @@ fn meant_verb(path: &Path) -> Option<String> {
     (likeness > 0.7).then_some(verb)
 }
 
-fn options(recipe: &Recipe, args: &RunArgs, session: Session) -> Options {
+fn options(recipe: &Recipe, args: &RunArgs, session: &Session) -> Options {
     Options {
         out: args.folder.out(&recipe.name),
         existing: args.folder.existing(),
