@@ -1,10 +1,10 @@
-//! How much faster is each operation than the composed graph it stands for?
+//! Benchmark of each operation against candle's composed graph.
 //!
-//! `cargo bench`, or `cargo bench -- attention adamw` for some. Both sides take turns, forward and
-//! back, so that a busy moment of the machine meets both; medians are compared. The sizes are
-//! those of a small student: 16 rows of 128 tokens, 256 wide, 4 heads, an mlp of 768.
+//! `cargo bench`, or `cargo bench -- attention adamw` for some. The two alternate, forward and
+//! backward, so that load on the machine affects both; medians are compared. The sizes are those of
+//! a small student: 16 sequences of 128 tokens, width 256, 4 heads, an MLP of 768.
 
-// A bench is a program of its own that prints; what .clippy.toml allows in tests is said again.
+// A bench is a program that prints; .clippy.toml allows this in tests alone.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs)]
 
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ const HEADS: usize = 4;
 const MLP: usize = 768;
 const VOCABULARY: usize = 512;
 
-/// Rounds that count, and the time after which no further one is begun.
+/// Measured rounds, and the time after which no further one is started.
 const ROUNDS: usize = 21;
 const LONGEST: Duration = Duration::from_secs(8);
 
@@ -60,15 +60,15 @@ fn main() {
     }
 }
 
-/// Something to be timed.
+/// Work to be timed.
 type Work = Box<dyn FnMut()>;
 
 /// Prepares the kernel and the composed reference.
 type Prepare = fn() -> [Work; 2];
 
 const OPERATIONS: &[(&str, Prepare)] = &[
-    ("rms norm", norms),
-    ("layer norm", centred_norms),
+    ("rms norm", rms_norms),
+    ("layer norm", layer_norms),
     ("rope", rotations),
     ("swiglu", gates),
     ("gelu, tanh", || gelus(GeluForm::Tanh)),
@@ -104,7 +104,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Reproducible numbers in -1..1.
+/// Reproducible values in -1..1.
 fn random(seed: u64, shape: &[usize]) -> Tensor {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let count = shape.iter().product();
@@ -122,8 +122,9 @@ fn tapes() -> [fn() -> Tape; 2] {
     [Tape::recording, || Tape::recording().with_reference()]
 }
 
-/// The operation forward, and back from a random gradient to all inputs and weights.
-fn both_ways<F>(inputs: &[Tensor], operation: F) -> [Work; 2]
+/// The operation's forward pass, and its backward pass from a random gradient to all inputs and
+/// weights.
+fn forward_and_backward<F>(inputs: &[Tensor], operation: F) -> [Work; 2]
 where
     F: Fn(&Tape, &[Value]) -> Value + Clone + 'static,
 {
@@ -135,9 +136,9 @@ where
             let leaves: Vec<Value> = inputs.iter().map(|x| tape.leaf(x.clone())).collect();
             let output = operation(&tape, &leaves);
             let gradient = gradient.get_or_insert_with(|| random(99, output.tensor().dims()));
-            let wanted: Vec<&Value> = leaves.iter().collect();
-            let found = tape.backward_to(&[(&output, gradient.clone())], &wanted).unwrap();
-            std::hint::black_box(found);
+            let leaves: Vec<&Value> = leaves.iter().collect();
+            let gradients = tape.backward_to(&[(&output, gradient.clone())], &leaves).unwrap();
+            std::hint::black_box(gradients);
         }) as Work
     })
 }
@@ -158,27 +159,29 @@ where
     })
 }
 
-fn norms() -> [Work; 2] {
+fn rms_norms() -> [Work; 2] {
     let weight = trained(1, &[WIDTH]);
-    both_ways(&[random(2, &[BATCH, TOKENS, WIDTH])], move |tape, x| {
+    forward_and_backward(&[random(2, &[BATCH, TOKENS, WIDTH])], move |tape, x| {
         rms_norm(tape, &x[0], &weight, 1e-5).unwrap()
     })
 }
 
-fn centred_norms() -> [Work; 2] {
+fn layer_norms() -> [Work; 2] {
     let (weight, bias) = (trained(1, &[WIDTH]), trained(16, &[WIDTH]));
-    both_ways(&[random(2, &[BATCH, TOKENS, WIDTH])], move |tape, x| {
+    forward_and_backward(&[random(2, &[BATCH, TOKENS, WIDTH])], move |tape, x| {
         layer_norm(tape, &x[0], &weight, Some(&bias), 1e-5).unwrap()
     })
 }
 
 fn gelus(form: GeluForm) -> [Work; 2] {
-    both_ways(&[random(4, &[BATCH, TOKENS, MLP])], move |tape, x| gelu(tape, &x[0], form).unwrap())
+    forward_and_backward(&[random(4, &[BATCH, TOKENS, MLP])], move |tape, x| {
+        gelu(tape, &x[0], form).unwrap()
+    })
 }
 
 fn gated_gelus() -> [Work; 2] {
     let inputs = [4, 5].map(|seed| random(seed, &[BATCH, TOKENS, MLP]));
-    both_ways(&inputs, |tape, x| gated_gelu(tape, &x[0], &x[1], GeluForm::Tanh).unwrap())
+    forward_and_backward(&inputs, |tape, x| gated_gelu(tape, &x[0], &x[1], GeluForm::Tanh).unwrap())
 }
 
 fn rotations() -> [Work; 2] {
@@ -186,25 +189,27 @@ fn rotations() -> [Work; 2] {
     let frequencies: Vec<f32> =
         (0..half).map(|i| 1e4_f32.powf(-(i as f32) / half as f32)).collect();
     let table = RopeTable::new(&frequencies, 0, TOKENS);
-    both_ways(&[random(3, &[BATCH, TOKENS, HEADS, 2 * half])], move |tape, x| {
+    forward_and_backward(&[random(3, &[BATCH, TOKENS, HEADS, 2 * half])], move |tape, x| {
         rope(tape, &x[0], &table).unwrap()
     })
 }
 
 fn gates() -> [Work; 2] {
     let inputs = [4, 5].map(|seed| random(seed, &[BATCH, TOKENS, MLP]));
-    both_ways(&inputs, |tape, x| swiglu(tape, &x[0], &x[1]).unwrap())
+    forward_and_backward(&inputs, |tape, x| swiglu(tape, &x[0], &x[1]).unwrap())
 }
 
 fn attentions() -> [Work; 2] {
     let inputs = [6, 7, 8].map(|seed| random(seed, &[BATCH, TOKENS, HEADS, WIDTH / HEADS]));
     let shape = AttentionShape { start: 0, window: None };
-    both_ways(&inputs, move |tape, x| attention(tape, &x[0], &x[1], &x[2], shape).unwrap())
+    forward_and_backward(&inputs, move |tape, x| {
+        attention(tape, &x[0], &x[1], &x[2], shape).unwrap()
+    })
 }
 
 fn linears() -> [Work; 2] {
     let linear = Linear { weight: trained(9, &[MLP, WIDTH]), bias: None, low_rank: None };
-    both_ways(&[random(10, &[BATCH, TOKENS, WIDTH])], move |tape, x| {
+    forward_and_backward(&[random(10, &[BATCH, TOKENS, WIDTH])], move |tape, x| {
         linear.forward(tape, &x[0]).unwrap()
     })
 }
@@ -221,14 +226,14 @@ fn heads() -> [Work; 2] {
 
 fn states() -> [Work; 2] {
     let target = random(14, &[BATCH, TOKENS, WIDTH]);
-    let how =
+    let comparison =
         StateComparison { squared: 1.0, cosine: 1.0, scale: StateScale::Dimension, skip_tokens: 0 };
     term(&random(15, &[BATCH, TOKENS, WIDTH]), move |tape, state| {
-        compare_states(tape, state, &target, &how, 1.0).unwrap();
+        compare_states(tape, state, &target, &comparison, 1.0).unwrap();
     })
 }
 
-/// Fused, and by tensor operations alone.
+/// The fused optimizer, or the composed one.
 type NewOptimizer = fn(&OptimizerConfig, &Params) -> factorexe::Result<Optimizer>;
 
 fn optimizers() -> [Work; 2] {

@@ -281,7 +281,7 @@ fn models_and_windows_that_cannot_be_compared_are_refused() {
 #[test]
 fn a_description_has_the_fields_that_scripts_read() {
     let config = tiny_looped(Relaxation::Norms);
-    let json = serde_json::to_value(Description::of(&config.base, Some(&config))).unwrap();
+    let json = serde_json::to_value(Description::new(&config.base, Some(&config))).unwrap();
     for field in ["layers", "width", "heads", "kv_heads", "vocabulary", "prelude", "core", "coda"] {
         assert!(json[field].is_number(), "{field}");
     }
@@ -292,7 +292,7 @@ fn a_description_has_the_fields_that_scripts_read() {
     let parts = Parameters::of_stack(&config.base);
     assert_eq!(json["parameters"]["embedding"], parts.embedding);
     assert_eq!(parts.total, parts.embedding + parts.blocks + config.base.width);
-    let plain = serde_json::to_value(Description::of(&config.base, None)).unwrap();
+    let plain = serde_json::to_value(Description::new(&config.base, None)).unwrap();
     assert!(plain.get("core").is_none() && plain["parameters"]["total"] == parts.total);
 }
 

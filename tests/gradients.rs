@@ -1,4 +1,5 @@
-//! Does every operation compute what candle's composed operations compute, forward and back?
+//! Every operation agrees with candle's composed operations and with finite differences, forward and
+//! backward.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +26,7 @@ use crate::support::{difference, random, random_params, tiny_config, tiny_looped
 
 /// Rounding of sums of f32 in two orders.
 const F32_SUMS: f32 = 2e-5;
-/// Two numbers of one row may be near each other: a variance of 0.1 keeps the gradient below 10.
+/// Two values of a row may be close to each other: an epsilon of 0.1 keeps the gradient below 10.
 const NORM_EPS: f64 = 0.1;
 /// Central differences in f32 of a loss near 1: half the digits are lost.
 const F32_DIFFERENCES: f64 = 2e-2;
@@ -37,8 +38,8 @@ fn run(tape: Tape, inputs: &[Tensor], params: &Params, operation: Operation) -> 
     let leaves: Vec<Value> = inputs.iter().map(|x| tape.leaf(x.clone())).collect();
     let output = operation(&tape, &leaves, params).unwrap();
     let gradient = random(99, output.tensor().dims());
-    let wanted: Vec<&Value> = leaves.iter().collect();
-    let (weights, inputs) = tape.backward_to(&[(&output, gradient)], &wanted).unwrap();
+    let leaves: Vec<&Value> = leaves.iter().collect();
+    let (weights, inputs) = tape.backward_to(&[(&output, gradient)], &leaves).unwrap();
     let mut results = vec![output.tensor().clone()];
     results.extend(inputs.into_iter().map(|gradient| gradient.expect("an input has no gradient")));
     for (name, _) in params.trainable() {
@@ -47,7 +48,7 @@ fn run(tape: Tape, inputs: &[Tensor], params: &Params, operation: Operation) -> 
     results
 }
 
-fn agrees(inputs: &[Tensor], params: &Params, operation: Operation) {
+fn assert_agrees(inputs: &[Tensor], params: &Params, operation: Operation) {
     let fused = run(Tape::recording(), inputs, params, operation);
     let composed = run(Tape::recording().with_reference(), inputs, params, operation);
     for (index, (fused, composed)) in fused.iter().zip(&composed).enumerate() {
@@ -80,7 +81,7 @@ proptest! {
             ("la", random(seed + 2, &[rank, inner])),
             ("lb", random(seed + 3, &[out, rank])),
         ]);
-        agrees(&[random(seed + 4, &[1, rows, inner])], &p, &|tape, x, p| {
+        assert_agrees(&[random(seed + 4, &[1, rows, inner])], &p, &|tape, x, p| {
             let low_rank = Some(LowRank { a: weight(p, "la"), b: weight(p, "lb") });
             Linear { weight: weight(p, "w"), bias: Some(weight(p, "b")), low_rank }.forward(tape, &x[0])
         });
@@ -89,7 +90,7 @@ proptest! {
     #[test]
     fn rms_norm_agrees(seed in 0..1000_u64, rows in 1..200_usize, width in 1..80_usize) {
         let p = params(&[("w", random(seed, &[width]))]);
-        agrees(&[random(seed + 1, &[rows, width])], &p, &|tape, x, p| rms_norm(tape, &x[0], &weight(p, "w"), 1e-5));
+        assert_agrees(&[random(seed + 1, &[rows, width])], &p, &|tape, x, p| rms_norm(tape, &x[0], &weight(p, "w"), 1e-5));
     }
 
     #[test]
@@ -97,7 +98,7 @@ proptest! {
         let mut list = vec![("w", random(seed, &[width]))];
         list.extend(biased.then(|| ("b", random(seed + 1, &[width]))));
         let x = (random(seed + 2, &[rows, width]) + offset).unwrap();
-        agrees(&[x], &params(&list), &|tape, x, p| {
+        assert_agrees(&[x], &params(&list), &|tape, x, p| {
             let bias = biased.then(|| weight(p, "b"));
             layer_norm(tape, &x[0], &weight(p, "w"), bias.as_ref(), NORM_EPS)
         });
@@ -107,8 +108,8 @@ proptest! {
     fn gelu_agrees(seed in 0..1000_u64, rows in 1..50_usize, width in 1..2000_usize) {
         let inputs = [(random(seed, &[rows, width]) * 6.0).unwrap(), random(seed + 1, &[rows, width])];
         for form in [GeluForm::Tanh, GeluForm::Erf] {
-            agrees(&inputs[..1], &Params::new(), &|tape, x, _| gelu(tape, &x[0], form));
-            agrees(&inputs, &Params::new(), &|tape, x, _| gated_gelu(tape, &x[0], &x[1], form));
+            assert_agrees(&inputs[..1], &Params::new(), &|tape, x, _| gelu(tape, &x[0], form));
+            assert_agrees(&inputs, &Params::new(), &|tape, x, _| gated_gelu(tape, &x[0], &x[1], form));
         }
     }
 
@@ -116,13 +117,13 @@ proptest! {
     fn rope_agrees(seed in 0..1000_u64, batch in 1..3_usize, tokens in 1..30_usize, heads in 1..4_usize, half in 1..20_usize, start in 0..9_usize) {
         let frequencies: Vec<f32> = (0..half).map(|i| 0.5_f32.powi(i as i32)).collect();
         let table = RopeTable::new(&frequencies, start, tokens);
-        agrees(&[random(seed, &[batch, tokens, heads, 2 * half])], &Params::new(), &|tape, x, _| rope(tape, &x[0], &table));
+        assert_agrees(&[random(seed, &[batch, tokens, heads, 2 * half])], &Params::new(), &|tape, x, _| rope(tape, &x[0], &table));
     }
 
     #[test]
     fn swiglu_agrees(seed in 0..1000_u64, rows in 1..50_usize, width in 1..2000_usize) {
         let inputs = [(random(seed, &[rows, width]) * 6.0).unwrap(), random(seed + 1, &[rows, width])];
-        agrees(&inputs, &Params::new(), &|tape, x, _| swiglu(tape, &x[0], &x[1]));
+        assert_agrees(&inputs, &Params::new(), &|tape, x, _| swiglu(tape, &x[0], &x[1]));
     }
 
     #[test]
@@ -137,16 +138,16 @@ proptest! {
             random(seed + 2, &[batch, tokens + start, kv_heads, width]),
         ];
         let shape = AttentionShape { start, window };
-        agrees(&inputs, &Params::new(), &|tape, x, _| attention(tape, &x[0], &x[1], &x[2], shape));
+        assert_agrees(&inputs, &Params::new(), &|tape, x, _| attention(tape, &x[0], &x[1], &x[2], shape));
     }
 
     #[test]
-    fn rows_that_are_picked_and_put_agree(seed in 0..1000_u64, tokens in 2..30_usize, width in 1..20_usize) {
+    fn gather_and_scatter_agree(seed in 0..1000_u64, tokens in 2..30_usize, width in 1..20_usize) {
         // Every second token, from the last on.
         let places: Vec<usize> = (0..tokens).map(|token| 2 * (tokens - 1 - token)).collect();
         let inputs = [random(seed, &[2, tokens, width]), random(seed + 1, &[2, tokens, width])];
-        agrees(&inputs[..1], &Params::new(), &|tape, x, _| gather(tape, &x[0], &places));
-        agrees(&inputs, &Params::new(), &|tape, x, _| {
+        assert_agrees(&inputs[..1], &Params::new(), &|tape, x, _| gather(tape, &x[0], &places));
+        assert_agrees(&inputs, &Params::new(), &|tape, x, _| {
             scatter(tape, &x[0], &gather(tape, &x[1], &places)?, &places)
         });
     }
@@ -156,21 +157,21 @@ proptest! {
         let p = params(&[("w", random(seed, &[vocabulary, width]))]);
         let ids: Vec<u32> = (0..12).map(|i| (i * 7 + seed as u32) % vocabulary as u32).collect();
         let ids = Tensor::from_vec(ids, (2, 6), &Device::Cpu).unwrap();
-        agrees(&[], &p, &|tape, _, p| embedding(tape, &weight(p, "w"), &ids));
+        assert_agrees(&[], &p, &|tape, _, p| embedding(tape, &weight(p, "w"), &ids));
     }
 }
 
 #[test]
-fn comparisons_agree_with_the_composed_ones() {
+fn losses_agree_with_the_composed_ones() {
     let p = params(&[("head", random(1, &[37, 12]))]);
     let state = (random(2, &[2, 9, 12]) * 3.0).unwrap();
     let hidden = random(3, &[2, 9, 5]);
-    let of_teacher = random(4, &[37, 5]);
-    let logits = hidden.broadcast_matmul(&of_teacher.t().unwrap()).unwrap();
+    let teacher_head = random(4, &[37, 5]);
+    let logits = hidden.broadcast_matmul(&teacher_head.t().unwrap()).unwrap();
     let flat = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    let top = |kept| TeacherOutput::Top(TopTokens::of_logits(&flat, 37, kept, 2.0));
+    let top = |k| TeacherOutput::Top(TopTokens::from_logits(&flat, 37, k, 2.0));
     let teachers = [
-        TeacherOutput::Head(TeacherHead { hidden, weight: of_teacher }),
+        TeacherOutput::Head(TeacherHead { hidden, weight: teacher_head }),
         TeacherOutput::Logits(logits),
         top(37),
         top(5),
@@ -180,12 +181,12 @@ fn comparisons_agree_with_the_composed_ones() {
     let target = random(5, &[2, 9, 12]);
     let run = |tape: Tape, scale, teacher: Option<&TeacherOutput>| {
         let leaf = tape.leaf(state.clone());
-        let how = StateComparison { squared: 1.0, cosine: 0.5, scale, skip_tokens: 2 };
-        let states = compare_states(&tape, &leaf, &target, &how, 0.3).unwrap();
+        let comparison = StateComparison { squared: 1.0, cosine: 0.5, scale, skip_tokens: 2 };
+        let states = compare_states(&tape, &leaf, &target, &comparison, 0.3).unwrap();
         let head = weight(&p, "head");
-        let found = compare(&tape, &leaf, &head, teacher, &targets, weights).unwrap();
+        let terms = compare(&tape, &leaf, &head, teacher, &targets, weights).unwrap();
         let (gradients, leaves) = tape.backward_to(&[], &[&leaf]).unwrap();
-        (states, found, gradients["head"].clone(), leaves[0].clone().unwrap())
+        (states, terms, gradients["head"].clone(), leaves[0].clone().unwrap())
     };
     for scale in [StateScale::Raw, StateScale::Dimension] {
         for teacher in std::iter::once(None).chain(teachers.iter().map(Some)) {
@@ -219,12 +220,12 @@ fn check_differences(params: &Params, loss: &dyn Fn(&Tape) -> f64) {
         let direction = random(700 + index as u64, var.dims());
         let slope = (gradient * &direction).unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
         let before = var.as_tensor().copy().unwrap();
-        let at = |step: f64| {
+        let loss_at = |step: f64| {
             var.set(&(&before + &(&direction * step).unwrap()).unwrap()).unwrap();
             loss(&Tape::off())
         };
         let step = 2e-3;
-        let numeric = (at(step) - at(-step)) / (2.0 * step);
+        let numeric = (loss_at(step) - loss_at(-step)) / (2.0 * step);
         var.set(&before).unwrap();
         let error = (numeric - f64::from(slope)).abs();
         let allowed = F32_DIFFERENCES * (f64::from(slope).abs() + 0.05);
@@ -232,10 +233,10 @@ fn check_differences(params: &Params, loss: &dyn Fn(&Tape) -> f64) {
     }
 }
 
-/// Each new operation alone: its name, its parameters, what it computes of them.
-type Alone = (&'static str, Params, fn(&Tape, &Params) -> factorexe::Result<Value>);
+/// A single operation: its name, its parameters, and the function of them.
+type SingleOperation = (&'static str, Params, fn(&Tape, &Params) -> factorexe::Result<Value>);
 
-fn alone() -> [Alone; 5] {
+fn single_operations() -> [SingleOperation; 5] {
     let norm = |names: &[&str]| {
         let widths = names.iter().map(|name| if *name == "x" { vec![6, 9] } else { vec![9] });
         let tensors: Vec<_> = names.iter().map(|name| (*name).to_owned()).zip(widths).collect();
@@ -258,21 +259,22 @@ fn alone() -> [Alone; 5] {
     ]
 }
 
-/// A parameter (6, 9) as a value: its rows, picked one by one.
+/// A parameter, (6, 9), as a value: an embedding of all its rows.
 fn read(tape: &Tape, params: &Params, name: &str) -> Value {
     let rows = Tensor::arange(0_u32, 6, &Device::Cpu).unwrap().reshape((1, 6)).unwrap();
     embedding(tape, &weight(params, name), &rows).unwrap()
 }
 
 #[test]
-fn each_operation_alone_has_the_gradient_of_finite_differences() {
+fn each_single_operation_has_the_gradient_of_finite_differences() {
     let target = (random(11, &[1, 6, 9]) * 2.0).unwrap();
-    let how = StateComparison { squared: 1.0, cosine: 0.0, scale: StateScale::Raw, skip_tokens: 0 };
-    for (name, params, operation) in alone() {
+    let comparison =
+        StateComparison { squared: 1.0, cosine: 0.0, scale: StateScale::Raw, skip_tokens: 0 };
+    for (name, params, operation) in single_operations() {
         println!("{name}");
         check_differences(&params, &|tape| {
             let output = operation(tape, &params).unwrap();
-            compare_states(tape, &output, &target, &how, 1.0).unwrap().squared
+            compare_states(tape, &output, &target, &comparison, 1.0).unwrap().squared
         });
     }
 }
@@ -284,14 +286,14 @@ fn norms_and_gates_are_the_same_to_the_bit_with_one_thread_and_with_two() {
     let results = |threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let found = run(Tape::recording(), &inputs, &p, &|tape, x, p| {
+            let results = run(Tape::recording(), &inputs, &p, &|tape, x, p| {
                 let bias = weight(p, "b");
                 let normed = layer_norm(tape, &x[0], &weight(p, "w"), Some(&bias), 1e-5)?;
                 let gated = gated_gelu(tape, &normed, &x[1], GeluForm::Tanh)?;
                 gelu(tape, &gated, GeluForm::Erf)
             });
             let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-            found.iter().map(flat).collect::<Vec<_>>()
+            results.iter().map(flat).collect::<Vec<_>>()
         })
     };
     assert_eq!(results(1), results(2));
@@ -308,12 +310,12 @@ fn every_parameter_of_a_student_has_the_gradient_of_finite_differences() {
     let (hidden, head) = (random(5, &[2, 7, 10]), random(6, &[37, 10]));
     let logits = hidden.broadcast_matmul(&head.t().unwrap()).unwrap();
     let logits = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-    let top = TeacherOutput::Top(TopTokens::of_logits(&logits, 37, 4, 2.0));
-    let whole = TeacherOutput::Head(TeacherHead { hidden, weight: head });
+    let top = TeacherOutput::Top(TopTokens::from_logits(&logits, 37, 4, 2.0));
+    let full = TeacherOutput::Head(TeacherHead { hidden, weight: head });
     for (relaxation, teacher) in [
-        (Relaxation::None, &whole),
-        (Relaxation::Lora { rank: 2 }, &whole),
-        (Relaxation::Norms, &whole),
+        (Relaxation::None, &full),
+        (Relaxation::Lora { rank: 2 }, &full),
+        (Relaxation::Norms, &full),
         (Relaxation::None, &top),
     ] {
         let config = tiny_looped(relaxation);
@@ -321,7 +323,7 @@ fn every_parameter_of_a_student_has_the_gradient_of_finite_differences() {
         let ids = ids(2, 7, 37);
         let targets: Vec<u32> = (0..14).map(|i| (i * 11) % 37).collect();
         let weights = HeadWeights { cross_entropy: 0.7, kl: 0.4, temperature: 2.0 };
-        let how = StateComparison {
+        let comparison = StateComparison {
             squared: 1.0,
             cosine: 0.5,
             scale: StateScale::Dimension,
@@ -331,12 +333,12 @@ fn every_parameter_of_a_student_has_the_gradient_of_finite_differences() {
         let loss = |tape: &Tape| {
             let model = LoopedTransformer::new(&config, &params).unwrap();
             let states = model.states(tape, &ids, 2).unwrap();
-            let terms = compare_states(tape, &states[3], &target, &how, 0.3).unwrap();
+            let terms = compare_states(tape, &states[3], &target, &comparison, 0.3).unwrap();
             let hidden = model.embedding_and_head().normed(tape, states.last().unwrap()).unwrap();
             let head = model.embedding_and_head().head();
-            let found = compare(tape, &hidden, head, Some(teacher), &targets, weights).unwrap();
-            0.7 * mean(&found.cross_entropy)
-                + 0.4 * 4.0 * mean(&found.kl)
+            let output = compare(tape, &hidden, head, Some(teacher), &targets, weights).unwrap();
+            0.7 * mean(&output.cross_entropy)
+                + 0.4 * 4.0 * mean(&output.kl)
                 + 0.3 * (terms.squared + 0.5 * (1.0 - terms.cosine))
         };
         check_differences(&params, &loss);
@@ -344,7 +346,7 @@ fn every_parameter_of_a_student_has_the_gradient_of_finite_differences() {
 }
 
 #[test]
-fn the_likeliest_tokens_say_what_the_whole_distribution_says_or_less() {
+fn the_kl_of_top_k_tokens_is_at_most_that_of_the_full_distribution() {
     let logits = (random(11, &[3, 4, 29]) * 3.0).unwrap();
     let flat = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let p = params(&[("head", random(1, &[29, 6]))]);
@@ -355,18 +357,18 @@ fn the_likeliest_tokens_say_what_the_whole_distribution_says_or_less() {
         let tape = Tape::recording();
         let leaf = tape.leaf(state.clone());
         let head = weight(&p, "head");
-        let found = compare(&tape, &leaf, &head, Some(teacher), &targets, weights).unwrap();
+        let terms = compare(&tape, &leaf, &head, Some(teacher), &targets, weights).unwrap();
         let (gradients, _) = tape.backward_to(&[], &[&leaf]).unwrap();
-        (found, gradients["head"].clone())
+        (terms, gradients["head"].clone())
     };
-    let top = |kept| run(&TeacherOutput::Top(TopTokens::of_logits(&flat, 29, kept, 1.5)));
-    let whole = run(&TeacherOutput::Logits(logits));
+    let top = |k| run(&TeacherOutput::Top(TopTokens::from_logits(&flat, 29, k, 1.5)));
+    let full = run(&TeacherOutput::Logits(logits));
     let all = top(29);
-    assert!(difference(&all.1, &whole.1) < F32_SUMS);
-    assert_eq!(all.0.agree, whole.0.agree);
+    assert!(difference(&all.1, &full.1) < F32_SUMS);
+    assert_eq!(all.0.agree, full.0.agree);
     let few = top(3);
-    for ((few, all), whole) in few.0.kl.iter().zip(&all.0.kl).zip(&whole.0.kl) {
-        assert!((all - whole).abs() < 1e-5 && *few < whole + 1e-6 && *few > 0.0);
+    for ((few, all), full) in few.0.kl.iter().zip(&all.0.kl).zip(&full.0.kl) {
+        assert!((all - full).abs() < 1e-5 && *few < full + 1e-6 && *few > 0.0);
     }
 }
 
@@ -382,10 +384,9 @@ fn a_tied_head_sums_both_of_its_gradients() {
         let model = Transformer::new(&config, &params).unwrap();
         let states = model.states(tape, &ids, 1).unwrap();
         let hidden = model.embedding_and_head().normed(tape, states.last().unwrap()).unwrap();
-        let found =
-            compare(tape, &hidden, model.embedding_and_head().head(), None, &targets, weights)
-                .unwrap();
-        mean(&found.cross_entropy)
+        let head = model.embedding_and_head().head();
+        let terms = compare(tape, &hidden, head, None, &targets, weights).unwrap();
+        mean(&terms.cross_entropy)
     });
 }
 
@@ -418,22 +419,22 @@ fn gradients_are_the_same_to_the_bit_with_one_thread_and_with_two() {
             let model = LoopedTransformer::new(&config, &params).unwrap();
             let tape = Tape::recording();
             let states = model.states(&tape, &ids, 3).unwrap();
-            let how = StateComparison {
+            let comparison = StateComparison {
                 squared: 1.0,
                 cosine: 1.0,
                 scale: StateScale::Raw,
                 skip_tokens: 0,
             };
             let target = random(3, &[3, 40, 16]);
-            compare_states(&tape, states.last().unwrap(), &target, &how, 1.0).unwrap();
+            compare_states(&tape, states.last().unwrap(), &target, &comparison, 1.0).unwrap();
             tape.backward().unwrap()
         })
     };
-    let (one, two) = (gradients(1), gradients(2));
-    assert_eq!(one.len(), two.len());
-    for (name, one) in &one {
+    let (single, two) = (gradients(1), gradients(2));
+    assert_eq!(single.len(), two.len());
+    for (name, gradient) in &single {
         let flat = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        assert_eq!(flat(one), flat(&two[name]), "{name}");
+        assert_eq!(flat(gradient), flat(&two[name]), "{name}");
     }
 }
 

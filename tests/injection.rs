@@ -1,4 +1,5 @@
-//! Does every repetition hear the prelude, wherever a student is run, and is that learned?
+//! Injection: every repetition reads the prelude's output in training, decoding and recomputation, and
+//! its parameters are trained.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +34,7 @@ fn row(values: &[f32]) -> Value {
     Value::constant(Tensor::from_slice(values, (1, 1, values.len()), &Device::Cpu).unwrap())
 }
 
-/// The injection of a student 16 wide, of the state 1, 2, .. 16 beside a prelude that said 1.
+/// The injection of a student of width 16, of the state 1, 2, .. 16 and a prelude state of ones.
 fn injected(injection: Injection, tensors: &[(&str, Vec<f32>)]) -> Vec<f32> {
     let config = looped(injection);
     let mut all = random_params(&config.tensors()).tensors();
@@ -49,36 +50,36 @@ fn injected(injection: Injection, tensors: &[(&str, Vec<f32>)]) -> Vec<f32> {
 
 #[test]
 fn each_injection_is_its_formula() {
-    let close = |found: Vec<f32>, expected: &dyn Fn(f32) -> f32| {
-        for (index, found) in found.into_iter().enumerate() {
+    let assert_close = |injected: Vec<f32>, expected: &dyn Fn(f32) -> f32| {
+        for (index, injected) in injected.into_iter().enumerate() {
             let expected = expected(1.0 + index as f32);
-            assert!((found - expected).abs() < 1e-5, "{index}: {found}, {expected}");
+            assert!((injected - expected).abs() < 1e-5, "{index}: {injected}, {expected}");
         }
     };
     let b = ("inject.b", vec![0.25; 16]);
-    close(injected(Injection::Additive, std::slice::from_ref(&b)), &|h| h + 0.25);
+    assert_close(injected(Injection::Additive, std::slice::from_ref(&b)), &|h| h + 0.25);
     // softplus(ln(e - 1)) = 1, so that a = 1 / e.
     let alpha = ("inject.a", vec![(std::f32::consts::E - 1.0).ln(); 16]);
-    close(injected(Injection::Diagonal, &[alpha, b]), &|h| h / std::f32::consts::E + 0.25);
-    // The norm of 1 to 16 is sqrt(17 * 33 / 6), and w picks the last.
+    assert_close(injected(Injection::Diagonal, &[alpha, b]), &|h| h / std::f32::consts::E + 0.25);
+    // The root mean square of 1 to 16 is sqrt(17 * 33 / 6), and w selects the last dimension.
     let weight = (0..16).map(|i| f32::from(u8::from(i == 15))).collect();
     let gate = [("inject.gate.weight", weight), ("inject.gate.bias", vec![-1.0])];
     let s = 1.0 / (1.0 + (1.0 - 16.0 / (17.0 * 33.0 / 6.0_f32).sqrt()).exp());
-    close(injected(Injection::Gate, &gate), &|h| s * h + 1.0 - s);
+    assert_close(injected(Injection::Gate, &gate), &|h| s * h + 1.0 - s);
 }
 
 #[test]
-fn a_diagonal_injection_is_a_contraction_whatever_it_learned() {
+fn a_diagonal_injection_is_a_contraction_for_every_alpha() {
     for alpha in [-60.0, -4.0, 0.0, 3.0, 200.0] {
         let tensors = [("inject.a", vec![alpha; 16]), ("inject.b", vec![0.0; 16])];
-        let kept = injected(Injection::Diagonal, &tensors);
-        let inside = kept.iter().zip(1..).all(|(x, h)| (0.0..=h as f32).contains(x));
-        assert!(inside, "alpha {alpha}: {kept:?}");
+        let retained = injected(Injection::Diagonal, &tensors);
+        let inside = retained.iter().zip(1..).all(|(x, h)| (0.0..=h as f32).contains(x));
+        assert!(inside, "alpha {alpha}: {retained:?}");
     }
 }
 
 #[test]
-fn the_first_repetition_starts_from_the_prelude_and_the_next_hear_it() {
+fn the_first_repetition_starts_from_the_prelude_and_later_ones_are_injected_with_it() {
     for injection in INJECTIONS {
         let (with, without) = (looped(injection), looped(Injection::None));
         let tensors = random_params(&with.tensors()).tensors();
@@ -86,13 +87,13 @@ fn the_first_repetition_starts_from_the_prelude_and_the_next_hear_it() {
             let model = LoopedTransformer::new(config, &tensors).unwrap();
             model.states(&Tape::off(), &ids(), 2).unwrap()
         };
-        let (heard, alone) = (states(&with), states(&without));
-        assert_eq!(heard.len(), alone.len());
+        let (injected, plain) = (states(&with), states(&without));
+        assert_eq!(injected.len(), plain.len());
         // Embedding, prelude and the two layers of the first repetition.
-        for (heard, alone) in heard.iter().zip(&alone).take(4) {
-            assert_eq!(difference(heard.tensor(), alone.tensor()), 0.0);
+        for (injected, plain) in injected.iter().zip(&plain).take(4) {
+            assert_eq!(difference(injected.tensor(), plain.tensor()), 0.0);
         }
-        assert!(difference(heard[4].tensor(), alone[4].tensor()) > 1e-3, "{injection:?}");
+        assert!(difference(injected[4].tensor(), plain[4].tensor()) > 1e-3, "{injection:?}");
     }
 }
 
@@ -113,7 +114,7 @@ fn decoding_with_a_cache_gives_the_states_of_the_full_forward() {
 }
 
 #[test]
-fn a_student_starts_nearly_as_one_without() {
+fn a_student_is_initialised_close_to_one_without_injection() {
     let teacher = teacher(6);
     let states = |injection: Injection| {
         let student = StudentConfig { injection, ..student_config(1, 1, 2, 1) };
@@ -125,12 +126,12 @@ fn a_student_starts_nearly_as_one_without() {
     assert_eq!(difference(&states(Injection::Additive), &without), 0.0);
     for injection in [Injection::Diagonal, Injection::Gate] {
         let error = difference(&states(injection), &without);
-        // A hundredth of the state is the prelude's.
+        // The prelude's state initially has the weight 0.01.
         assert!(error > 1e-4 && error < 0.05, "{injection:?}: {error}");
     }
 }
 
-/// An objective over a student whose injection has learned something.
+/// An objective over a student with random injection parameters.
 fn objective(
     config: DistillConfig,
     injection: Injection,
@@ -143,8 +144,8 @@ fn objective(
         tensors.insert(name, (random(40 + seed as u64, &shape) * 0.5).unwrap());
     }
     let params = trainable(&tensors, &[]);
-    let made = LoopedTransformer::new(&looped, &params).unwrap();
-    (Distillation::new(teacher.0, made, params.clone(), config).unwrap(), params)
+    let student = LoopedTransformer::new(&looped, &params).unwrap();
+    (Distillation::new(teacher.0, student, params.clone(), config).unwrap(), params)
 }
 
 fn one_step(config: DistillConfig, injection: Injection, repetitions: usize) -> Loss {
@@ -164,16 +165,17 @@ fn every_parameter_has_the_gradient_of_finite_differences() {
 }
 
 #[test]
-fn repetitions_computed_anew_give_the_gradients_of_those_that_were_kept() {
+fn recomputed_repetitions_give_the_gradients_of_stored_ones() {
     for injection in INJECTIONS {
-        // 20 repetitions make a chain of chains: the prelude is heard through both.
+        // 20 repetitions are checkpointed in two levels, both of which pass the prelude's state on.
         for repetitions in [3, 20] {
-            let kept = one_step(config(exits(0.0, 1), Recompute::Never), injection, repetitions);
-            let anew = one_step(config(exits(0.0, 1), Recompute::Always), injection, repetitions);
-            assert!((kept.total - anew.total).abs() < 1e-5 * kept.total);
-            assert_eq!(kept.gradients.len(), anew.gradients.len());
-            for (name, kept) in &kept.gradients {
-                let error = difference(kept, &anew.gradients[name]);
+            let stored = one_step(config(exits(0.0, 1), Recompute::Never), injection, repetitions);
+            let recomputed =
+                one_step(config(exits(0.0, 1), Recompute::Always), injection, repetitions);
+            assert!((stored.total - recomputed.total).abs() < 1e-5 * stored.total);
+            assert_eq!(stored.gradients.len(), recomputed.gradients.len());
+            for (name, stored) in &stored.gradients {
+                let error = difference(stored, &recomputed.gradients[name]);
                 assert!(error < F32_STACK, "{name} is off by {error}, {injection:?}");
             }
         }
@@ -181,7 +183,7 @@ fn repetitions_computed_anew_give_the_gradients_of_those_that_were_kept() {
 }
 
 #[test]
-fn the_injection_learns_while_the_teacher_forces_as_well() {
+fn the_injection_is_trained_under_teacher_forcing() {
     for injection in INJECTIONS {
         let phases =
             PhaseConfig { teacher_forced: 1.0, mixed_until: 1.0, ..PhaseConfig::default() };
@@ -197,7 +199,7 @@ fn the_injection_learns_while_the_teacher_forces_as_well() {
 }
 
 #[test]
-fn a_student_without_injection_is_written_as_before() {
+fn a_student_without_injection_has_no_key_for_it() {
     let json = |injection| serde_json::to_value(looped(injection)).unwrap();
     let without = json(Injection::None);
     assert!(without.get("injection").is_none());

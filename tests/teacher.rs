@@ -1,4 +1,4 @@
-//! Does a teacher compute what transformers computes?
+//! A teacher computes the states and logits of the transformers library, for every family.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,8 @@ fn load(name: &str) -> Checkpoint {
     Source::Folder(fixture(name)).load(&Context::cpu()).unwrap()
 }
 
-/// `logits` and `hidden.0` to `hidden.L`, as the reference names them.
+/// The logits and the states after the embedding and each layer, under the names of the reference:
+/// `logits` and `hidden.0` to `hidden.L`.
 fn compute(checkpoint: &Checkpoint, ids: &Tensor) -> BTreeMap<String, Tensor> {
     let model = Transformer::new(&checkpoint.config, &checkpoint.tensors).unwrap();
     let states: Vec<Value> = model.states(&Tape::off(), ids, 1).unwrap();
@@ -31,7 +32,7 @@ fn compute(checkpoint: &Checkpoint, ids: &Tensor) -> BTreeMap<String, Tensor> {
     results
 }
 
-/// What transformers computed, and the ids it read, (2, T) u32.
+/// The ids, (2, T) u32, and the states and logits that transformers computed.
 fn reference(name: &str) -> (Tensor, BTreeMap<String, Tensor>) {
     let path = fixture(name).join("reference.safetensors");
     let mut tensors: BTreeMap<_, _> =
@@ -40,12 +41,12 @@ fn reference(name: &str) -> (Tensor, BTreeMap<String, Tensor>) {
     (ids, tensors)
 }
 
-fn furthest(a: &Tensor, b: &Tensor) -> f32 {
+fn max_distance(a: &Tensor, b: &Tensor) -> f32 {
     assert_eq!(a.dims(), b.dims());
     let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let (a, b) = (flat(a), flat(b));
-    assert!(a.iter().all(|number| number.is_finite()));
-    a.iter().zip(&b).fold(0.0, |furthest, (a, b)| furthest.max((a - b).abs()))
+    assert!(a.iter().all(|value| value.is_finite()));
+    a.iter().zip(&b).fold(0.0, |max, (a, b)| max.max((a - b).abs()))
 }
 
 #[test]
@@ -53,18 +54,18 @@ fn every_family_gives_the_states_and_logits_of_transformers() {
     for name in fixtures() {
         let (ids, expected) = reference(&name);
         let checkpoint = load(&name);
-        let found = compute(&checkpoint, &ids);
-        assert_eq!(found.len(), checkpoint.config.layers + 2);
-        assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+        let computed = compute(&checkpoint, &ids);
+        assert_eq!(computed.len(), checkpoint.config.layers + 2);
+        assert_eq!(computed.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
         for (tensor, expected) in &expected {
-            let distance = furthest(&found[tensor], expected);
+            let distance = max_distance(&computed[tensor], expected);
             assert!(distance < ABSOLUTE, "{name}: {tensor} is off by {distance}");
         }
     }
 }
 
 #[test]
-fn every_option_of_the_fixtures_shows_in_their_logits() {
+fn every_option_of_the_fixtures_changes_their_logits() {
     type Change = fn(&mut Checkpoint);
     let changes: [(&str, Change); 9] = [
         ("mistral-window", |model| model.config.sliding_window = None),
@@ -81,8 +82,11 @@ fn every_option_of_the_fixtures_shows_in_their_logits() {
         let (ids, expected) = reference(name);
         let mut checkpoint = load(name);
         change(&mut checkpoint);
-        let distance = furthest(&compute(&checkpoint, &ids)["logits"], &expected["logits"]);
-        assert!(distance > 100.0 * ABSOLUTE, "{name}: a change shows only by {distance}");
+        let distance = max_distance(&compute(&checkpoint, &ids)["logits"], &expected["logits"]);
+        assert!(
+            distance > 100.0 * ABSOLUTE,
+            "{name}: a change moves the logits by {distance} alone"
+        );
     }
 }
 
@@ -92,7 +96,7 @@ fn zero(checkpoint: &mut Checkpoint, tensor: &str) {
 }
 
 #[test]
-fn a_student_is_read_back_as_it_was_written() {
+fn a_student_is_loaded_as_it_was_saved() {
     let folder = tempfile::tempdir().unwrap();
     let config = tiny_looped(Relaxation::Lora { rank: 2 });
     let tensors = random_params(&config.tensors()).tensors();
@@ -107,12 +111,14 @@ fn a_student_is_read_back_as_it_was_written() {
     assert_eq!(student.looped.as_ref(), Some(&config));
     assert_eq!(student.config, config.base);
     assert!(student.tensors.keys().eq(tensors.keys()));
-    assert!(student.tensors.iter().all(|(name, found)| furthest(found, &tensors[name]) == 0.0));
+    assert!(
+        student.tensors.iter().all(|(name, loaded)| max_distance(loaded, &tensors[name]) == 0.0)
+    );
     write(json!({"model_type": "factorexe-looped", "factorexe": {"base": 3}}));
     says(&input(&read().unwrap_err()), &["does not say how this student is factored"]);
 }
 
-/// candle-transformers gives the logits of the last token only.
+/// candle-transformers returns the logits of the last token alone.
 #[test]
 fn candles_own_llama_gives_the_same_last_logits() {
     use candle_nn::VarBuilder;
@@ -124,7 +130,7 @@ fn candles_own_llama_gives_the_same_last_logits() {
         let published =
             published.map(|(name, values)| (family.hf_name(name).unwrap(), values.clone()));
         let config = &checkpoint.config;
-        let same = llama::Config {
+        let config = llama::Config {
             hidden_size: config.width,
             intermediate_size: config.mlp_width,
             vocab_size: config.vocabulary,
@@ -142,12 +148,12 @@ fn candles_own_llama_gives_the_same_last_logits() {
         };
         let f32 = candle_core::DType::F32;
         let weights = VarBuilder::from_tensors(published.collect(), f32, &Device::Cpu);
-        let oracle = llama::Llama::load(weights, &same).unwrap();
-        let mut cache = llama::Cache::new(false, f32, &same, &Device::Cpu).unwrap();
+        let oracle = llama::Llama::load(weights, &config).unwrap();
+        let mut cache = llama::Cache::new(false, f32, &config, &Device::Cpu).unwrap();
         let expected = oracle.forward(&ids, 0, &mut cache).unwrap();
         let last = ids.dim(1).unwrap() - 1;
-        let found = compute(&checkpoint, &ids)["logits"].narrow(1, last, 1).unwrap();
-        let distance = furthest(&found.squeeze(1).unwrap(), &expected);
+        let logits = compute(&checkpoint, &ids)["logits"].narrow(1, last, 1).unwrap();
+        let distance = max_distance(&logits.squeeze(1).unwrap(), &expected);
         assert!(distance < ABSOLUTE, "{name}: the last logits are off by {distance}");
     }
 }

@@ -1,4 +1,4 @@
-//! What are the gradients while a tape runs back?
+//! The state of a backward pass: gradients of values by slot, and of weights by name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,30 +10,30 @@ use crate::error::Result;
 use crate::kernels::gemm::{Into, Matrix, Threads, new_product, product};
 use crate::kernels::host::{self, Host};
 
-/// The gradient of one weight while it is summed.
+/// The gradient of one weight, a sum over its uses.
 enum Sum {
     Host(Vec<f32>, Shape),
     Device(Tensor),
 }
 
-/// The gradient of a value: of numbers that nothing else reads, or of shared ones.
+/// The gradient of a value, in memory of its own or in a tensor that others may read.
 pub(crate) enum Gradient {
-    /// May be written into.
+    /// In memory of its own, which may be written to.
     Own(Vec<f32>, Shape),
-    /// Another slot, or another step, may read it too.
+    /// In a tensor that another slot or another step may read.
     Shared(Tensor),
 }
 
 impl Gradient {
-    pub(crate) fn tensor(self) -> Result<Tensor> {
+    pub(crate) fn into_tensor(self) -> Result<Tensor> {
         match self {
             Self::Own(values, shape) => host::tensor(values, shape),
             Self::Shared(tensor) => Ok(tensor),
         }
     }
 
-    /// Its numbers, to write into: copied when they are shared.
-    pub(crate) fn numbers(self) -> Result<Vec<f32>> {
+    /// Its values, to write to: copied when they are shared.
+    pub(crate) fn into_vec(self) -> Result<Vec<f32>> {
         match self {
             Self::Own(values, _) => Ok(values),
             Self::Shared(tensor) => Ok(host::copy(&Host::new(&tensor.contiguous()?)?)),
@@ -47,7 +47,7 @@ fn empty(slots: usize) -> Slots {
     (0..slots).map(|_| None).collect()
 }
 
-/// The gradients known so far while the tape runs back.
+/// The gradients known so far in a backward pass.
 pub(crate) struct Backward {
     slots: Slots,
     weights: BTreeMap<Arc<str>, Sum>,
@@ -58,7 +58,7 @@ impl Backward {
         Self { slots: empty(slots), weights: BTreeMap::new() }
     }
 
-    /// The gradients of the weights, and of what nothing has taken.
+    /// The gradients of the weights, and of the values that no step has taken.
     pub(crate) fn finish(self) -> Result<(Gradients, Slots)> {
         let mut gradients = Gradients::new();
         for (name, sum) in self.weights {
@@ -71,10 +71,9 @@ impl Backward {
         Ok((gradients, self.slots))
     }
 
-    /// Goes back through the steps of another tape of `slots` values, whose weights are summed
-    /// with those of this one: from the gradient of its output, if there is any, to those of its
-    /// inputs.
-    pub(crate) fn through(
+    /// Runs the steps of an inner tape of `slots` values, from the gradient of its output, if there
+    /// is one, to the gradients of its inputs; gradients of weights are added to those of this pass.
+    pub(crate) fn run_inner(
         &mut self,
         steps: Vec<Step>,
         slots: usize,
@@ -83,7 +82,7 @@ impl Backward {
     ) -> Result<Vec<Option<Gradient>>> {
         let outer = std::mem::replace(&mut self.slots, empty(slots));
         if let Some(gradient) = gradient {
-            self.give(output, gradient)?;
+            self.accumulate(output, gradient)?;
         }
         for step in steps.into_iter().rev() {
             step(self)?;
@@ -92,27 +91,28 @@ impl Backward {
         Ok(inputs.iter().map(|input| input.and_then(|slot| inner[slot].take())).collect())
     }
 
-    /// What the gradient of a value is so far; it has none afterwards.
+    /// Takes the gradient that a value has so far.
     pub(crate) fn take(&mut self, slot: Option<usize>) -> Option<Gradient> {
         self.slots[slot?].take()
     }
 
-    /// Adds to the gradient of a value; nothing when it has none.
+    /// Adds to the gradient of a value; a value without a slot is ignored.
     pub(crate) fn add(&mut self, slot: Option<usize>, gradient: Tensor) -> Result<()> {
-        self.give(slot, Gradient::Shared(gradient))
+        self.accumulate(slot, Gradient::Shared(gradient))
     }
 
-    /// The same with numbers that nothing else reads, in any shape of as many.
-    pub(crate) fn add_own(
+    /// Adds to the gradient of a value by a vector, which it may keep; `shape` has as many elements.
+    pub(crate) fn add_vec(
         &mut self,
         slot: Option<usize>,
         gradient: Vec<f32>,
         shape: &Shape,
     ) -> Result<()> {
-        self.give(slot, Gradient::Own(gradient, shape.clone()))
+        self.accumulate(slot, Gradient::Own(gradient, shape.clone()))
     }
 
-    pub(crate) fn give(&mut self, slot: Option<usize>, gradient: Gradient) -> Result<()> {
+    /// Adds to the gradient of a value; a value without a slot is ignored.
+    pub(crate) fn accumulate(&mut self, slot: Option<usize>, gradient: Gradient) -> Result<()> {
         let Some(slot) = slot else { return Ok(()) };
         let sum = match (self.slots[slot].take(), gradient) {
             (None, gradient) => gradient,
@@ -153,15 +153,15 @@ impl Backward {
         let sum = match self.take(slot) {
             None => new_product(a, b, Threads::All),
             Some(before) => {
-                let mut sum = before.numbers()?;
+                let mut sum = before.into_vec()?;
                 product(&mut sum, Into::Add, 1.0, a, b, Threads::All);
                 sum
             }
         };
-        self.add_own(slot, sum, shape)
+        self.add_vec(slot, sum, shape)
     }
 
-    /// Lets `add` add to the gradient of a trainable weight on the CPU, row by row in its shape.
+    /// Lets `add` add to the gradient of a trainable weight on the CPU, a slice in row-major order.
     pub(crate) fn sum_weight(&mut self, weight: &Weight, add: impl FnOnce(&mut [f32])) {
         let Some(name) = weight.trained_name() else { return };
         let zeros =
@@ -183,7 +183,7 @@ impl Backward {
         }
     }
 
-    /// Adds a whole gradient of a trainable weight.
+    /// Adds to the gradient of a trainable weight.
     pub(crate) fn add_weight(&mut self, weight: &Weight, gradient: &Tensor) -> Result<()> {
         if host::is_host(gradient) {
             let gradient = Host::new(gradient)?;
@@ -199,5 +199,5 @@ impl Backward {
     }
 }
 
-/// Turns the gradient of an output into gradients of inputs.
+/// A backward step: turns the gradient of an output into gradients of its inputs.
 pub(crate) type Step = Box<dyn FnOnce(&mut Backward) -> Result<()>>;

@@ -1,4 +1,4 @@
-//! The tape that records a computation, its way back, and the parameters that gradients are of.
+//! Reverse-mode differentiation: the tape, the backward pass, checkpointing, and the parameters.
 
 pub(crate) mod backward;
 pub mod checkpoint;

@@ -1,4 +1,4 @@
-//! Which numbers does a model learn, by which names, in which order?
+//! The parameters of a model by name, and the weights that layers compute with.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,15 +21,15 @@ impl Param {
         &self.var
     }
 
-    /// Whether the optimizer steps it.
+    /// Whether the optimizer updates it.
     #[must_use]
     pub fn is_trainable(&self) -> bool {
         self.trainable
     }
 }
 
-/// What a model computes with: the current values of a parameter and, when it is trainable, where
-/// its gradient goes. Clones share the values.
+/// A weight of a layer: the current values of a parameter and, when it is trainable, the name its
+/// gradient is collected under. Clones share the values.
 #[derive(Debug, Clone)]
 pub struct Weight {
     tensor: Tensor,
@@ -37,7 +37,7 @@ pub struct Weight {
 }
 
 impl Weight {
-    /// A weight that never changes.
+    /// A weight that is not trained.
     #[must_use]
     pub fn frozen(tensor: Tensor) -> Self {
         Self { tensor, trained: None }
@@ -62,7 +62,7 @@ impl Weight {
     }
 }
 
-/// Where a model finds its weights by name: trainable ones, or tensors as they were loaded.
+/// A source of weights by name: trainable parameters, or tensors as they were loaded.
 pub trait Weights {
     /// The weight called `name`.
     ///
@@ -104,7 +104,7 @@ fn missing(name: &str) -> Error {
 /// The gradient of a loss for each trainable parameter it depends on, by name.
 pub type Gradients = BTreeMap<Arc<str>, Tensor>;
 
-/// All parameters of a model by name. Ordered, so that sums over gradients do not depend on a hash.
+/// All parameters of a model, ordered by name so that sums over gradients are reproducible.
 #[derive(Debug, Clone, Default)]
 pub struct Params {
     entries: BTreeMap<String, Param>,
@@ -117,7 +117,7 @@ impl Params {
         Self::default()
     }
 
-    /// Adds `values` under `name` and gives the handle a model computes with.
+    /// Adds `values` under `name` and returns the weight that a layer computes with.
     ///
     /// # Errors
     /// The name is taken.
@@ -136,17 +136,17 @@ impl Params {
         self.entries.get(name)
     }
 
-    /// All of them, by name.
+    /// All parameters with their names, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Param)> {
         self.entries.iter().map(|(name, param)| (name.as_str(), param))
     }
 
-    /// Those that training may change, by name.
+    /// The trainable parameters with their names, in order.
     pub fn trainable(&self) -> impl Iterator<Item = (&str, &Var)> {
         self.iter().filter(|(_, param)| param.trainable).map(|(name, param)| (name, &param.var))
     }
 
-    /// How many parameters are stored.
+    /// Number of named parameters.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
@@ -158,12 +158,12 @@ impl Params {
         self.entries.is_empty()
     }
 
-    /// How many numbers the parameters whose name satisfies `keep` hold.
+    /// Number of elements of the parameters whose name satisfies `keep`.
     pub fn count(&self, keep: impl Fn(&str) -> bool) -> usize {
         self.iter().filter(|(name, _)| keep(name)).map(|(_, param)| param.var.elem_count()).sum()
     }
 
-    /// The values by name, in host order, without a graph. They share memory with the parameters.
+    /// The values by name, without a graph. They share memory with the parameters.
     #[must_use]
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         self.iter().map(|(name, param)| (name.to_owned(), param.var.as_detached_tensor())).collect()
@@ -189,11 +189,11 @@ impl Params {
     }
 }
 
-/// The element type and the place of a model's numbers.
+/// Element type and device of the parameters of a model.
 #[derive(Debug, Clone)]
 pub struct Placement {
     /// Element type of weights and activations.
     pub dtype: DType,
-    /// Where they live.
+    /// Device of weights and activations.
     pub device: Device,
 }

@@ -1,9 +1,9 @@
-//! How does a gradient find its way back?
+//! A tape of explicit backward steps, used instead of candle's graph.
 //!
-//! A tape of explicit backward steps, instead of candle's graph: steps run last to first, so there
-//! is no recursion to overflow; a step is dropped when it has run, and its saved activations with
-//! it; the gradient of a weight used N times is summed in place; and nothing is computed for what
-//! is frozen. Where the CPU kernels do not apply, a step holds a candle graph of one operation.
+//! Steps run last to first, so there is no recursion to overflow; a step is dropped with its stored
+//! activations when it has run; the gradient of a weight used N times is summed in place; nothing
+//! is computed for frozen weights. Where the CPU kernels do not apply, a step holds a candle graph
+//! of one operation.
 
 use std::cell::RefCell;
 
@@ -14,7 +14,7 @@ use super::params::{Gradients, Weight};
 use crate::error::{Error, Result};
 use crate::kernels::host;
 
-/// A tensor in a computation, and where its gradient is summed if anything asks for it.
+/// A tensor in a computation, and the slot its gradient is summed in, if it requires one.
 #[derive(Debug, Clone)]
 pub struct Value {
     tensor: Tensor,
@@ -22,27 +22,27 @@ pub struct Value {
 }
 
 impl Value {
-    /// A value that no gradient passes.
+    /// A value without a gradient.
     #[must_use]
     pub fn constant(tensor: Tensor) -> Self {
         Self { tensor, slot: None }
     }
 
-    /// The numbers.
+    /// The tensor.
     #[must_use]
     pub fn tensor(&self) -> &Tensor {
         &self.tensor
     }
 
-    /// The same numbers in another shape, with the same gradient.
+    /// The same values in another shape, with the same gradient.
     ///
     /// # Errors
-    /// The shapes hold different counts.
+    /// The shapes have different element counts.
     pub(crate) fn reshaped(&self, shape: impl std::convert::Into<Shape>) -> Result<Self> {
         Ok(Self { tensor: self.tensor.reshape(shape.into())?, slot: self.slot })
     }
 
-    /// The same numbers; gradients stop here.
+    /// The same values without a gradient.
     #[must_use]
     pub fn detached(&self) -> Self {
         Self::constant(self.tensor.clone())
@@ -59,40 +59,40 @@ struct Recording {
     slots: usize,
 }
 
-/// Records what has to be undone, or nothing.
+/// Records the backward steps of a computation, or nothing.
 pub struct Tape {
     recording: Option<RefCell<Recording>>,
     reference: bool,
 }
 
 impl Tape {
-    /// A tape for training.
+    /// A tape that records, for training.
     #[must_use]
     pub fn recording() -> Self {
         Self { recording: Some(RefCell::default()), reference: false }
     }
 
-    /// No tape: a frozen model keeps nothing.
+    /// A tape that records nothing, for inference.
     #[must_use]
     pub fn off() -> Self {
         Self { recording: None, reference: false }
     }
 
-    /// The same, computed by candle's composed operations instead of the kernels here: slow, and
-    /// the reference of every kernel.
+    /// The same tape with every operation composed of candle's instead of the kernels: slow, and the
+    /// reference that the kernels are tested against.
     #[must_use]
     pub fn with_reference(mut self) -> Self {
         self.reference = true;
         self
     }
 
-    /// Whether anything is recorded.
+    /// Whether the tape records.
     #[must_use]
     pub fn is_recording(&self) -> bool {
         self.recording.is_some()
     }
 
-    /// A value whose gradient [`Tape::backward_to`] gives.
+    /// A value whose gradient [`Tape::backward_to`] returns.
     #[must_use]
     pub fn leaf(&self, tensor: Tensor) -> Value {
         let slot = self.recording.as_ref().map(|recording| {
@@ -103,24 +103,25 @@ impl Tape {
         Value { tensor, slot }
     }
 
-    /// Whether the CPU kernels compute on `tensor`.
+    /// Whether `tensor` is computed on by a CPU kernel: f32, on the CPU, and not on the reference.
     pub(crate) fn has_cpu_kernel(&self, tensor: &Tensor) -> bool {
         !self.reference && host::is_host(tensor)
     }
 
-    /// Whether a step that reads these must be recorded.
+    /// Whether an operation with these inputs must be recorded.
     pub(crate) fn requires_grad(&self, values: &[&Value], weights: &[&Weight]) -> bool {
         self.is_recording()
             && (values.iter().any(|value| value.slot.is_some())
                 || weights.iter().any(|weight| weight.trained_name().is_some()))
     }
 
-    /// Whether kernels that know no way back may compute what reads these: never on the reference.
+    /// Whether an inference-only kernel may compute an operation with these inputs: never on the
+    /// reference.
     pub(crate) fn is_inference(&self, values: &[&Value], weights: &[&Weight]) -> bool {
         !self.reference && !self.requires_grad(values, weights)
     }
 
-    /// Adds the step that turns the gradient of `output` into gradients of its inputs.
+    /// Records the step that turns the gradient of `output` into gradients of its inputs.
     pub(crate) fn push(
         &self,
         output: Tensor,
@@ -131,7 +132,7 @@ impl Tape {
             let shape = value.tensor.shape().clone();
             recording.borrow_mut().steps.push(Box::new(move |backward| {
                 match backward.take(Some(slot)) {
-                    Some(gradient) => step(gradient.tensor()?.reshape(shape)?, backward),
+                    Some(gradient) => step(gradient.into_tensor()?.reshape(shape)?, backward),
                     None => Ok(()),
                 }
             }));
@@ -139,7 +140,7 @@ impl Tape {
         value
     }
 
-    /// The same for a kernel that may write into the gradient of its output.
+    /// As [`Self::push`], for a CPU kernel that may overwrite the gradient of its output.
     pub(crate) fn push_host(
         &self,
         output: Tensor,
@@ -149,7 +150,7 @@ impl Tape {
         if let (Some(recording), Some(slot)) = (&self.recording, value.slot) {
             recording.borrow_mut().steps.push(Box::new(move |backward| {
                 match backward.take(Some(slot)) {
-                    Some(gradient) => step(gradient.numbers()?, backward),
+                    Some(gradient) => step(gradient.into_vec()?, backward),
                     None => Ok(()),
                 }
             }));
@@ -157,7 +158,7 @@ impl Tape {
         value
     }
 
-    /// Adds a term of the loss: its gradient for `value`, known already.
+    /// Adds a term of the loss by its gradient with respect to `value`.
     pub(crate) fn push_loss(&self, value: &Value, gradient: Tensor) {
         if let (Some(recording), Some(slot)) = (&self.recording, value.slot) {
             let step = move |backward: &mut Backward| backward.add(Some(slot), gradient);
@@ -165,7 +166,7 @@ impl Tape {
         }
     }
 
-    /// Adds a term of the loss: its gradient for a weight, known already.
+    /// Adds a term of the loss by its gradient with respect to a weight.
     pub(crate) fn push_weight_loss(&self, weight: &Weight, gradient: Tensor) {
         if let Some(recording) = &self.recording {
             let weight = weight.clone();
@@ -174,7 +175,8 @@ impl Tape {
         }
     }
 
-    /// One operation as a candle graph of its own: for devices and types without a kernel.
+    /// One operation composed of candle's, with a graph of its own for the backward pass: for
+    /// devices and types without a kernel.
     pub(crate) fn composed(
         &self,
         inputs: &[&Value],
@@ -218,8 +220,8 @@ impl Tape {
         }))
     }
 
-    /// Applies `compute` to `inputs` and keeps nothing but them: the way back applies it again,
-    /// recording, and goes back through that. What `compute` adds to the loss it adds there.
+    /// Applies `compute` to `inputs` and stores nothing but them; the backward pass recomputes it on
+    /// a recording tape and runs through that. `compute` adds terms of the loss to that tape alone.
     ///
     /// # Errors
     /// `compute` fails.
@@ -232,31 +234,34 @@ impl Tape {
         let detached: Vec<Value> = inputs.iter().map(|input| input.detached()).collect();
         let output = self.leaf(compute(&off, &detached)?.tensor);
         if let (Some(recording), Some(slot)) = (&self.recording, output.slot) {
-            let kept: Vec<Value> = inputs.iter().map(|input| (*input).clone()).collect();
+            let stored: Vec<Value> = inputs.iter().map(|input| (*input).clone()).collect();
             let reference = self.reference;
             recording.borrow_mut().steps.push(Box::new(move |backward| {
                 let gradient = backward.take(Some(slot));
                 let inner = Self { recording: Some(RefCell::default()), reference };
-                let again = |kept: &Value| match kept.slot {
-                    Some(_) => inner.leaf(kept.tensor.clone()),
-                    None => kept.clone(),
+                let leaf = |input: &Value| match input.slot {
+                    Some(_) => inner.leaf(input.tensor.clone()),
+                    None => input.clone(),
                 };
-                let inputs: Vec<Value> = kept.iter().map(again).collect();
+                let inputs: Vec<Value> = stored.iter().map(leaf).collect();
                 let output = compute(&inner, &inputs)?;
                 let recording = inner.recording.map(RefCell::into_inner).unwrap_or_default();
                 let (steps, slots) = (recording.steps, recording.slots);
-                let starts: Vec<_> = inputs.iter().map(|input| input.slot).collect();
-                let ends = (output.slot, starts.as_slice());
-                let gradients = backward.through(steps, slots, gradient, ends)?;
-                let found = kept.iter().zip(gradients);
-                let mut found = found.filter_map(|(kept, gradient)| Some((kept.slot, gradient?)));
-                found.try_for_each(|(slot, gradient)| backward.give(slot, gradient))
+                let input_slots: Vec<_> = inputs.iter().map(|input| input.slot).collect();
+                let ends = (output.slot, input_slots.as_slice());
+                let gradients = backward.run_inner(steps, slots, gradient, ends)?;
+                for (input, gradient) in stored.iter().zip(gradients) {
+                    if let Some(gradient) = gradient {
+                        backward.accumulate(input.slot, gradient)?;
+                    }
+                }
+                Ok(())
             }));
         }
         Ok(output)
     }
 
-    /// Runs the steps last to first and gives the gradient of every trainable weight they reach.
+    /// The backward pass: the gradient of the loss with respect to every trainable weight it reaches.
     ///
     /// # Errors
     /// A step fails on its device.
@@ -264,8 +269,8 @@ impl Tape {
         Ok(self.run(&[])?.0)
     }
 
-    /// The same, with gradients of outputs to start from, sums to add to, and the gradients of the
-    /// given leaves.
+    /// The backward pass from the gradients of `outputs` and the terms of the loss: the gradients of
+    /// the trainable weights, and those of `leaves`, none where the loss does not depend on one.
     ///
     /// # Errors
     /// A step fails on its device.
@@ -275,16 +280,16 @@ impl Tape {
         leaves: &[&Value],
     ) -> Result<(Gradients, Vec<Option<Tensor>>)> {
         let (gradients, mut slots) = self.run(outputs)?;
-        let of = leaves.iter().map(|leaf| {
+        let of_leaves = leaves.iter().map(|leaf| {
             let gradient = leaf.slot.and_then(|slot| slots[slot].take());
-            gradient.map(Gradient::tensor).transpose()
+            gradient.map(Gradient::into_tensor).transpose()
         });
-        Ok((gradients, of.collect::<Result<_>>()?))
+        Ok((gradients, of_leaves.collect::<Result<_>>()?))
     }
 
     fn run(self, outputs: &[(&Value, Tensor)]) -> Result<(Gradients, Slots)> {
         let Some(recording) = self.recording else {
-            return Err(Error::internal("backward on a tape that records nothing"));
+            return Err(Error::internal("a backward pass on a tape that does not record"));
         };
         let recording = recording.into_inner();
         let mut backward = Backward::new(recording.slots);

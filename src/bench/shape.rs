@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::autograd::checkpoint::KEPT;
+use crate::autograd::checkpoint::MAX_STORED_LINKS;
 use crate::error::{Error, Result};
 use crate::eval::cost::flops_per_token;
 use crate::model::{
@@ -160,7 +160,7 @@ impl StepShape {
         let head = 2.0 * (self.width * self.vocab) as f64;
         let recomputed = if !graph.recomputes() {
             0.0
-        } else if self.repetitions <= KEPT {
+        } else if self.repetitions <= MAX_STORED_LINKS {
             1.0
         } else {
             2.0

@@ -9,7 +9,7 @@ use crate::run::Loaded;
 pub(super) fn inspect(args: &InspectArgs, session: &Session) -> Result<()> {
     let loaded = Loaded::read(&args.model, &session.context)?;
     let checkpoint = &loaded.checkpoint;
-    let description = Description::of(&checkpoint.config, checkpoint.looped.as_ref());
+    let description = Description::new(&checkpoint.config, checkpoint.looped.as_ref());
     if session.json {
         return output::json(&description);
     }

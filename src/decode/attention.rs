@@ -1,11 +1,12 @@
-//! What does one token take from those it sees?
+//! Operations of a decoding layer on single rows: attention over cached records, RoPE, RMS norm,
+//! SwiGLU.
 
 use pulp::{Simd, WithSimd};
 
 use super::cache::LayerRecords;
 use crate::kernels::host;
 
-/// Sizes of attention.
+/// Head counts and width of attention.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heads {
     pub(super) queries: usize,
@@ -20,18 +21,17 @@ impl Heads {
     }
 }
 
-/// Softmax attention of the query heads that share key head `kv`: `query` (group, head width) over
-/// the records `seen`, into `output`, (group, head width).
+/// Softmax attention of the query heads that share key head `kv`: `query`, (group, head width), over
+/// the records `visible`, into `output`, (group, head width).
 pub(super) fn attention(
     heads: Heads,
     kv: usize,
     query: &[f32],
     records: &LayerRecords,
-    seen: &[u32],
+    visible: &[u32],
     output: &mut [f32],
 ) {
-    let work = Attention { heads, kv, query, records, seen, output };
-    pulp::Arch::new().dispatch(work);
+    pulp::Arch::new().dispatch(Attention { heads, kv, query, records, visible, output });
 }
 
 struct Attention<'a> {
@@ -39,7 +39,7 @@ struct Attention<'a> {
     kv: usize,
     query: &'a [f32],
     records: &'a LayerRecords,
-    seen: &'a [u32],
+    visible: &'a [u32],
     output: &'a mut [f32],
 }
 
@@ -48,30 +48,30 @@ impl WithSimd for Attention<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { heads: Heads { keys, width, .. }, kv, query, records, seen, output } = self;
+        let Self { heads: Heads { keys, width, .. }, kv, query, records, visible, output } = self;
         let (all, own) = (keys * width, kv * width..(kv + 1) * width);
         let scale = 1.0 / (width as f32).sqrt();
-        let mut scores = vec![0.0_f32; seen.len()];
+        let mut scores = vec![0.0_f32; visible.len()];
         for (query, output) in query.chunks_exact(width).zip(output.chunks_exact_mut(width)) {
-            for (score, &record) in scores.iter_mut().zip(seen) {
-                let key = &records.at(record, all).0[own.clone()];
+            for (score, &record) in scores.iter_mut().zip(visible) {
+                let key = &records.get(record, all).0[own.clone()];
                 *score = scale * dot(simd, query, key);
             }
-            let highest = host::highest(&scores);
+            let max = host::max(&scores);
             for score in &mut scores {
-                *score = host::exp(*score - highest);
+                *score = host::exp(*score - max);
             }
-            let share = 1.0 / host::sum_of(&scores, |score| score);
+            let scale = 1.0 / host::sum_of(&scores, |score| score);
             output.fill(0.0);
-            for (&score, &record) in scores.iter().zip(seen) {
-                let value = &records.at(record, all).1[own.clone()];
-                add_scaled(simd, output, score * share, value);
+            for (&score, &record) in scores.iter().zip(visible) {
+                let value = &records.get(record, all).1[own.clone()];
+                add_scaled(simd, output, score * scale, value);
             }
         }
     }
 }
 
-/// The dot product of two rows as long as each other.
+/// The dot product of two rows of equal length.
 #[inline(always)]
 fn dot<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     let (a, a_rest) = S::as_simd_f32s(a);
@@ -97,9 +97,9 @@ fn add_scaled<S: Simd>(simd: S, y: &mut [f32], factor: f32, x: &[f32]) {
     }
 }
 
-/// Rotates the two halves of every head, as [`crate::nn::rope`]: `cos` and `sin` are those of the
-/// token's position, (head width / 2).
-pub(super) fn turn(heads: &mut [f32], cos: &[f32], sin: &[f32]) {
+/// Rotates the two halves of every head in place, as [`crate::nn::rope`]; `cos` and `sin` are those
+/// of the token's position, (head width / 2).
+pub(super) fn rotate(heads: &mut [f32], cos: &[f32], sin: &[f32]) {
     let half = cos.len();
     for head in heads.chunks_exact_mut(2 * half) {
         let (low, high) = head.split_at_mut(half);
@@ -111,8 +111,8 @@ pub(super) fn turn(heads: &mut [f32], cos: &[f32], sin: &[f32]) {
     }
 }
 
-/// weight * x / sqrt(mean(x^2) + eps) of every row of `x` as wide as `weight`.
-pub(super) fn normed(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
+/// weight * x / sqrt(mean(x^2) + eps) of the rows of `x`, each as wide as `weight`.
+pub(super) fn rms_norm(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
     let width = weight.len();
     host::new_rows(
         x.len(),

@@ -1,35 +1,36 @@
-//! How does a model read new tokens, each as deeply as it needs?
+//! The decoder: a model with quantized matrices, and its forward pass over new tokens of any number of
+//! sequences, each token at its own depth.
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::attention::normed;
+use super::attention::rms_norm;
 use super::cache::{CacheSharing, DecodeCache};
 use super::depth::ReadDepth;
-use super::layer::{Here, Layer, Store, numbers, on_host};
-use super::pass::{Pass, Place};
-use super::running::{Running, rows};
+use super::layer::{CacheKey, Layer, MatrixStore, to_host, values};
+use super::pass::{Pass, TokenPosition};
+use super::token_states::{TokenStates, rows};
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::kernels::quantized::{QuantizedMatrix, WeightType};
 use crate::model::{CausalLm, LayerStacks, RepetitionInput, TransformerConfig};
 use crate::nn::Block;
 
-/// What was read, token by token, text after text.
+/// Results of reading new tokens, in the order of the sequences and their tokens.
 #[derive(Debug, Clone, Default)]
 pub struct Read {
-    /// States after coda and last norm, (tokens, D).
+    /// States after the coda and the final norm, (tokens, D).
     pub normed: Vec<f32>,
     /// Repetitions of each token.
     pub repetitions: Vec<usize>,
-    /// Repetitions that were computed, those of earlier tokens that were taken further included.
+    /// Repetitions computed, including those of earlier tokens that were continued.
     pub computed: usize,
-    /// Times that coda and head were computed only to decide whether a token stops.
+    /// Evaluations of coda and head for a halting decision alone.
     pub probes: usize,
 }
 
-/// A model made ready to decode on the CPU, its matrices stored in a type of choice.
+/// A model prepared for decoding on the CPU, with its matrices in a [`WeightType`].
 pub struct Decoder {
     config: TransformerConfig,
     embed: Arc<QuantizedMatrix>,
@@ -37,24 +38,25 @@ pub struct Decoder {
     norm: Vec<f32>,
     inverse_frequencies: Vec<f32>,
     prelude: Vec<Layer>,
-    /// By repetition.
+    /// Layers of the core by repetition.
     core: Vec<Vec<Layer>>,
     coda: Vec<Layer>,
-    /// Puts the prelude's state into the loop.
+    /// Norm and injection before a repetition; none for a plain chain.
     input: Option<RepetitionInput>,
-    /// Where the loop computes, and in which type.
-    place: (Device, DType),
+    /// Device and type in which `input` is computed.
+    input_placement: (Device, DType),
     bytes: usize,
 }
 
 impl Decoder {
-    /// Of any model.
+    /// Prepares `model`, with its matrices stored as `weight_type`.
     ///
     /// # Errors
-    /// A weight is no matrix where one is expected.
-    pub fn new(model: &dyn CausalLm, stored_as: WeightType) -> Result<Self> {
+    /// A weight that should be a matrix is not.
+    pub fn new(model: &dyn CausalLm, weight_type: WeightType) -> Result<Self> {
         let LayerStacks { prelude, core, coda } = model.layer_stacks();
-        let (embedding_and_head, mut store) = (model.embedding_and_head(), Store::new(stored_as));
+        let embedding_and_head = model.embedding_and_head();
+        let mut store = MatrixStore::new(weight_type);
         let mut layers = |blocks: &[Block]| {
             blocks.iter().map(|block| Layer::new(block, &mut store)).collect::<Result<Vec<_>>>()
         };
@@ -66,18 +68,21 @@ impl Decoder {
             config: model.base().clone(),
             embed,
             head,
-            norm: numbers(&embedding_and_head.norm)?,
+            norm: values(&embedding_and_head.norm)?,
             inverse_frequencies: embedding_and_head.inverse_frequencies.clone(),
             prelude,
             core,
             coda,
             input: model.repetition_input().cloned(),
-            place: (embedding_and_head.device().clone(), embedding_and_head.embed.tensor().dtype()),
+            input_placement: (
+                embedding_and_head.device().clone(),
+                embedding_and_head.embed.tensor().dtype(),
+            ),
             bytes: store.bytes(),
         })
     }
 
-    /// The decoder it is, or was made from.
+    /// Configuration of the unshared stack it is, or was factored from.
     #[must_use]
     pub fn base(&self) -> &TransformerConfig {
         &self.config
@@ -95,25 +100,25 @@ impl Decoder {
         !self.core.is_empty()
     }
 
-    /// Of all matrices, each counted once.
+    /// Bytes of all matrices, shared ones counted once.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// An empty cache for so many texts.
+    /// An empty cache for so many sequences.
     #[must_use]
-    pub fn new_cache(&self, texts: usize, sharing: CacheSharing) -> DecodeCache {
+    pub fn new_cache(&self, sequences: usize, sharing: CacheSharing) -> DecodeCache {
         let core = self.core.first().map_or(0, Vec::len);
-        DecodeCache::new(texts, self.prelude.len() + core + self.coda.len(), sharing)
+        DecodeCache::new(sequences, self.prelude.len() + core + self.coda.len(), sharing)
     }
 
-    /// Reads new tokens after those in `cache`: `new` holds numbers of texts, rising, and what
-    /// follows in each. A policy that looks at outputs, and a cache that keeps a window, make the
-    /// tokens of a text come one after the other.
+    /// Reads new tokens after those in `cache`: `new` holds indices of sequences, ascending, and the
+    /// tokens that follow in each. With a policy that reads outputs, or a cache with a window, the
+    /// tokens of a sequence are read one at a time.
     ///
     /// # Errors
-    /// There is no repetition, or an id is past the vocabulary.
+    /// The depth is 0, or an id is past the vocabulary.
     pub fn read(
         &self,
         new: &[(usize, &[u32])],
@@ -125,10 +130,10 @@ impl Decoder {
         }
         let window = matches!(cache.sharing, CacheSharing::Window(_));
         if !self.is_looped() || !(window || depth.reads_output()) {
-            return self.pass(new, cache, depth);
+            return self.forward(new, cache, depth);
         }
         let width = self.config.width;
-        let first: Vec<usize> = new
+        let first_rows: Vec<usize> = new
             .iter()
             .scan(0, |sum, (_, ids)| Some(std::mem::replace(sum, *sum + ids.len())))
             .collect();
@@ -139,17 +144,20 @@ impl Decoder {
             repetitions: vec![0; tokens],
             ..Read::default()
         };
-        for at in 0..longest {
-            let turn: Vec<usize> = (0..new.len()).filter(|&text| at < new[text].1.len()).collect();
-            let one: Vec<(usize, &[u32])> =
-                turn.iter().map(|&text| (new[text].0, &new[text].1[at..=at])).collect();
-            let read = self.pass(&one, cache, depth)?;
+        for index in 0..longest {
+            let remaining: Vec<usize> =
+                (0..new.len()).filter(|&entry| index < new[entry].1.len()).collect();
+            let next: Vec<(usize, &[u32])> = remaining
+                .iter()
+                .map(|&entry| (new[entry].0, &new[entry].1[index..=index]))
+                .collect();
+            let read = self.forward(&next, cache, depth)?;
             all.probes += read.probes;
             all.computed += read.computed;
-            for (i, &text) in turn.iter().enumerate() {
-                let to = first[text] + at;
-                all.repetitions[to] = read.repetitions[i];
-                all.normed[to * width..(to + 1) * width]
+            for (i, &entry) in remaining.iter().enumerate() {
+                let row = first_rows[entry] + index;
+                all.repetitions[row] = read.repetitions[i];
+                all.normed[row * width..(row + 1) * width]
                     .copy_from_slice(&read.normed[i * width..(i + 1) * width]);
             }
         }
@@ -166,53 +174,55 @@ impl Decoder {
         Ok(logits)
     }
 
-    /// Takes the tokens of `text` from position `first` on, which stopped before, through
-    /// `repetitions` in all, together with the tokens `new` after them, at least one. What is read
-    /// is what it were had all of them gone that deep at once, but the repetitions they had are not
-    /// computed anew.
+    /// Continues the stopped tokens of `sequence` from position `first` on to `repetitions` in all,
+    /// together with the tokens `new` after them, at least one. The result is that of reading all of
+    /// them at that depth at once, but their earlier repetitions are not recomputed.
     ///
     /// # Errors
-    /// The cache keeps no states to go on from, as [`CacheSharing::CatchUp`] does, or as
-    /// [`Self::read`].
+    /// `new` is empty, the sharing is not [`CacheSharing::CatchUp`], which stores the states to
+    /// continue from, or as [`Self::read`].
     pub fn deepen(
         &self,
-        (text, first): (usize, usize),
+        (sequence, first): (usize, usize),
         new: &[u32],
         cache: &mut DecodeCache,
         repetitions: usize,
     ) -> Result<Read> {
         if cache.sharing != CacheSharing::CatchUp || new.is_empty() {
-            return Err(Error::internal("nothing is new, or there are no states to go on from"));
+            return Err(Error::internal(
+                "no new tokens, or a cache without states to continue from",
+            ));
         }
-        let before = cache.from(text, first);
-        let (places, start) = self.enter(&[(text, new)], cache)?;
-        let pass = Pass::new([before.places, places].concat(), &self.inverse_frequencies);
+        let stopped = cache.tokens_from(sequence, first);
+        let (tokens, prelude_states) = self.prelude(&[(sequence, new)], cache)?;
+        let pass = Pass::new([stopped.positions, tokens].concat(), &self.inverse_frequencies);
         let depth = ReadDepth::fixed(repetitions);
-        let state = [before.states, start.clone()].concat();
-        let start = [before.starts, start].concat();
-        self.finish(Running::new(start, state, self.config.width, depth), &pass, cache, depth)
+        let states = [stopped.states, prelude_states.clone()].concat();
+        let prelude_states = [stopped.prelude_states, prelude_states].concat();
+        let tokens = TokenStates::new(prelude_states, states, self.config.width, depth);
+        self.core_and_coda(tokens, &pass, cache, depth)
     }
 
-    fn pass(
+    fn forward(
         &self,
         new: &[(usize, &[u32])],
         cache: &mut DecodeCache,
         depth: ReadDepth<'_>,
     ) -> Result<Read> {
-        let (places, start) = self.enter(new, cache)?;
-        let pass = Pass::new(places, &self.inverse_frequencies);
-        let running = Running::new(start.clone(), start, self.config.width, depth);
-        self.finish(running, &pass, cache, depth)
+        let (tokens, states) = self.prelude(new, cache)?;
+        let pass = Pass::new(tokens, &self.inverse_frequencies);
+        let tokens = TokenStates::new(states.clone(), states, self.config.width, depth);
+        self.core_and_coda(tokens, &pass, cache, depth)
     }
 
-    /// New tokens' places, and their states after the prelude, (tokens, D).
-    fn enter(
+    /// Embeds new tokens and applies the prelude: their positions, and their states, (tokens, D).
+    fn prelude(
         &self,
         new: &[(usize, &[u32])],
         cache: &mut DecodeCache,
-    ) -> Result<(Vec<Place>, Vec<f32>)> {
+    ) -> Result<(Vec<TokenPosition>, Vec<f32>)> {
         let width = self.config.width;
-        let mut places = Vec::new();
+        let mut tokens = Vec::new();
         let mut x = Vec::new();
         let vocabulary = self.embed.out();
         let all_ids = new.iter().flat_map(|(_, ids)| ids.iter());
@@ -220,48 +230,48 @@ impl Decoder {
             return Err(Error::input(format!("token {id} is past the vocabulary of {vocabulary}"))
                 .hint("is the tokenizer the one this model was trained with?"));
         }
-        for &(text, ids) in new {
+        for &(sequence, ids) in new {
             for &id in ids {
-                places.push(Place { text, position: cache.tokens(text) });
-                cache.texts[text].repetitions.push(usize::from(!self.is_looped()));
+                tokens.push(TokenPosition { sequence, position: cache.tokens(sequence) });
+                cache.sequences[sequence].repetitions.push(usize::from(!self.is_looped()));
                 x.resize(x.len() + width, 0.0);
                 let start = x.len() - width;
                 self.embed.row(id as usize, &mut x[start..])?;
             }
         }
-        let pass = Pass::new(places, &self.inverse_frequencies);
-        let all: Vec<usize> = (0..pass.places.len()).collect();
-        Self::through(&self.prelude, 0, None, &mut x, &all, &pass, cache)?;
-        Ok((pass.places, x))
+        let pass = Pass::new(tokens, &self.inverse_frequencies);
+        let all: Vec<usize> = (0..pass.tokens.len()).collect();
+        Self::apply_layers(&self.prelude, 0, None, &mut x, &all, &pass, cache)?;
+        Ok((pass.tokens, x))
     }
 
-    /// Core, coda and last norm.
-    fn finish(
+    /// Applies the core, the coda and the final norm.
+    fn core_and_coda(
         &self,
-        running: Running<'_>,
+        tokens: TokenStates<'_>,
         pass: &Pass,
         cache: &mut DecodeCache,
         depth: ReadDepth<'_>,
     ) -> Result<Read> {
-        let all: Vec<usize> = (0..pass.places.len()).collect();
+        let all: Vec<usize> = (0..pass.tokens.len()).collect();
         let mut read = Read { repetitions: vec![1; all.len()], ..Read::default() };
         let mut x = if self.is_looped() {
-            self.repeat(running, pass, cache, depth, &mut read)?
+            self.repeat(tokens, pass, cache, depth, &mut read)?
         } else {
-            running.finish()
+            tokens.into_states()
         };
         if read.normed.is_empty() {
             self.coda(&mut x, &all, pass, cache)?;
-            read.normed = normed(&x, &self.norm, self.config.norm_eps as f32);
+            read.normed = rms_norm(&x, &self.norm, self.config.norm_eps as f32);
         }
         Ok(read)
     }
 
-    /// The core, until every token has stopped: the state each stopped with, (tokens, D). When
-    /// outputs were looked at, what coda and norm make of it is in `read` already.
+    /// Repeats the core until every token has stopped: the state each has stopped with, (tokens, D).
+    /// If the policy reads outputs, the states after coda and final norm are in `read` already.
     fn repeat(
         &self,
-        mut running: Running<'_>,
+        mut tokens: TokenStates<'_>,
         pass: &Pass,
         cache: &mut DecodeCache,
         depth: ReadDepth<'_>,
@@ -269,68 +279,72 @@ impl Decoder {
     ) -> Result<Vec<f32>> {
         let width = self.config.width;
         let first = self.prelude.len();
-        let mut open: Vec<usize> = (0..pass.places.len()).collect();
+        let mut running: Vec<usize> = (0..pass.tokens.len()).collect();
         if depth.reads_output() {
-            read.normed = vec![0.0; running.state.len()];
+            read.normed = vec![0.0; tokens.states.len()];
         }
-        cache.keep(&pass.places, &running.start, 0);
+        cache.store_states(&pass.tokens, &tokens.prelude_states, 0);
         for repetition in 1..=depth.most {
-            let is_next = |token: &usize| cache.computed(pass.places[*token]) < repetition;
-            let active: Vec<usize> = open.iter().copied().filter(is_next).collect();
-            let asking: Vec<Place> = active.iter().map(|&token| pass.places[token]).collect();
-            let late = cache.lagging(&asking, repetition, width);
-            let asked = asking.len() * width;
-            let together = Pass::new([asking, late.places].concat(), &self.inverse_frequencies);
-            let start = [rows(&running.start, width, &active), late.starts].concat();
-            let x = [rows(&running.state, width, &active), late.states].concat();
-            let mut x = self.inject(x, start, repetition)?;
-            for place in &together.places {
-                cache.texts[place.text].repetitions[place.position] = repetition;
+            let is_next = |token: &usize| cache.computed(pass.tokens[*token]) < repetition;
+            let active: Vec<usize> = running.iter().copied().filter(is_next).collect();
+            let readers: Vec<TokenPosition> =
+                active.iter().map(|&token| pass.tokens[token]).collect();
+            let stopped = cache.tokens_to_catch_up(&readers, repetition, width);
+            let active_len = readers.len() * width;
+            let batch = Pass::new([readers, stopped.positions].concat(), &self.inverse_frequencies);
+            let prelude_states =
+                [rows(&tokens.prelude_states, width, &active), stopped.prelude_states].concat();
+            let x = [rows(&tokens.states, width, &active), stopped.states].concat();
+            let mut x = self.inject(x, prelude_states, repetition)?;
+            for token in &batch.tokens {
+                cache.sequences[token.sequence].repetitions[token.position] = repetition;
             }
             let layers = &self.core[(repetition - 1).min(self.core.len() - 1)];
-            let all: Vec<usize> = (0..together.places.len()).collect();
-            Self::through(layers, first, Some(repetition), &mut x, &all, &together, cache)?;
-            cache.keep(&together.places, &x, repetition);
-            read.computed += together.places.len();
-            x.truncate(asked);
-            let mut said = Vec::new();
+            let all: Vec<usize> = (0..batch.tokens.len()).collect();
+            Self::apply_layers(layers, first, Some(repetition), &mut x, &all, &batch, cache)?;
+            cache.store_states(&batch.tokens, &x, repetition);
+            read.computed += batch.tokens.len();
+            x.truncate(active_len);
+            let mut logits = Vec::new();
             if depth.reads_output() {
                 let mut last = x.clone();
                 self.coda(&mut last, &active, pass, cache)?;
-                let last = normed(&last, &self.norm, self.config.norm_eps as f32);
-                said = self.logits(&last)?;
-                for (at, &token) in active.iter().enumerate() {
+                let last = rms_norm(&last, &self.norm, self.config.norm_eps as f32);
+                logits = self.logits(&last)?;
+                for (row, &token) in active.iter().enumerate() {
                     read.normed[token * width..(token + 1) * width]
-                        .copy_from_slice(&last[at * width..(at + 1) * width]);
+                        .copy_from_slice(&last[row * width..(row + 1) * width]);
                 }
                 read.probes += active.len();
             }
-            let stopped = running.after(repetition, &x, &active, &said);
+            let stopped = tokens.advance(repetition, &x, &active, &logits);
             for &token in &stopped {
                 read.repetitions[token] = repetition;
                 let core = first..first + layers.len();
-                cache.settle(pass.places[token].text, pass.places[token].position, core);
+                let TokenPosition { sequence, position } = pass.tokens[token];
+                cache.evict_stopped(sequence, position, core);
             }
-            open.retain(|token| stopped.binary_search(token).is_err());
-            if open.is_empty() {
+            running.retain(|token| stopped.binary_search(token).is_err());
+            if running.is_empty() {
                 break;
             }
         }
-        Ok(running.finish())
+        Ok(tokens.into_states())
     }
 
-    /// What is added of the prelude before a repetition, from 1: (tokens, D) each.
-    fn inject(&self, x: Vec<f32>, start: Vec<f32>, repetition: usize) -> Result<Vec<f32>> {
+    /// The input of `repetition`, counted from 1, from the states and those after the prelude,
+    /// (tokens, D) each.
+    fn inject(&self, x: Vec<f32>, prelude_states: Vec<f32>, repetition: usize) -> Result<Vec<f32>> {
         let Some(input) = &self.input else { return Ok(x) };
         let shape = (1, x.len() / self.config.width, self.config.width);
-        let (device, dtype) = &self.place;
+        let (device, dtype) = &self.input_placement;
         let value = |values: Vec<f32>| {
             let tensor = Tensor::from_vec(values, shape, device)?;
             Ok::<_, Error>(Value::constant(tensor.to_dtype(*dtype)?))
         };
-        let (x, start) = (value(x)?, value(start)?);
-        let injected = input.of(&Tape::off(), &x, &start, repetition - 1)?;
-        Ok(on_host(injected.tensor())?.flatten_all()?.to_vec1()?)
+        let (x, prelude_states) = (value(x)?, value(prelude_states)?);
+        let injected = input.forward(&Tape::off(), &x, &prelude_states, repetition - 1)?;
+        Ok(to_host(injected.tensor())?.flatten_all()?.to_vec1()?)
     }
 
     fn coda(
@@ -341,10 +355,12 @@ impl Decoder {
         cache: &mut DecodeCache,
     ) -> Result<()> {
         let first = self.prelude.len() + self.core.first().map_or(0, Vec::len);
-        Self::through(&self.coda, first, None, x, active, pass, cache)
+        Self::apply_layers(&self.coda, first, None, x, active, pass, cache)
     }
 
-    fn through(
+    /// Applies `layers`, the first of which is layer `first` of the cache, to the states `x`,
+    /// (tokens, D), of the tokens `active` of a pass.
+    fn apply_layers(
         layers: &[Layer],
         first: usize,
         repetition: Option<usize>,
@@ -353,8 +369,9 @@ impl Decoder {
         pass: &Pass,
         cache: &mut DecodeCache,
     ) -> Result<()> {
-        for (at, layer) in layers.iter().enumerate() {
-            layer.apply(x, active, Here { layer: first + at, repetition }, pass, cache)?;
+        for (index, layer) in layers.iter().enumerate() {
+            let key = CacheKey { layer: first + index, repetition };
+            layer.apply(x, active, key, pass, cache)?;
         }
         Ok(())
     }

@@ -1,18 +1,18 @@
-//! How deeply tokens are read.
+//! The depth at which tokens are read.
 
 use crate::halting::{Gate, HaltingPolicy};
 
-/// How deeply tokens are read.
+/// The depth at which tokens are read: fixed, or decided by a halting policy.
 #[derive(Clone, Copy)]
 pub struct ReadDepth<'a> {
-    /// Repetitions at most; every policy is bounded by it.
+    /// Most repetitions of a token, with any policy.
     pub most: usize,
-    /// When a token stops before, and its gate.
+    /// The policy that stops a token earlier, and the gate it reads.
     pub policy: Option<(&'a dyn HaltingPolicy, Option<&'a Gate>)>,
 }
 
 impl ReadDepth<'_> {
-    /// All tokens at `repetitions`.
+    /// All tokens at depth `repetitions`.
     #[must_use]
     pub fn fixed(repetitions: usize) -> Self {
         Self { most: repetitions, policy: None }

@@ -1,8 +1,8 @@
-//! How are the next tokens read, when each may stop at its own depth?
+//! Decoding: reading new tokens with a cache, each token at its own depth.
 //!
-//! A pass takes any number of new tokens of any number of texts. Each goes through the prelude, as
-//! often through the core as it needs, and through the coda; keys and values are kept by layer and
-//! repetition.
+//! A pass takes any number of new tokens of any number of sequences. The prelude, the repetitions of
+//! the core until the token stops, and the coda are applied to each; keys and values are cached by
+//! layer and repetition.
 
 mod attention;
 mod cache;
@@ -10,9 +10,9 @@ mod decoder;
 mod depth;
 mod layer;
 mod pass;
-mod running;
+mod token_states;
 
 pub use cache::{CacheSharing, DecodeCache};
 pub use decoder::{Decoder, Read};
 pub use depth::ReadDepth;
-pub(crate) use running::output;
+pub(crate) use token_states::output_signal;

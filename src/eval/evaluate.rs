@@ -16,7 +16,7 @@ use crate::autograd::Tape;
 use crate::context::Context;
 use crate::data::EvaluationWindow;
 use crate::error::{Error, Result};
-use crate::losses::batched::compare_each;
+use crate::losses::batched::compare_students;
 use crate::losses::terms::{HeadTerms, TeacherHead};
 use crate::model::{CausalLm, LoopedTransformer};
 
@@ -130,7 +130,7 @@ impl<'a> Tally<'a> {
         let normed: Vec<Tensor> = readouts.iter().map(|readout| readout.normed.clone()).collect();
         let targets = targets(batch);
         let head = self.student.map_or(embedding_and_head, CausalLm::embedding_and_head).head();
-        let (teacher_nll, terms) = compare_each(&side, &normed, head, &targets)?;
+        let (teacher_nll, terms) = compare_students(&side, &normed, head, &targets)?;
         let weight = targets.len() as f64;
         for (sum, readout) in self.cosines.iter_mut().zip(&readouts) {
             *sum = sum.zip(readout.cosines).map(|(sum, cosines)| Cosines {

@@ -13,7 +13,7 @@ use crate::decode::{CacheSharing, Decoder, ReadDepth};
 use crate::error::Result;
 use crate::halting::curve::oracle_area;
 use crate::halting::{Calibration, Curve, CurvePoint, Gate, Halting, PolicyName};
-use crate::losses::batched::compare_each;
+use crate::losses::batched::compare_students;
 use crate::losses::terms::{TeacherHead, mean};
 use crate::model::{CausalLm, LoopedTransformer};
 
@@ -205,7 +205,7 @@ impl Sums {
         let normed = Tensor::from_vec(read.normed, (1, count, width), &Device::Cpu)?;
         let head = student.embedding_and_head().head();
         let normed = normed.to_device(head.tensor().device())?;
-        let (_, terms) = compare_each(side, &[normed], head, &targets)?;
+        let (_, terms) = compare_students(side, &[normed], head, &targets)?;
         let terms = &terms[0];
         let count = count as f64;
         self.tokens += count;

@@ -7,12 +7,12 @@ use super::windows::{batches, inputs, targets};
 use crate::autograd::{Tape, Value};
 use crate::context::Context;
 use crate::data::EvaluationWindow;
-use crate::decode::output;
+use crate::decode::output_signal;
 use crate::error::{Error, Result};
 use crate::halting::act::Mean;
 use crate::halting::gate::STATE_EPS;
 use crate::halting::{Gate, Traces};
-use crate::losses::batched::compare_and_look;
+use crate::losses::batched::compare_students_with;
 use crate::losses::terms::TeacherHead;
 use crate::model::{CausalLm, LoopedTransformer};
 
@@ -126,7 +126,7 @@ pub(super) fn add_walk(
             .enumerate()
             .map(|(row, now)| {
                 let span = row * vocabulary..(row + 1) * vocabulary;
-                output(if exit == 0 { &[] } else { &before[span] }, now)
+                output_signal(if exit == 0 { &[] } else { &before[span] }, now)
             })
             .collect();
         for (row, output) in rows.into_iter().enumerate() {
@@ -135,7 +135,7 @@ pub(super) fn add_walk(
         before = logits.to_vec();
     };
     let head = student.embedding_and_head().head();
-    let (_, terms) = compare_and_look(side, &walk.normed, head, targets, &mut record)?;
+    let (_, terms) = compare_students_with(side, &walk.normed, head, targets, &mut record)?;
     for token in 0..tokens {
         traces.kl.extend(terms.iter().map(|terms| terms.kl[token]));
         traces.nll.extend(terms.iter().map(|terms| terms.cross_entropy[token]));

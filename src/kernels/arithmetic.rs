@@ -1,6 +1,6 @@
-//! Which arithmetic do kernels share?
+//! Arithmetic that the kernels share: exp, erfc, sums, maxima.
 //!
-//! Without branches, and with sums in a fixed order, so that it vectorises and stays the same to
+//! It has no branches, so it vectorises; sums run in a fixed order, so results are reproducible to
 //! the bit.
 
 /// `e^x`, within 2 units in the last place for finite results, in a form that compilers vectorise.
@@ -22,15 +22,15 @@ pub(crate) fn exp(x: f32) -> f32 {
     (p * r * r + r + 1.0) * f32::from_bits(power)
 }
 
-/// Running sums, and numbers that are worked on together.
+/// Independent running sums of a reduction.
 const LANES: usize = 16;
 
-/// The sums of what `of` gives for each place of `inputs`, in sixteen running sums each, so that it
-/// vectorises; the order is fixed. Of inputs of different lengths the shortest counts.
+/// The sums of `term` over the elements of `inputs`, in sixteen running sums each, so that the loop
+/// vectorises; the order is fixed. Inputs of different lengths are cut to the shortest.
 #[inline(always)]
 pub(crate) fn sums_of<const IN: usize, const OUT: usize>(
     inputs: [&[f32]; IN],
-    of: impl Fn([f32; IN]) -> [f32; OUT],
+    term: impl Fn([f32; IN]) -> [f32; OUT],
 ) -> [f32; OUT] {
     let width = inputs.iter().map(|values| values.len()).min().unwrap_or(0);
     let inputs = inputs.map(|values| &values[..width]);
@@ -39,17 +39,17 @@ pub(crate) fn sums_of<const IN: usize, const OUT: usize>(
     for start in (0..whole).step_by(LANES) {
         let values = inputs.map(|values| &values[start..][..LANES]);
         for lane in 0..LANES {
-            let found = of(values.map(|values| values[lane]));
-            for (sums, found) in sums.iter_mut().zip(found) {
-                sums[lane] += found;
+            let terms = term(values.map(|values| values[lane]));
+            for (sums, term) in sums.iter_mut().zip(terms) {
+                sums[lane] += term;
             }
         }
     }
     let mut tail = [0.0_f32; OUT];
-    for place in whole..width {
-        let found = of(inputs.map(|values| values[place]));
-        for (tail, found) in tail.iter_mut().zip(found) {
-            *tail += found;
+    for index in whole..width {
+        let terms = term(inputs.map(|values| values[index]));
+        for (tail, term) in tail.iter_mut().zip(terms) {
+            *tail += term;
         }
     }
     std::array::from_fn(|out| sums[out].iter().sum::<f32>() + tail[out])
@@ -66,63 +66,63 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum
 }
 
-/// The sum of `of` each number.
+/// The sum of `term` over all values.
 #[inline(always)]
-pub(crate) fn sum_of(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum_of(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let [sum] = sums_of(
         [values],
         #[inline(always)]
-        |[x]| [of(x)],
+        |[x]| [term(x)],
     );
     sum
 }
 
-/// Sets each of `values` to `of` it and its neighbour in `beside`, in sixteens so that it
-/// vectorises; gives the sum of what `of` gives with it, in the order of [`sums_of`].
+/// Replaces every value by the first result of `map(value, other)` and returns the sum of the second
+/// results, in the order of [`sums_of`].
 #[inline(always)]
 pub(crate) fn map_and_sum(
     values: &mut [f32],
-    beside: &[f32],
-    of: impl Fn(f32, f32) -> (f32, f32),
+    others: &[f32],
+    map: impl Fn(f32, f32) -> (f32, f32),
 ) -> f32 {
     let mut sums = [0.0_f32; LANES];
     let (chunks, rest) = values.as_chunks_mut::<LANES>();
-    let (beside, rest_beside) = beside[..chunks.len() * LANES + rest.len()].as_chunks::<LANES>();
-    for (values, beside) in chunks.iter_mut().zip(beside) {
+    let (others, rest_others) = others[..chunks.len() * LANES + rest.len()].as_chunks::<LANES>();
+    for (values, others) in chunks.iter_mut().zip(others) {
         for lane in 0..LANES {
-            let (value, found) = of(values[lane], beside[lane]);
+            let (value, term) = map(values[lane], others[lane]);
             values[lane] = value;
-            sums[lane] += found;
+            sums[lane] += term;
         }
     }
     let mut tail = 0.0;
-    for (value, beside) in rest.iter_mut().zip(rest_beside) {
-        let (new, found) = of(*value, *beside);
+    for (value, other) in rest.iter_mut().zip(rest_others) {
+        let (new, term) = map(*value, *other);
         *value = new;
-        tail += found;
+        tail += term;
     }
     sums.iter().sum::<f32>() + tail
 }
 
-/// The largest number, minus infinity of none, in running maxima as [`sums_of`] has sums.
+/// The largest value, or minus infinity of an empty slice, by sixteen running maxima.
 #[inline(always)]
-pub(crate) fn highest(values: &[f32]) -> f32 {
-    let mut most = [f32::NEG_INFINITY; LANES];
+pub(crate) fn max(values: &[f32]) -> f32 {
+    let mut maxima = [f32::NEG_INFINITY; LANES];
     let chunks = values.chunks_exact(LANES);
     let tail = chunks.remainder().iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
     for chunk in chunks {
         for lane in 0..LANES {
-            most[lane] = if chunk[lane] > most[lane] { chunk[lane] } else { most[lane] };
+            maxima[lane] = if chunk[lane] > maxima[lane] { chunk[lane] } else { maxima[lane] };
         }
     }
-    most.iter().fold(tail, |a, &b| a.max(b))
+    maxima.iter().fold(tail, |a, &b| a.max(b))
 }
 
 /// Twice the upper tail of the normal distribution, erfc(z), and e^(-z^2), for z of 0 or more.
-/// In f32 the first is off by less than 4e-7 below z = 1, and by a fraction of less than 2e-5
-/// beyond, where e^(-z^2) is as far off: its exponent has the rounding of z^2.
+/// In f32 the absolute error of erfc is below 4e-7 for z < 1; the relative error beyond is below
+/// 2e-5, that of e^(-z^2), whose exponent carries the rounding of z^2.
 // erfc(z) = e^(-z^2) t P(t), t = 1 / (1 + 0.35 z), as in Abramowitz & Stegun 7.1.26; P of degree 9
-// meets erfc at Chebyshev's nodes of 0 <= z <= 9.4, to a fraction of 1e-8.
+// interpolates erfc at the Chebyshev nodes of 0 <= z <= 9.4 with a relative error of 1e-8.
 #[inline(always)]
 pub(crate) fn erfc(z: f32) -> (f32, f32) {
     const P: [f32; 10] = [
@@ -164,19 +164,19 @@ mod tests {
     }
 
     #[test]
-    fn sums_run_over_whole_sixteens_and_what_is_left() {
+    fn sums_cover_whole_chunks_and_the_remainder() {
         for count in [0, 1, 15, 16, 17, 100] {
-            // Whole numbers, whose sums are exact.
-            let whole: Vec<u32> = (0..count).collect();
-            let values: Vec<f32> = whole.iter().map(|&value| value as f32).collect();
+            // Integers, whose sums are exact.
+            let integers: Vec<u32> = (0..count).collect();
+            let values: Vec<f32> = integers.iter().map(|&value| value as f32).collect();
             let expected: [u32; 2] =
-                [whole.iter().sum(), whole.iter().map(|value| value * value).sum()];
-            let found = sums_of([&values, &values], |[x, y]| [x, x * y]);
-            assert_eq!(found.map(|sum| sum as u32), expected);
+                [integers.iter().sum(), integers.iter().map(|value| value * value).sum()];
+            let sums = sums_of([&values, &values], |[x, y]| [x, x * y]);
+            assert_eq!(sums.map(|sum| sum as u32), expected);
             let mut mapped = values.clone();
-            let found = map_and_sum(&mut mapped, &values, |x, y| (x + y, x * y));
-            assert_eq!(found as u32, expected[1]);
-            assert!(mapped.iter().zip(&whole).all(|(new, old)| *new as u32 == 2 * old));
+            let sum = map_and_sum(&mut mapped, &values, |x, y| (x + y, x * y));
+            assert_eq!(sum as u32, expected[1]);
+            assert!(mapped.iter().zip(&integers).all(|(new, old)| *new as u32 == 2 * old));
         }
     }
 

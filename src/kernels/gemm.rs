@@ -1,4 +1,4 @@
-//! How are two matrices multiplied on the CPU?
+//! The product of two f32 matrices on the CPU, by the `gemm` crate, split among threads.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::loops;
 
-/// A matrix as a slice with strides, so that transposes and heads need no copy.
+/// A strided view of a matrix: transposes and attention heads need no copy.
 #[derive(Clone, Copy)]
 pub(crate) struct Matrix<'a> {
     values: &'a [f32],
@@ -18,12 +18,12 @@ pub(crate) struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// Row by row, without gaps: (rows, columns).
+    /// A contiguous row-major matrix, (rows, columns).
     pub(crate) fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
         Self::strided(values, rows, columns, columns)
     }
 
-    /// Rows that start `row_stride` numbers apart.
+    /// A matrix whose rows start `row_stride` elements apart.
     pub(crate) fn strided(
         values: &'a [f32],
         rows: usize,
@@ -31,11 +31,11 @@ impl<'a> Matrix<'a> {
         row_stride: usize,
     ) -> Self {
         let matrix = Self { values, rows, columns, row_stride, column_stride: 1 };
-        assert!(matrix.reach() <= values.len(), "a matrix reaches past its numbers");
+        assert!(matrix.reach() <= values.len(), "a matrix reaches past the end of its slice");
         matrix
     }
 
-    /// Rows as columns.
+    /// The transpose.
     pub(crate) fn transposed(self) -> Self {
         Self {
             rows: self.columns,
@@ -54,31 +54,31 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What happens to the numbers that stand in the output.
+/// Whether a product replaces its output or is added to it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Into {
-    /// They are replaced.
+    /// The output is overwritten.
     Replace,
-    /// The product is added to them.
+    /// The product is added to the output.
     Add,
 }
 
-/// Who computes the product.
+/// The threads that compute a product.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Threads {
-    /// The thread that asks, inside a loop that is parallel already.
+    /// The calling thread, inside a loop that is parallel already.
     One,
-    /// All of them.
+    /// All threads of the pool.
     All,
 }
 
-/// Multiplications below which one thread does it all: a third of a millisecond.
+/// Multiplications below which a product runs on one thread: a third of a millisecond.
 const WORTH_SPLITTING: usize = 1 << 24;
 
-/// Rows or columns of the output that one task computes at least.
+/// Least rows or columns of the output for one task.
 const PART: usize = 128;
 
-/// Where tasks write; each its own part of one output, whose rows start `stride` numbers apart.
+/// An output whose rows start `stride` elements apart; tasks write disjoint parts of it.
 #[derive(Clone, Copy)]
 struct Target {
     pointer: *mut f32,
@@ -89,7 +89,7 @@ struct Target {
 // SAFETY: `blocks` gives every task rows and columns that no other task has.
 unsafe impl Sync for Target {}
 
-/// `output = scale * a b`, or `+=`; output is (a.rows, b.columns), row by row, without gaps.
+/// `output = scale * a b`, or `+=`; `output` is contiguous, (a.rows, b.columns).
 pub(crate) fn product(
     output: &mut [f32],
     into: Into,
@@ -103,7 +103,7 @@ pub(crate) fn product(
     blocks(target, into, scale, a, b, threads);
 }
 
-/// `a b` in new memory.
+/// `a b` in a new vector.
 pub(crate) fn new_product(a: Matrix<'_>, b: Matrix<'_>, threads: Threads) -> Vec<f32> {
     let count = a.rows * b.columns;
     let mut output = Vec::with_capacity(count);
@@ -114,14 +114,14 @@ pub(crate) fn new_product(a: Matrix<'_>, b: Matrix<'_>, threads: Threads) -> Vec
     let target = Target { pointer: output.as_mut_ptr(), stride: b.columns };
     blocks(target, Into::Replace, 1.0, a, b, threads);
     #[expect(unsafe_code, reason = "filling memory with zeros first takes a fifth of a step")]
-    // SAFETY: the capacity is `count`, and a product that replaces writes each of its numbers.
+    // SAFETY: the capacity is `count`, and a product that replaces writes every element.
     unsafe {
         output.set_len(count);
     }
     output
 }
 
-/// The numbers of one head in (B, tokens, heads, width), to be written: no other part has them.
+/// One head of (B, tokens, heads, width), to be written: no other part overlaps it.
 pub(crate) struct HeadPart<'a> {
     target: Target,
     tokens: usize,
@@ -130,16 +130,20 @@ pub(crate) struct HeadPart<'a> {
 }
 
 #[expect(unsafe_code, reason = "the parts of one output go to different threads")]
-// SAFETY: `head_parts` gives every part numbers that no other part has, borrowed as long as it
+// SAFETY: `head_parts` gives every part elements that no other part has, borrowed as long as it
 // lives.
 unsafe impl Send for HeadPart<'_> {}
 
-/// Cuts (B, tokens, heads, width) into its heads, ordered by batch, then head.
+/// Splits (B, tokens, heads, width) into its heads, ordered by batch, then head.
 pub(crate) fn head_parts(
     values: &mut [f32],
     (batch, tokens, heads, width): (usize, usize, usize, usize),
 ) -> Vec<HeadPart<'_>> {
-    assert_eq!(values.len(), batch * tokens * heads * width, "heads that are not all there");
+    assert_eq!(
+        values.len(),
+        batch * tokens * heads * width,
+        "the slice has another size than its shape"
+    );
     let (first, stride) = (values.as_mut_ptr(), heads * width);
     let part = |index: usize| {
         let (row, head) = (index / heads * tokens, index % heads);
@@ -150,7 +154,7 @@ pub(crate) fn head_parts(
 }
 
 impl HeadPart<'_> {
-    /// Rows from `first`: `scale * a b`, or `+=`, by the thread that asks.
+    /// Writes `scale * a b` to the rows from `first` on, or adds it, on the calling thread.
     pub(crate) fn product(
         &mut self,
         first: usize,
@@ -167,10 +171,11 @@ impl HeadPart<'_> {
 
 /// Splits one side of the output among the threads, as evenly as 16 rows or columns allow.
 ///
-/// Each task rearranges what it multiplies, so no more of them than threads. gemm cuts the inner
-/// side by its length alone: every number is summed in the same order whatever the parts.
+/// Each task packs its operands, so there are no more tasks than threads. gemm blocks the inner
+/// dimension by its length alone: every element is summed in the same order however the output is
+/// split.
 fn blocks(target: Target, into: Into, scale: f32, a: Matrix<'_>, b: Matrix<'_>, threads: Threads) {
-    assert_eq!(a.columns, b.rows, "a product of matrices that do not fit");
+    assert_eq!(a.columns, b.rows, "the inner dimensions of a product differ");
     assert!(a.reach() <= a.values.len() && b.reach() <= b.values.len());
     let (rows, columns) = (a.rows, b.columns);
     let by_rows = splits_rows(a, b);
@@ -179,17 +184,17 @@ fn blocks(target: Target, into: Into, scale: f32, a: Matrix<'_>, b: Matrix<'_>, 
     if threads == Threads::One || rows * columns * a.columns < WORTH_SPLITTING || parts < 2 {
         return part(target, into, scale, a, b, (0..rows, 0..columns));
     }
-    let cut = |at: usize| (side * at / parts).next_multiple_of(16).min(side);
-    (0..parts).into_par_iter().for_each(|at| {
-        let mine = cut(at)..cut(at + 1);
-        let block = if by_rows { (mine, 0..columns) } else { (0..rows, mine) };
+    let boundary = |index: usize| (side * index / parts).next_multiple_of(16).min(side);
+    (0..parts).into_par_iter().for_each(|index| {
+        let range = boundary(index)..boundary(index + 1);
+        let block = if by_rows { (range, 0..columns) } else { (0..rows, range) };
         part(target, into, scale, a, b, block);
     });
 }
 
-/// Whether tasks take rows of the output: then each rearranges the whole right matrix, else the
-/// whole left one. Reading down the columns of a matrix is the dearer way to rearrange it, and is
-/// not done twice; otherwise the longer side is cut.
+/// Whether tasks take rows of the output: then each packs the whole right matrix, else the whole
+/// left one. Packing along columns is the slower order, so the matrix that needs it is packed once;
+/// otherwise the longer side is split.
 fn splits_rows(a: Matrix<'_>, b: Matrix<'_>) -> bool {
     if a.row_stride == 1 && a.column_stride != 1 {
         true
@@ -210,8 +215,8 @@ fn part(
     (rows, columns): (Range<usize>, Range<usize>),
 ) {
     #[expect(unsafe_code, reason = "gemm takes pointers and strides")]
-    // SAFETY: `blocks` has checked that both inputs reach no further than their numbers, and its
-    // callers that the output holds a.rows x b.columns at its stride; the block lies within. Inputs are borrowed
+    // SAFETY: `blocks` has checked that both inputs lie within their slices, and its callers that
+    // the output holds a.rows x b.columns at its stride; the block lies within. Inputs are borrowed
     // while the output is owned by the caller, so they do not overlap.
     unsafe {
         gemm::gemm(
@@ -242,14 +247,14 @@ fn part(
 mod tests {
     use super::*;
 
-    fn numbers(count: usize) -> Vec<f32> {
+    fn values(count: usize) -> Vec<f32> {
         (0..count).map(|i| (i as f32 * 0.37).sin()).collect()
     }
 
     #[test]
-    fn every_number_is_summed_in_the_same_order_whatever_the_threads() {
+    fn every_element_is_summed_in_the_same_order_on_any_number_of_threads() {
         for (rows, inner, columns) in [(600, 577, 70), (70, 700, 600), (300, 200, 290)] {
-            let (x, y) = (numbers(rows * inner), numbers(inner * columns));
+            let (x, y) = (values(rows * inner), values(inner * columns));
             let lefts = [Matrix::new(&x, rows, inner), Matrix::new(&x, inner, rows).transposed()];
             let rights =
                 [Matrix::new(&y, inner, columns), Matrix::new(&y, columns, inner).transposed()];
@@ -258,17 +263,19 @@ mod tests {
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
                     pool.unwrap().install(|| new_product(left, right, Threads::All))
                 };
-                let one = with(1);
-                assert!(one == with(2) && one == with(3), "{rows} x {inner} x {columns}");
-                assert!(one == loops::alone(|| new_product(left, right, Threads::All)));
-                let at = |m: Matrix<'_>, row: usize, column: usize| {
+                let single = with(1);
+                assert!(single == with(2) && single == with(3), "{rows} x {inner} x {columns}");
+                assert!(
+                    single == loops::single_threaded(|| new_product(left, right, Threads::All))
+                );
+                let element = |m: Matrix<'_>, row: usize, column: usize| {
                     f64::from(m.values[row * m.row_stride + column * m.column_stride])
                 };
                 for (row, column) in [(0, 0), (rows - 1, columns - 1), (rows / 2, columns / 3)] {
                     let exact: f64 =
-                        (0..inner).map(|i| at(left, row, i) * at(right, i, column)).sum();
-                    // The rounding of f32 at sums of up to `inner` numbers of at most 1.
-                    let off = (f64::from(one[row * columns + column]) - exact).abs();
+                        (0..inner).map(|i| element(left, row, i) * element(right, i, column)).sum();
+                    // Rounding of f32 in sums of `inner` terms of at most 1.
+                    let off = (f64::from(single[row * columns + column]) - exact).abs();
                     assert!(
                         off < 1e-6 * inner as f64,
                         "{rows} x {inner} x {columns} is off by {off}"

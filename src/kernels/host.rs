@@ -1,4 +1,4 @@
-//! How do kernels reach numbers that live on the CPU?
+//! CPU tensors as slices: reading their storage, making new ones, adding two.
 
 use std::ops::{Deref, Range};
 
@@ -6,13 +6,13 @@ use candle_core::{DType, Device, Shape, Storage, StorageRef, Tensor};
 
 use crate::error::{Error, Result};
 
-pub(crate) use super::arithmetic::{dot, erfc, exp, highest, map_and_sum, sum_of, sums_of};
+pub(crate) use super::arithmetic::{dot, erfc, exp, map_and_sum, max, sum_of, sums_of};
 pub(crate) use super::loops::{
-    add_to, copy, fill_ranges, fill_rows, fill_rows_and_sum, new_ranges, new_ranges_beside,
+    add_to, copy, fill_ranges, fill_rows, fill_rows_and_sum, new_ranges, new_ranges_with,
     new_row_pairs, new_rows, new_rows_and_sum, sum_over_rows, vectorised, zeros,
 };
 
-/// A read lock on the numbers of a contiguous f32 tensor.
+/// A read lock on the storage of a contiguous f32 tensor on the CPU.
 pub(crate) struct Host<'a> {
     guard: StorageRef<'a>,
     range: Range<usize>,
@@ -48,17 +48,17 @@ impl Deref for Host<'_> {
     }
 }
 
-/// Whether the kernels of this room can work on `tensor`.
+/// Whether the CPU kernels accept `tensor`: f32, on the CPU.
 pub(crate) fn is_host(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
 
-/// A CPU tensor from its numbers, without a copy.
+/// A CPU tensor that takes over `values`, without a copy.
 pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, shape.into(), &Device::Cpu)?)
 }
 
-/// The sum of two CPU tensors of as many numbers, in the shape of the second.
+/// The sum of two CPU tensors of equal size, in the shape of the second.
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     let (x, y) = (Host::new(a)?, Host::new(b)?);
     let (x, y): (&[f32], &[f32]) = (&x, &y);

@@ -1,7 +1,7 @@
-//! How does a loop use every core, and the vector instructions of each?
+//! Loops over slices, split among threads and compiled for the vector instructions of the machine.
 //!
-//! What a loop runs must end up inside the function that has the vector instructions: closures that
-//! are given to it, and what they call for every number, are `inline(always)`.
+//! The body of a loop must be inlined into the function that enables the vector instructions:
+//! closures passed to these loops, and what they call for every element, are `inline(always)`.
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;
@@ -9,16 +9,16 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Loops shorter than this many numbers run on one thread: waking another costs more.
+/// Loops over fewer elements run on one thread: waking another costs more.
 const WORTH_SPLITTING: usize = 1 << 15;
 
-/// Runs `work` with the widest vector instructions this processor has.
+/// Runs `work` with the widest vector instructions of this processor.
 #[inline]
 pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
-/// How many rows one task takes, so that each thread has a few tasks or everything is one.
+/// Rows of one task: a few tasks for each thread, or one task for a small loop.
 fn rows_per_task(rows: usize, width: usize) -> usize {
     if rows * width < WORTH_SPLITTING || threads() == 1 {
         rows.max(1)
@@ -28,24 +28,24 @@ fn rows_per_task(rows: usize, width: usize) -> usize {
 }
 
 thread_local! {
-    static ALONE: Cell<bool> = const { Cell::new(false) };
+    static SINGLE_THREADED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How many threads a loop of this thread is split among.
+/// Threads that a loop started on this thread is split among.
 pub(crate) fn threads() -> usize {
-    if ALONE.get() { 1 } else { rayon::current_num_threads() }
+    if SINGLE_THREADED.get() { 1 } else { rayon::current_num_threads() }
 }
 
-/// Runs `work` on this thread, whose loops are not split: for when every thread has as much to do.
-pub(crate) fn alone<R>(work: impl FnOnce() -> R) -> R {
-    let before = ALONE.replace(true);
-    let found = work();
-    ALONE.set(before);
-    found
+/// Runs `work` on this thread without splitting its loops: for when all threads are busy already.
+pub(crate) fn single_threaded<R>(work: impl FnOnce() -> R) -> R {
+    let before = SINGLE_THREADED.replace(true);
+    let result = work();
+    SINGLE_THREADED.set(before);
+    result
 }
 
-/// `count` new numbers, written row by row in parallel: `fill(row, numbers of that row)` finds
-/// zeros.
+/// `count` new values, written row by row in parallel by `fill(row, values of the row)`, which
+/// starts from zeros.
 pub(crate) fn new_rows(
     count: usize,
     width: usize,
@@ -64,8 +64,8 @@ pub(crate) fn new_rows(
     )
 }
 
-/// `count` new numbers, written range by range in parallel: `fill(range, numbers of that range)`
-/// finds zeros.
+/// `count` new values, written range by range in parallel by `fill(range, values of the range)`,
+/// which starts from zeros.
 pub(crate) fn new_ranges(count: usize, fill: impl Fn(Range<usize>, &mut [f32]) + Sync) -> Vec<f32> {
     let chunk = rows_per_task(count, 1);
     new_chunks(
@@ -76,33 +76,33 @@ pub(crate) fn new_ranges(count: usize, fill: impl Fn(Range<usize>, &mut [f32]) +
     )
 }
 
-/// As many new numbers as `beside` has, written range by range in parallel together with it:
-/// `fill(range, new numbers, numbers of beside)`.
-pub(crate) fn new_ranges_beside(
-    beside: &mut [f32],
+/// As many new values as `existing` has, written in parallel together with it by
+/// `fill(range, new values, existing values)`.
+pub(crate) fn new_ranges_with(
+    existing: &mut [f32],
     fill: impl Fn(Range<usize>, &mut [f32], &mut [f32]) + Sync,
 ) -> Vec<f32> {
-    let count = beside.len();
+    let count = existing.len();
     let chunk = rows_per_task(count, 1);
     let mut output = Vec::with_capacity(count);
-    let run = |(task, (new, beside)): (usize, (&mut [MaybeUninit<f32>], &mut [f32]))| {
+    let run = |(task, (new, existing)): (usize, (&mut [MaybeUninit<f32>], &mut [f32]))| {
         let (start, new) = (task * chunk, zeroed(new));
         vectorised(
             #[inline(always)]
-            || fill(start..start + new.len(), new, beside),
+            || fill(start..start + new.len(), new, existing),
         );
     };
     if chunk >= count {
-        run((0, (spare(&mut output, count), beside)));
+        run((0, (spare(&mut output, count), existing)));
     } else {
         let tasks = spare(&mut output, count).par_chunks_mut(chunk);
-        tasks.zip(beside.par_chunks_mut(chunk)).enumerate().for_each(run);
+        tasks.zip(existing.par_chunks_mut(chunk)).enumerate().for_each(run);
     }
     written(output, count)
 }
 
-/// `rows` rows of two new buffers, `widths.0` and `widths.1` numbers each, written in parallel:
-/// `fill(row, row of the first, row of the second)` finds zeros.
+/// Two new buffers of `rows` rows, `widths.0` and `widths.1` wide, written in parallel by
+/// `fill(row, row of the first, row of the second)`, which starts from zeros.
 pub(crate) fn new_row_pairs(
     rows: usize,
     widths: (usize, usize),
@@ -133,7 +133,7 @@ pub(crate) fn new_row_pairs(
     (written(first, rows * widths.0), written(second, rows * widths.1))
 }
 
-/// Memory is set to zero by the task that fills it, while it is in that core's cache.
+/// Each task zeroes its own memory, while it is in the cache of its core.
 fn new_chunks(count: usize, chunk: usize, fill: impl Fn(usize, &mut [f32]) + Sync) -> Vec<f32> {
     let mut output: Vec<f32> = Vec::with_capacity(count);
     let run = |(task, values): (usize, &mut [MaybeUninit<f32>])| {
@@ -152,7 +152,7 @@ fn new_chunks(count: usize, chunk: usize, fill: impl Fn(usize, &mut [f32]) + Syn
     written(output, count)
 }
 
-/// Memory that nothing was written to yet.
+/// Uninitialised memory.
 type Spare<'a> = &'a mut [MaybeUninit<f32>];
 
 fn spare(values: &mut Vec<f32>, count: usize) -> &mut [MaybeUninit<f32>] {
@@ -162,14 +162,14 @@ fn spare(values: &mut Vec<f32>, count: usize) -> &mut [MaybeUninit<f32>] {
 fn zeroed(values: &mut [MaybeUninit<f32>]) -> &mut [f32] {
     values.fill(MaybeUninit::new(0.0));
     #[expect(unsafe_code, reason = "the standard library's safe form is not stable")]
-    // SAFETY: every number was written in the line above.
+    // SAFETY: every element was written in the line above.
     unsafe {
         values.assume_init_mut()
     }
 }
 
-/// The first `count` numbers of the spare capacity, every one of them written by [`zeroed`] in a
-/// chunk of its own; the chunks cover them.
+/// Takes the first `count` elements of the spare capacity as written: the chunks that [`zeroed`]
+/// has initialised cover them.
 fn written(mut values: Vec<f32>, count: usize) -> Vec<f32> {
     assert!(count <= values.capacity());
     #[expect(
@@ -183,7 +183,7 @@ fn written(mut values: Vec<f32>, count: usize) -> Vec<f32> {
     values
 }
 
-/// Element by element over numbers that are there, in parallel: `fill(range, numbers of it)`.
+/// Updates existing values in parallel by `fill(range, values of the range)`.
 pub(crate) fn fill_ranges(output: &mut [f32], fill: impl Fn(Range<usize>, &mut [f32]) + Sync) {
     let count = output.len();
     let chunk = rows_per_task(count, 1);
@@ -201,7 +201,7 @@ pub(crate) fn fill_ranges(output: &mut [f32], fill: impl Fn(Range<usize>, &mut [
     }
 }
 
-/// Row by row over numbers that are there, in parallel: `fill(row, numbers of that row)`.
+/// Updates existing rows in parallel by `fill(row, values of the row)`.
 pub(crate) fn fill_rows(output: &mut [f32], width: usize, fill: impl Fn(usize, &mut [f32]) + Sync) {
     let chunk = rows_per_task(output.len() / width, width);
     let run = |(task, rows): (usize, &mut [f32])| {
@@ -226,7 +226,7 @@ pub(crate) fn zeros(count: usize) -> Vec<f32> {
     new_ranges(count, |_, _| ())
 }
 
-/// The same numbers in new memory.
+/// A copy of `values`.
 pub(crate) fn copy(values: &[f32]) -> Vec<f32> {
     new_ranges(
         values.len(),
@@ -235,7 +235,7 @@ pub(crate) fn copy(values: &[f32]) -> Vec<f32> {
     )
 }
 
-/// Adds `values` to `sums`, one to one.
+/// Adds `values` to `sums`, element by element.
 pub(crate) fn add_to(sums: &mut [f32], values: &[f32]) {
     fill_ranges(
         sums,
@@ -248,11 +248,11 @@ pub(crate) fn add_to(sums: &mut [f32], values: &[f32]) {
     );
 }
 
-/// Rows that are summed into one buffer: fixed, so that sums over rows do not depend on the number
-/// of threads.
+/// Rows summed into one buffer: fixed, so that sums over rows do not depend on the number of
+/// threads.
 const BLOCK: usize = 64;
 
-/// Sums, over fixed blocks of rows, what `block` adds into a buffer of `width` numbers.
+/// The sum, over fixed blocks of rows, of what `block` adds to a buffer of `width` elements.
 pub(crate) fn sum_over_rows(
     rows: usize,
     width: usize,
@@ -268,8 +268,8 @@ pub(crate) fn sum_over_rows(
     )
 }
 
-/// Row by row over numbers that are there, in parallel, with `sums` sums over all rows beside:
-/// `fill(row, numbers of that row, sums to add to)`.
+/// Updates existing rows in parallel and returns `sums` sums over all rows:
+/// `fill(row, values of the row, sums to add to)`.
 pub(crate) fn fill_rows_and_sum(
     output: &mut [f32],
     width: usize,
@@ -289,7 +289,8 @@ pub(crate) fn fill_rows_and_sum(
     )
 }
 
-/// The same for `count` new numbers; `fill` finds zeros.
+/// `count` new values and `sums` sums over all rows, as [`fill_rows_and_sum`]; `fill` starts from
+/// zeros.
 pub(crate) fn new_rows_and_sum(
     count: usize,
     width: usize,
@@ -312,7 +313,7 @@ pub(crate) fn new_rows_and_sum(
     (written(output, count), sums)
 }
 
-/// What `run(first row, block, sums)` adds into `sums` numbers for each block, in order.
+/// The sum, in order, of what `run(first row, block, sums)` adds to `sums` elements for each block.
 fn sum_over_blocks<B: Send>(
     blocks: impl IndexedParallelIterator<Item = B>,
     width: usize,

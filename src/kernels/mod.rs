@@ -1,6 +1,6 @@
-//! Kernels on plain slices of numbers, and the loops that share them out among threads.
+//! CPU kernels on plain slices, and the loops that split them among threads.
 //!
-//! Nothing here knows of a tape, a model or a device: numbers on the CPU in, numbers out.
+//! Nothing here knows of a tape or a model.
 
 mod arithmetic;
 mod few_rows;

@@ -1,6 +1,6 @@
-//! How far are several students from one teacher?
+//! Comparison of several students with one teacher, for evaluation.
 //!
-//! For evaluation: the teacher's logits, most of the cost, are made once for all of them.
+//! The teacher's logits, most of the cost, are computed once for all students.
 
 use std::ops::Range;
 
@@ -14,35 +14,35 @@ use crate::error::{Error, Result};
 use crate::kernels::host;
 use crate::nn::embedding::check_tokens;
 
-/// Nothing is trained here.
+/// Evaluation has no gradient.
 const NO_LOSS: HeadWeights = HeadWeights { cross_entropy: 0.0, kl: 0.0, temperature: 1.0 };
 
-/// Compares the teacher with the next tokens, and every one of `students`, normed last states
-/// (B, T, D) under `head` (V, D), with both. Gives -log p of the next token under the teacher in
-/// nats, and the terms of each student at temperature 1.
+/// Compares the teacher with the next tokens, and each of `students` with both. Students are normed
+/// last states, (B, T, D), under `head`, (V, D); `targets` are B T next tokens. Returns -log p of the
+/// next token under the teacher in nats, (B T), and the terms of each student at temperature 1.
 ///
 /// # Errors
 /// A target is past a vocabulary, or the vocabularies differ.
-pub fn compare_each(
+pub fn compare_students(
     teacher: &TeacherHead,
     students: &[Tensor],
     head: &Weight,
     targets: &[u32],
 ) -> Result<(Vec<f32>, Vec<HeadTerms>)> {
-    compare_and_look(teacher, students, head, targets, &mut |_, _, _| ())
+    compare_students_with(teacher, students, head, targets, &mut |_, _, _| ())
 }
 
-/// As [`compare_each`]; `look` is given the logits of some tokens under every student in turn,
-/// (tokens, V): the first token, the number of the student, and they.
+/// As [`compare_students`]; `observe(first token, student, logits)` receives the logits of each
+/// student, chunk by chunk, (tokens, V).
 ///
 /// # Errors
-/// As [`compare_each`].
-pub fn compare_and_look(
+/// As [`compare_students`].
+pub fn compare_students_with(
     teacher: &TeacherHead,
     students: &[Tensor],
     head: &Weight,
     targets: &[u32],
-    look: &mut dyn FnMut(usize, usize, &[f32]),
+    observe: &mut dyn FnMut(usize, usize, &[f32]),
 ) -> Result<(Vec<f32>, Vec<HeadTerms>)> {
     let (vocabulary, teacher_width) = teacher.weight.dims2()?;
     check_tokens(targets, vocabulary)?;
@@ -58,26 +58,27 @@ pub fn compare_and_look(
     let mut cross_entropy = Vec::with_capacity(targets.len());
     let mut terms = vec![HeadTerms::default(); students.len()];
     for start in (0..targets.len()).step_by(CHUNK) {
-        let rows = start..(start + CHUNK).min(targets.len());
-        let targets = &targets[rows.clone()];
-        let teacher = logits(&teacher_hidden, &teacher_head, &rows)?;
-        let of_row = |(logits, &target): (&[f32], &u32)| {
+        let chunk = start..(start + CHUNK).min(targets.len());
+        let targets = &targets[chunk.clone()];
+        let teacher = logits(&teacher_hidden, &teacher_head, &chunk)?;
+        let row_cross_entropy = |(logits, &target): (&[f32], &u32)| {
             host::vectorised(
                 #[inline(always)]
                 || log_sum_exp(logits, 1.0).1 - logits[target as usize],
             )
         };
-        cross_entropy.par_extend(teacher.par_chunks_exact(vocabulary).zip(targets).map(of_row));
+        let rows = teacher.par_chunks_exact(vocabulary).zip(targets);
+        cross_entropy.par_extend(rows.map(row_cross_entropy));
         for (index, (student, terms)) in students.iter().zip(&mut terms).enumerate() {
-            let logits = logits(student, &head, &rows)?;
-            look(start, index, &logits);
+            let logits = logits(student, &head, &chunk)?;
+            observe(start, index, &logits);
             compare_chunk(logits, &teacher, targets, vocabulary, terms);
         }
     }
     Ok((cross_entropy, terms))
 }
 
-/// Adds what a student's logits (tokens, V) are beside the teacher's.
+/// Adds the comparison of a student's logits, (tokens, V), with the teacher's to `terms`.
 fn compare_chunk(
     mut student: Vec<f32>,
     teacher: &[f32],
@@ -89,7 +90,7 @@ fn compare_chunk(
         .par_chunks_exact_mut(vocabulary)
         .zip(teacher.par_chunks_exact(vocabulary))
         .zip(targets);
-    let found: Vec<Row> = rows
+    let rows: Vec<Row> = rows
         .map(|((student, teacher), &target)| {
             host::vectorised(
                 #[inline(always)]
@@ -97,9 +98,9 @@ fn compare_chunk(
             )
         })
         .collect();
-    terms.cross_entropy.extend(found.iter().map(|row| row.cross_entropy));
-    terms.kl.extend(found.iter().map(|row| row.kl));
-    terms.agree.extend(found.iter().map(|row| row.agree));
+    terms.cross_entropy.extend(rows.iter().map(|row| row.cross_entropy));
+    terms.kl.extend(rows.iter().map(|row| row.kl));
+    terms.agree.extend(rows.iter().map(|row| row.agree));
 }
 
 /// Logits of some rows of `hidden` (tokens, D) under `head` (V, D), on the CPU.

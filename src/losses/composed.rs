@@ -1,7 +1,5 @@
-//! What do the comparisons compute, composed of candle's operations?
-//!
-//! The path of devices without kernels of their own, and the reference of those with. Gradients are
-//! written out, so nothing but the inputs is kept.
+//! The losses composed of candle's operations: the path of devices without a kernel, and the
+//! reference of the kernels. Gradients are explicit, so nothing but the inputs is stored.
 
 use candle_core::{D, DType, Tensor};
 
@@ -12,7 +10,7 @@ use super::terms::{
 use crate::autograd::{Tape, Value, Weight};
 use crate::error::Result;
 
-/// Tokens whose logits are alive at once.
+/// Tokens whose logits are in memory at once.
 const CHUNK: usize = 1024;
 
 /// x - log sum e^x over the last axis, (tokens, V).
@@ -32,7 +30,7 @@ pub(crate) fn compare(
     hidden: &Value,
     head: &Weight,
     teacher: Option<&TeacherOutput>,
-    (targets, of_tokens): (&[u32], Option<&[f32]>),
+    (targets, token_weights): (&[u32], Option<&[f32]>),
     weights: HeadWeights,
 ) -> Result<HeadTerms> {
     let (width, weight) = (head.tensor().dim(1)?, head.tensor());
@@ -49,31 +47,35 @@ pub(crate) fn compare(
         let next = Tensor::from_slice(&targets[rows.clone()], (rows.len(), 1), flat.device())?;
         let student = logits(&x, weight)?;
         let log_p = log_softmax(&student)?;
-        let found = log_p.gather(&next, 1)?.neg()?;
-        terms.cross_entropy.extend(found.flatten_all()?.to_vec1::<f32>()?);
-        let one = (found.ones_like()? * -ce)?;
-        let mut d_logits = (log_p.exp()? * ce)?.scatter_add(&next, &one, 1)?;
+        let cross_entropy = log_p.gather(&next, 1)?.neg()?;
+        terms.cross_entropy.extend(cross_entropy.flatten_all()?.to_vec1::<f32>()?);
+        let target_term = (cross_entropy.ones_like()? * -ce)?;
+        let mut d_logits = (log_p.exp()? * ce)?.scatter_add(&next, &target_term, 1)?;
         if let Some(teacher) = teacher {
-            let found = match teacher {
+            let divergence = match teacher {
                 TeacherOutput::Head(TeacherHead { hidden, weight }) => {
                     let flat = hidden.reshape(((), weight.dim(1)?))?;
                     let x = flat.narrow(0, rows.start, rows.len())?.contiguous()?;
-                    beside_logits(&student, &logits(&x, weight)?, temperature)?
+                    logits_divergence(&student, &logits(&x, weight)?, temperature)?
                 }
                 TeacherOutput::Logits(all) => {
                     let all = all.reshape(((), all.dim(2)?))?;
-                    beside_logits(&student, &all.narrow(0, rows.start, rows.len())?, temperature)?
+                    logits_divergence(
+                        &student,
+                        &all.narrow(0, rows.start, rows.len())?,
+                        temperature,
+                    )?
                 }
-                TeacherOutput::Top(top) => beside_top(&student, top, &rows, temperature)?,
+                TeacherOutput::Top(top) => top_k_divergence(&student, top, &rows, temperature)?,
             };
-            terms.kl.extend(found.kl.to_vec1::<f32>()?);
-            terms.agree.extend(found.agree.to_vec1::<u8>()?.into_iter().map(|same| same == 1));
-            d_logits = (d_logits + (found.gradient * kl)?)?;
+            terms.kl.extend(divergence.kl.to_vec1::<f32>()?);
+            terms.agree.extend(divergence.agree.to_vec1::<u8>()?.into_iter().map(|same| same == 1));
+            d_logits = (d_logits + (divergence.gradient * kl)?)?;
         }
-        if let Some(of_tokens) = of_tokens {
+        if let Some(weights) = token_weights {
             let shape = (rows.len(), 1);
-            let of_tokens = Tensor::from_slice(&of_tokens[rows.clone()], shape, flat.device())?;
-            d_logits = d_logits.broadcast_mul(&of_tokens)?;
+            let weights = Tensor::from_slice(&weights[rows.clone()], shape, flat.device())?;
+            d_logits = d_logits.broadcast_mul(&weights)?;
         }
         let d_logits = d_logits.to_dtype(x.dtype())?;
         d_hidden.push(d_logits.matmul(weight)?);
@@ -89,36 +91,36 @@ pub(crate) fn compare(
     Ok(terms)
 }
 
-/// What a student's logits are beside a teacher's.
-struct Beside {
+/// Divergence of a student's logits from a teacher's.
+struct Divergence {
     /// KL of each row, (tokens).
     kl: Tensor,
-    /// Whether both prefer the same token, (tokens) u8.
+    /// Whether both have the same most likely token, (tokens) u8.
     agree: Tensor,
-    /// Gradient of the KL for the student's logits over the temperature, (tokens, V).
+    /// Gradient of the KL with respect to the student's logits divided by the temperature, (tokens, V).
     gradient: Tensor,
 }
 
-fn beside_logits(student: &Tensor, teacher: &Tensor, temperature: f64) -> Result<Beside> {
+fn logits_divergence(student: &Tensor, teacher: &Tensor, temperature: f64) -> Result<Divergence> {
     let cold = log_softmax(&(student / temperature)?)?;
     let target = log_softmax(&(teacher / temperature)?)?;
     let p = target.exp()?;
-    Ok(Beside {
+    Ok(Divergence {
         kl: (&p * (&target - &cold)?)?.sum(1)?,
         agree: student.argmax(1)?.eq(&teacher.argmax(1)?)?,
         gradient: (cold.exp()? - p)?,
     })
 }
 
-fn beside_top(
+fn top_k_divergence(
     student: &Tensor,
     top: &TopTokens,
     rows: &std::ops::Range<usize>,
     temperature: f64,
-) -> Result<Beside> {
-    let (kept, device) = (top.kept(), student.device());
-    let shape = (rows.len(), kept);
-    let span = rows.start * kept..rows.end * kept;
+) -> Result<Divergence> {
+    let (k, device) = (top.k(), student.device());
+    let shape = (rows.len(), k);
+    let span = rows.start * k..rows.end * k;
     let ids = Tensor::from_slice(&top.ids[span.clone()], shape, device)?;
     let log_p = Tensor::from_slice(&top.log_p[span], shape, device)?;
     let p = log_p.exp()?;
@@ -127,7 +129,7 @@ fn beside_top(
     let agree = student.argmax(1)?.eq(&ids.narrow(1, 0, 1)?.squeeze(1)?)?;
     let mut kl = (&p * (log_p - cold.gather(&ids, 1)?)?)?.sum(1)?;
     let mut share = Tensor::zeros((rows.len(), 1), DType::F32, device)?;
-    if kept < student.dim(1)? {
+    if k < student.dim(1)? {
         let log_tail = &top.log_tail[rows.clone()];
         let tail: Vec<f32> = log_tail.iter().map(|log| log.exp()).collect();
         let finite: Vec<f32> = log_tail.iter().map(|log| log.max(-87.0)).collect();
@@ -139,7 +141,7 @@ fn beside_top(
         share = (tail / others)?;
     }
     let gradient = (&q - q.broadcast_mul(&share)?)?.scatter(&ids, &(q.gather(&ids, 1)? - p)?, 1)?;
-    Ok(Beside { kl, agree, gradient })
+    Ok(Divergence { kl, agree, gradient })
 }
 
 /// As [`super::hidden::compare_states`].
@@ -147,14 +149,14 @@ pub(crate) fn compare_states(
     tape: &Tape,
     state: &Value,
     target: &Tensor,
-    how: &StateComparison,
+    comparison: &StateComparison,
     weight: f32,
 ) -> Result<StateTerms> {
     let (batch, tokens, width) = state.tensor().dims3()?;
-    let skip = how.skip_tokens.min(tokens.saturating_sub(1));
-    let kept = |x: &Tensor| x.narrow(1, skip, tokens - skip)?.to_dtype(DType::F32);
-    let (h, t) = (kept(state.tensor())?, kept(target)?);
-    let scales = match how.scale {
+    let skip = comparison.skip_tokens.min(tokens.saturating_sub(1));
+    let compared = |x: &Tensor| x.narrow(1, skip, tokens - skip)?.to_dtype(DType::F32);
+    let (h, t) = (compared(state.tensor())?, compared(target)?);
+    let scales = match comparison.scale {
         StateScale::Raw => Tensor::ones((1, 1, width), DType::F32, t.device())?,
         StateScale::Dimension => {
             let squares = t.sqr()?.mean_keepdim(0)?.mean_keepdim(1)?;
@@ -172,9 +174,9 @@ pub(crate) fn compare_states(
     let mean = |x: &Tensor| Ok::<_, crate::Error>(f64::from(x.mean_all()?.to_scalar::<f32>()?));
     let terms = StateTerms { squared: mean(&squared)?, cosine: mean(&cosine)? };
     let share = f64::from(weight) / (batch * (tokens - skip)).max(1) as f64;
-    let away = (gap.broadcast_div(&tt)? * (2.0 * share * f64::from(how.squared)))?;
-    let towards = (t.broadcast_div(&norms)? - h.broadcast_mul(&(cosine / hh)?)?)?;
-    let gradient = (away - (towards * (share * f64::from(how.cosine)))?)?;
+    let d_squared = (gap.broadcast_div(&tt)? * (2.0 * share * f64::from(comparison.squared)))?;
+    let d_cosine = (t.broadcast_div(&norms)? - h.broadcast_mul(&(cosine / hh)?)?)?;
+    let gradient = (d_squared - (d_cosine * (share * f64::from(comparison.cosine)))?)?;
     let gradient = gradient.broadcast_mul(&scales)?.pad_with_zeros(1, skip, 0)?;
     tape.push_loss(state, gradient.to_dtype(state.tensor().dtype())?);
     Ok(terms)

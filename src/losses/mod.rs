@@ -1,4 +1,4 @@
-//! Comparisons of a student with its targets: outputs, the likeliest tokens, hidden states.
+//! Losses of a student: cross entropy, KL from the teacher's outputs or top-k tokens, hidden states.
 
 pub mod batched;
 mod composed;

@@ -1,7 +1,7 @@
-//! How far is a distribution over the vocabulary from the next token, and from the teacher's?
+//! The output loss: cross entropy with the next token, and KL from the teacher's distribution.
 //!
-//! Logits exist for a few tokens at a time only: each chunk is multiplied, compared, and turned
-//! into its gradient before the next one is touched.
+//! Logits exist for a chunk of tokens at a time: each chunk is computed, compared and overwritten by
+//! its gradient before the next one.
 
 use candle_core::Tensor;
 use rayon::prelude::*;
@@ -17,12 +17,12 @@ use crate::kernels::gemm::{Into, Matrix, Threads, new_product, product};
 use crate::kernels::host::{self, Host};
 use crate::nn::embedding::check_tokens;
 
-/// Tokens whose logits are alive at once: enough to rearrange the head for, few enough to hold.
+/// Tokens whose logits are in memory at once: enough to amortise packing the head for the product.
 pub(crate) const CHUNK: usize = 256;
 
 /// Compares softmax(hidden head^T) with the next tokens and the teacher, and records the gradient
-/// of `weights.cross_entropy * mean CE + weights.kl * temperature^2 * mean KL`.
-/// `hidden` is normed, (B, T, D); `head` (V, D); `targets` B T of them.
+/// of `weights.cross_entropy * mean CE + weights.kl * temperature^2 * mean KL`. `hidden` is the
+/// normed last state, (B, T, D), `head` is (V, D), and `targets` are B T tokens. Hinton et al. 2015.
 ///
 /// # Errors
 /// A target is past the vocabulary, or the shapes do not fit.
@@ -37,8 +37,8 @@ pub fn compare(
     compare_weighted(tape, hidden, head, teacher, (targets, None), weights)
 }
 
-/// The same where each token has a weight of its own, B T of them, in the gradient: that of the mean
-/// over tokens of their weight times what they lose. What was found is not weighed.
+/// As [`compare`], with the loss of each token multiplied by its weight in the gradient, if there are
+/// weights, (B T). The returned terms are not weighted.
 ///
 /// # Errors
 /// As [`compare`], or there are not as many weights as targets.
@@ -47,11 +47,11 @@ pub fn compare_weighted(
     hidden: &Value,
     head: &Weight,
     teacher: Option<&TeacherOutput>,
-    (targets, of_tokens): (&[u32], Option<&[f32]>),
+    (targets, token_weights): (&[u32], Option<&[f32]>),
     weights: HeadWeights,
 ) -> Result<HeadTerms> {
-    if of_tokens.is_some_and(|of_tokens| of_tokens.len() != targets.len()) {
-        return Err(Error::internal("some tokens that are read out have no weight"));
+    if token_weights.is_some_and(|weights| weights.len() != targets.len()) {
+        return Err(Error::internal("the number of token weights is not that of the targets"));
     }
     let (vocabulary, width) = head.tensor().dims2()?;
     check_tokens(targets, vocabulary)?;
@@ -59,58 +59,64 @@ pub fn compare_weighted(
         top.check(targets.len(), vocabulary, weights.temperature)?;
     }
     if !tape.has_cpu_kernel(hidden.tensor()) {
-        let targets = (targets, of_tokens);
+        let targets = (targets, token_weights);
         return composed::compare(tape, hidden, head, teacher, targets, weights);
     }
-    let needs = tape.requires_grad(&[hidden], &[head]);
-    let mut job = Job {
+    let requires_grad = tape.requires_grad(&[hidden], &[head]);
+    let mut comparison = Comparison {
         targets,
-        of_tokens,
+        token_weights,
         weights,
         vocabulary,
-        d_hidden: vec![0.0; if needs { targets.len() * width } else { 0 }],
-        learns_head: needs && head.trained_name().is_some(),
+        d_hidden: vec![0.0; if requires_grad { targets.len() * width } else { 0 }],
+        head_requires_grad: requires_grad && head.trained_name().is_some(),
         d_head: None,
         terms: HeadTerms::default(),
     };
     let flat = hidden.tensor().reshape(((), width))?.contiguous()?;
-    let teacher = teacher.map(Side::new).transpose()?;
+    let teacher = teacher.map(TeacherRows::new).transpose()?;
     for start in (0..targets.len()).step_by(CHUNK) {
         let rows = start..(start + CHUNK).min(targets.len());
         let mut logits = logits_of(&flat, head.tensor(), &rows)?;
         match &teacher {
-            None => job.compare_rows(rows.clone(), &mut logits, &[]),
-            Some(Side::Head(hidden, weight)) => {
-                job.compare_rows(rows.clone(), &mut logits, &logits_of(hidden, weight, &rows)?);
+            None => comparison.compare_rows(rows.clone(), &mut logits, &[]),
+            Some(TeacherRows::Head(hidden, weight)) => {
+                comparison.compare_rows(
+                    rows.clone(),
+                    &mut logits,
+                    &logits_of(hidden, weight, &rows)?,
+                );
             }
-            Some(Side::Logits(all)) => {
+            Some(TeacherRows::Logits(all)) => {
                 let all = Host::new(all)?;
                 let span = rows.start * vocabulary..rows.end * vocabulary;
-                job.compare_rows(rows.clone(), &mut logits, &all[span]);
+                comparison.compare_rows(rows.clone(), &mut logits, &all[span]);
             }
-            Some(Side::Top(top)) => job.compare_rows_with_top(rows.clone(), &mut logits, top),
+            Some(TeacherRows::Top(top)) => {
+                comparison.compare_rows_with_top(rows.clone(), &mut logits, top);
+            }
         }
-        if needs {
-            job.back(rows, &logits, &flat, head.tensor())?;
+        if requires_grad {
+            comparison.backward(rows, &logits, &flat, head.tensor())?;
         }
     }
-    if needs {
-        tape.push_loss(hidden, host::tensor(job.d_hidden, hidden.tensor().shape())?);
-        if let Some(d_head) = job.d_head {
+    if requires_grad {
+        tape.push_loss(hidden, host::tensor(comparison.d_hidden, hidden.tensor().shape())?);
+        if let Some(d_head) = comparison.d_head {
             tape.push_weight_loss(head, host::tensor(d_head, head.tensor().shape())?);
         }
     }
-    Ok(job.terms)
+    Ok(comparison.terms)
 }
 
-/// The teacher's side, row by row.
-enum Side<'a> {
+/// The teacher's output as contiguous rows.
+enum TeacherRows<'a> {
     Head(Tensor, &'a Tensor),
     Logits(Tensor),
     Top(&'a TopTokens),
 }
 
-impl<'a> Side<'a> {
+impl<'a> TeacherRows<'a> {
     fn new(teacher: &'a TeacherOutput) -> Result<Self> {
         Ok(match teacher {
             TeacherOutput::Head(TeacherHead { hidden, weight }) => {
@@ -135,23 +141,24 @@ pub(crate) fn logits_of(
     Ok(new_product(x, head, Threads::All))
 }
 
-struct Job<'a> {
+struct Comparison<'a> {
     targets: &'a [u32],
-    of_tokens: Option<&'a [f32]>,
+    token_weights: Option<&'a [f32]>,
     weights: HeadWeights,
     vocabulary: usize,
     d_hidden: Vec<f32>,
-    learns_head: bool,
+    head_requires_grad: bool,
     d_head: Option<Vec<f32>>,
     terms: HeadTerms,
 }
 
-impl<'a> Job<'a> {
-    /// Turns each row of logits into its gradient and notes what was found.
+impl<'a> Comparison<'a> {
+    /// Replaces each row of logits by its gradient and records its terms; `teacher` has logits of the
+    /// same rows, or is empty.
     fn compare_rows(&mut self, rows: std::ops::Range<usize>, logits: &mut [f32], teacher: &[f32]) {
         let scale = self.scale(rows.start);
         let (weights, vocabulary) = (self.weights, self.vocabulary);
-        let found: Vec<Row> = logits
+        let rows: Vec<Row> = logits
             .par_chunks_exact_mut(vocabulary)
             .zip(&self.targets[rows])
             .enumerate()
@@ -163,10 +170,10 @@ impl<'a> Job<'a> {
                 )
             })
             .collect();
-        self.note(&found, !teacher.is_empty());
+        self.record(&rows, !teacher.is_empty());
     }
 
-    /// The same, beside the likeliest tokens of the teacher.
+    /// As [`Self::compare_rows`], with the top-k tokens of the teacher.
     fn compare_rows_with_top(
         &mut self,
         rows: std::ops::Range<usize>,
@@ -175,7 +182,7 @@ impl<'a> Job<'a> {
     ) {
         let (weights, start) = (self.weights, rows.start);
         let scale = self.scale(start);
-        let found: Vec<Row> = logits
+        let rows: Vec<Row> = logits
             .par_chunks_exact_mut(self.vocabulary)
             .zip(&self.targets[rows])
             .enumerate()
@@ -187,27 +194,27 @@ impl<'a> Job<'a> {
                 )
             })
             .collect();
-        self.note(&found, true);
+        self.record(&rows, true);
     }
 
-    /// What the gradient of each row is multiplied by, from row `start` on.
+    /// The factor of the gradient of each row, from row `start` on.
     fn scale(&self, start: usize) -> impl Fn(usize) -> f32 + use<'a> {
-        let (share, of_tokens) = (1.0 / self.targets.len() as f32, self.of_tokens);
-        move |index| of_tokens.map_or(share, |of_tokens| share * of_tokens[start + index])
+        let (share, weights) = (1.0 / self.targets.len() as f32, self.token_weights);
+        move |index| weights.map_or(share, |weights| share * weights[start + index])
     }
 
-    fn note(&mut self, found: &[Row], with_teacher: bool) {
-        for row in found {
+    fn record(&mut self, rows: &[Row], has_teacher: bool) {
+        for row in rows {
             self.terms.cross_entropy.push(row.cross_entropy);
-            if with_teacher {
+            if has_teacher {
                 self.terms.kl.push(row.kl);
                 self.terms.agree.push(row.agree);
             }
         }
     }
 
-    /// Gradients of logits to gradients of states and head.
-    fn back(
+    /// Adds the gradients of the states and of the head, from those of the logits.
+    fn backward(
         &mut self,
         rows: std::ops::Range<usize>,
         d_logits: &[f32],
@@ -220,7 +227,7 @@ impl<'a> Job<'a> {
         let d_hidden = &mut self.d_hidden[rows.start * width..rows.end * width];
         let head = Matrix::new(&head, vocabulary, width);
         product(d_hidden, Into::Replace, 1.0, d_logits, head, Threads::All);
-        if self.learns_head {
+        if self.head_requires_grad {
             let x = Matrix::new(&hidden[rows.start * width..rows.end * width], rows.len(), width);
             let d_logits = d_logits.transposed();
             match &mut self.d_head {
@@ -232,6 +239,7 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Replaces a row of logits by its gradient, and returns its terms.
 #[inline(always)]
 pub(crate) fn compare_row(
     logits: &mut [f32],
@@ -240,7 +248,7 @@ pub(crate) fn compare_row(
     weights: HeadWeights,
     scale: f32,
 ) -> Row {
-    let (highest, log_sum) = log_sum_exp(logits, 1.0);
+    let (max, log_sum) = log_sum_exp(logits, 1.0);
     let cross_entropy = log_sum - logits[target];
     let ce = weights.cross_entropy * scale;
     let Some(teacher) = teacher else {
@@ -252,13 +260,13 @@ pub(crate) fn compare_row(
     };
     let temperature = weights.temperature;
     let inverse = 1.0 / temperature;
-    let (_, log_sum_cold) = if (temperature - 1.0).abs() < f32::EPSILON {
-        (highest, log_sum)
+    let (_, tempered_log_sum) = if (temperature - 1.0).abs() < f32::EPSILON {
+        (max, log_sum)
     } else {
         log_sum_exp(logits, temperature)
     };
-    let (teacher_highest, teacher_log_sum) = log_sum_exp(teacher, temperature);
-    let agree = first_at(logits, highest) == first_at(teacher, teacher_highest);
+    let (teacher_max, teacher_log_sum) = log_sum_exp(teacher, temperature);
+    let agree = first_index(logits, max) == first_index(teacher, teacher_max);
     // d/dz tau^2 KL(p_t || p_s) = tau (p_s - p_t)
     let kl_scale = weights.kl * scale * temperature;
     let kl = host::map_and_sum(
@@ -266,11 +274,11 @@ pub(crate) fn compare_row(
         teacher,
         #[inline(always)]
         |logit, teacher| {
-            let student_log = logit * inverse - log_sum_cold;
+            let student_log = logit * inverse - tempered_log_sum;
             let teacher_log = teacher * inverse - teacher_log_sum;
             let teacher_p = host::exp(teacher_log);
-            let towards = kl_scale * (host::exp(student_log) - teacher_p);
-            (ce * host::exp(logit - log_sum) + towards, teacher_p * (teacher_log - student_log))
+            let d_kl = kl_scale * (host::exp(student_log) - teacher_p);
+            (ce * host::exp(logit - log_sum) + d_kl, teacher_p * (teacher_log - student_log))
         },
     );
     logits[target] -= ce;
@@ -278,6 +286,6 @@ pub(crate) fn compare_row(
 }
 
 #[inline(always)]
-fn first_at(values: &[f32], highest: f32) -> usize {
-    values.iter().position(|&value| value >= highest).unwrap_or(0)
+fn first_index(values: &[f32], max: f32) -> usize {
+    values.iter().position(|&value| value >= max).unwrap_or(0)
 }

@@ -1,4 +1,4 @@
-//! What is compared, how the comparisons are weighed, and what they found.
+//! Inputs, weights and results of the losses.
 
 use candle_core::Tensor;
 use schemars::JsonSchema;
@@ -9,35 +9,35 @@ use crate::kernels::host;
 use crate::nn::embedding::check_tokens;
 use crate::nn::gather::gather_tensor;
 
-/// The teacher's side of the comparison.
+/// The teacher's output distribution at every position.
 #[derive(Debug, Clone)]
 pub enum TeacherOutput {
-    /// Its last state and its head: the logits are made chunk by chunk.
+    /// Its last state and its head; logits are computed chunk by chunk.
     Head(TeacherHead),
     /// Its logits, (B, T, V).
     Logits(Tensor),
-    /// Its likeliest tokens, as they are kept on disk.
+    /// Its top-k tokens, as they are cached on disk.
     Top(TopTokens),
 }
 
 impl TeacherOutput {
-    /// What it says at `places`, counted through (B, T) row by row.
+    /// The output at `places`, indices into the flattened (B, T).
     ///
     /// # Errors
     /// A place is past the last token.
-    pub fn at(&self, places: &[usize]) -> Result<Self> {
+    pub fn gather(&self, places: &[usize]) -> Result<Self> {
         Ok(match self {
             Self::Head(TeacherHead { hidden, weight }) => {
                 let (hidden, weight) = (gather_tensor(hidden, places)?, weight.clone());
                 Self::Head(TeacherHead { hidden, weight })
             }
             Self::Logits(logits) => Self::Logits(gather_tensor(logits, places)?),
-            Self::Top(top) => Self::Top(top.at(places)),
+            Self::Top(top) => Self::Top(top.gather(places)),
         })
     }
 }
 
-/// What the teacher's logits are made of.
+/// The state and the head whose product is the teacher's logits.
 #[derive(Debug, Clone)]
 pub struct TeacherHead {
     /// Normed last state, (B, T, D of the teacher).
@@ -46,78 +46,80 @@ pub struct TeacherHead {
     pub weight: Tensor,
 }
 
-/// How the two comparisons are weighed.
+/// Weights of the output loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HeadWeights {
-    /// Of the cross entropy with the next token.
+    /// Weight of the cross entropy with the next token.
     pub cross_entropy: f32,
-    /// Of KL(teacher || student), multiplied by the squared temperature. Hinton et al. 2015.
+    /// Weight of KL(teacher || student), multiplied by the squared temperature. Hinton et al. 2015.
     pub kl: f32,
-    /// Divides both sides' logits in the KL.
+    /// Temperature of the KL: divides the logits of teacher and student.
     pub temperature: f32,
 }
 
-/// What was found, token by token, in the order of the targets.
+/// Terms of the output loss by token, in the order of the targets.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HeadTerms {
     /// -log p of the next token, in nats.
     pub cross_entropy: Vec<f32>,
     /// KL(teacher || student) at the temperature, in nats; empty without a teacher.
     pub kl: Vec<f32>,
-    /// Whether both prefer the same token; empty without a teacher.
+    /// Whether teacher and student have the same most likely token; empty without a teacher.
     pub agree: Vec<bool>,
 }
 
-/// The mean of a list.
+/// The mean of `values`, 0 of an empty slice.
 #[must_use]
 pub fn mean(values: &[f32]) -> f64 {
     values.iter().map(|&value| f64::from(value)).sum::<f64>() / values.len().max(1) as f64
 }
 
+/// Terms of the output loss of one token.
 pub(crate) struct Row {
     pub(crate) cross_entropy: f32,
     pub(crate) kl: f32,
     pub(crate) agree: bool,
 }
 
-/// The highest value, its place, and the log of the sum of exponentials at a temperature.
+/// The largest value, and the log of the sum of exponentials at a temperature.
 #[inline(always)]
 pub(crate) fn log_sum_exp(values: &[f32], temperature: f32) -> (f32, f32) {
-    let highest = host::highest(values);
+    let max = host::max(values);
     let inverse = 1.0 / temperature;
     let sum = host::sum_of(
         values,
         #[inline(always)]
-        |value| host::exp((value - highest) * inverse),
+        |value| host::exp((value - max) * inverse),
     );
-    (highest, highest * inverse + sum.ln())
+    (max, max * inverse + sum.ln())
 }
 
-/// How the width of a state is scaled before states are compared.
+/// Scaling of the dimensions of a state before states are compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StateScale {
-    /// Not at all: a few huge dimensions decide.
+    /// None: a few large dimensions dominate.
     Raw,
-    /// Every dimension by the root mean square of the target in it: all dimensions count alike.
+    /// Each dimension is divided by its root mean square in the target, so that all weigh alike.
     #[default]
     Dimension,
 }
 
-/// How two states are compared.
+/// Weights and scaling of the hidden-state loss.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StateComparison {
     /// Weight of the relative squared error, sum |h - t|^2 / sum |t|^2.
     pub squared: f32,
     /// Weight of 1 - cosine.
     pub cosine: f32,
-    /// Scaling of the width.
+    /// Scaling of the dimensions.
     pub scale: StateScale,
-    /// Tokens at the start of every row that are not compared: many models park huge numbers there.
+    /// Tokens at the start of every sequence that are not compared: attention sinks, whose states are
+    /// large in many models.
     pub skip_tokens: usize,
 }
 
-/// What was found, averaged over the compared tokens.
+/// Terms of the hidden-state loss, means over the compared tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct StateTerms {
     /// Mean over tokens of |h - t|^2 / |t|^2.
@@ -126,20 +128,21 @@ pub struct StateTerms {
     pub cosine: f64,
 }
 
-/// The likeliest tokens of a distribution at every position, and what all others weigh together.
+/// The top-k tokens of a distribution at every position, and the mass of all others.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopTokens {
-    /// k tokens a position, the likeliest first: B T k of them.
+    /// Ids of the tokens, the most likely first, (B, T, k) flattened.
     pub ids: Vec<u32>,
-    /// log p of each, in nats, at the temperature: B T k of them.
+    /// log p of the tokens at the temperature, in nats, (B, T, k) flattened.
     pub log_p: Vec<f32>,
-    /// log of the mass of all other tokens, in nats: B T of them; minus infinity: there are none.
+    /// Log of the mass of all other tokens, in nats, (B, T) flattened; minus infinity if there are
+    /// none.
     pub log_tail: Vec<f32>,
-    /// The logits were divided by it.
+    /// Temperature that the logits were divided by.
     pub temperature: f32,
 }
 
-/// One position.
+/// The top-k tokens of one position.
 #[derive(Clone, Copy)]
 pub(crate) struct TopRow<'a> {
     pub(crate) ids: &'a [u32],
@@ -148,14 +151,14 @@ pub(crate) struct TopRow<'a> {
 }
 
 impl TopTokens {
-    /// The `kept` likeliest tokens of some rows of logits, each `vocabulary` long.
+    /// The top-k tokens of rows of logits, (rows, `vocabulary`).
     #[must_use]
-    pub fn of_logits(logits: &[f32], vocabulary: usize, kept: usize, temperature: f32) -> Self {
-        let kept = kept.clamp(1, vocabulary);
+    pub fn from_logits(logits: &[f32], vocabulary: usize, k: usize, temperature: f32) -> Self {
+        let k = k.clamp(1, vocabulary);
         let rows = logits.len() / vocabulary;
         let mut top = Self {
-            ids: Vec::with_capacity(rows * kept),
-            log_p: Vec::with_capacity(rows * kept),
+            ids: Vec::with_capacity(rows * k),
+            log_p: Vec::with_capacity(rows * k),
             log_tail: Vec::with_capacity(rows),
             temperature,
         };
@@ -171,27 +174,27 @@ impl TopTokens {
             };
             order.clear();
             order.extend(0..vocabulary as u32);
-            if kept < vocabulary {
-                order.select_nth_unstable_by(kept - 1, highest_first);
+            if k < vocabulary {
+                order.select_nth_unstable_by(k - 1, highest_first);
             }
-            let tail = order[kept..].iter().map(|&id| f64::from(log_p(id)).exp()).sum::<f64>();
-            order[..kept].sort_unstable_by(highest_first);
+            let tail = order[k..].iter().map(|&id| f64::from(log_p(id)).exp()).sum::<f64>();
+            order[..k].sort_unstable_by(highest_first);
             top.log_tail.push(tail.ln() as f32);
-            top.log_p.extend(order[..kept].iter().map(|&id| log_p(id)));
-            top.ids.extend_from_slice(&order[..kept]);
+            top.log_p.extend(order[..k].iter().map(|&id| log_p(id)));
+            top.ids.extend_from_slice(&order[..k]);
         }
         top
     }
 
-    /// k, tokens kept at a position.
+    /// k, the number of tokens of a position.
     #[must_use]
-    pub fn kept(&self) -> usize {
+    pub fn k(&self) -> usize {
         self.ids.len() / self.log_tail.len().max(1)
     }
 
-    /// Those at some positions.
+    /// The tokens of some positions.
     #[must_use]
-    pub fn at(&self, positions: &[usize]) -> Self {
+    pub fn gather(&self, positions: &[usize]) -> Self {
         let rows = || positions.iter().map(|&position| self.row(position));
         Self {
             ids: rows().flat_map(|row| row.ids.iter().copied()).collect(),
@@ -202,8 +205,8 @@ impl TopTokens {
     }
 
     pub(crate) fn row(&self, position: usize) -> TopRow<'_> {
-        let kept = self.kept();
-        let span = position * kept..(position + 1) * kept;
+        let k = self.k();
+        let span = position * k..(position + 1) * k;
         TopRow {
             ids: &self.ids[span.clone()],
             log_p: &self.log_p[span],
@@ -211,21 +214,21 @@ impl TopTokens {
         }
     }
 
-    /// Refuses tokens that do not stand for `positions` positions of a vocabulary.
+    /// Checks that there are top-k tokens of a `vocabulary` for as many positions at a temperature.
     pub(crate) fn check(
         &self,
         positions: usize,
         vocabulary: usize,
         temperature: f32,
     ) -> Result<()> {
-        let kept = self.kept();
+        let k = self.k();
         let fits = self.log_tail.len() == positions
-            && self.ids.len() == positions * kept
+            && self.ids.len() == positions * k
             && self.log_p.len() == self.ids.len()
-            && (1..=vocabulary).contains(&kept);
+            && (1..=vocabulary).contains(&k);
         if !fits || (self.temperature - temperature).abs() > f32::EPSILON {
             return Err(Error::internal(format!(
-                "{} tokens at temperature {} stand for {positions} positions at {temperature}",
+                "{} top-k tokens at temperature {} for {positions} positions at {temperature}",
                 self.ids.len(),
                 self.temperature
             )));

@@ -1,4 +1,4 @@
-//! What do teacher and student share?
+//! The interface and the parts that teacher and student share: embedding, head, KV cache.
 
 use candle_core::{Device, Tensor};
 
@@ -11,7 +11,7 @@ use crate::nn::linear::Linear;
 use crate::nn::norm::rms_norm;
 use crate::nn::{Block, BlockShape, LayerCache, RopeTable};
 
-/// Keys and values of the tokens read so far: one entry for each application of a layer.
+/// The KV cache: keys and values of the tokens read so far, by application of a layer.
 #[derive(Debug, Clone)]
 pub struct KvCache {
     layers: Vec<LayerCache>,
@@ -38,7 +38,7 @@ impl KvCache {
     }
 }
 
-/// What stands around the layers: embedding, last norm, head, and where tokens stand.
+/// The parts around the layers: embedding, final norm, head, and the frequencies of RoPE.
 #[derive(Debug, Clone)]
 pub struct EmbeddingAndHead {
     pub(crate) embed: Weight,
@@ -65,7 +65,7 @@ impl EmbeddingAndHead {
         })
     }
 
-    /// (B, T) u32 to (B, T, D).
+    /// Embeds ids: (B, T) u32 to (B, T, D).
     ///
     /// # Errors
     /// An id is past the vocabulary.
@@ -79,7 +79,7 @@ impl EmbeddingAndHead {
         RopeTable::new(&self.inverse_frequencies, start, tokens)
     }
 
-    /// The last norm: (B, T, D).
+    /// The final norm: (B, T, D) to (B, T, D).
     ///
     /// # Errors
     /// The width differs.
@@ -93,7 +93,7 @@ impl EmbeddingAndHead {
         &self.head
     }
 
-    /// A state before the last norm, (B, T, D), to logits, (B, T, V).
+    /// Logits, (B, T, V), of a state before the final norm, (B, T, D).
     ///
     /// # Errors
     /// The width differs.
@@ -104,19 +104,19 @@ impl EmbeddingAndHead {
         Ok(head.forward(&tape, &normed)?.tensor().clone())
     }
 
-    /// Where the weights live.
+    /// Device of the weights.
     #[must_use]
     pub fn device(&self) -> &Device {
         self.embed.tensor().device()
     }
 }
 
-/// The layers of a model, in order of application; an unshared stack is all prelude.
+/// The layers of a model, in order of application; those of an unshared stack are all prelude.
 #[derive(Debug, Clone)]
 pub struct LayerStacks<'a> {
     /// Before the core.
     pub prelude: &'a [Block],
-    /// The core with the relaxation of each repetition, (N).
+    /// The core with the relaxation of each of the N repetitions.
     pub core: Vec<&'a [Block]>,
     /// After the core.
     pub coda: &'a [Block],
@@ -124,13 +124,13 @@ pub struct LayerStacks<'a> {
 
 /// A causal language model, deep or factored.
 pub trait CausalLm {
-    /// The decoder it is, or was made from.
+    /// Configuration of the unshared stack it is, or was factored from.
     fn base(&self) -> &TransformerConfig;
 
-    /// What stands around its layers.
+    /// The parts around its layers.
     fn embedding_and_head(&self) -> &EmbeddingAndHead;
 
-    /// How it is factored; none for an unshared stack.
+    /// Its factorization; none for an unshared stack.
     fn factorization(&self) -> Option<&LoopedConfig> {
         None
     }
@@ -138,26 +138,25 @@ pub trait CausalLm {
     /// Repetitions of the core it was trained for; 1 for an unshared stack.
     fn repetitions(&self) -> usize;
 
-    /// The layers it is made of.
+    /// Its layers.
     fn layer_stacks(&self) -> LayerStacks<'_>;
 
-    /// What a repetition of the core starts from; none where that is the state after the one before
-    /// it and nothing else.
+    /// Norm and injection before a repetition of the core; none where a repetition starts from the
+    /// state after the previous one.
     fn repetition_input(&self) -> Option<&RepetitionInput> {
         None
     }
 
-    /// A state of the core, (B, T, D), after the layers that follow the core: itself when there are
-    /// none.
+    /// The coda applied to a state of the core, (B, T, D); the state itself without a coda.
     ///
     /// # Errors
-    /// The shapes do not fit.
+    /// The width differs.
     fn after_core(&self, _tape: &Tape, state: &Value) -> Result<Value> {
         Ok(state.clone())
     }
 
     /// The residual stream after the embedding and after every application of a layer, each
-    /// (B, T, D); `repetitions` means nothing to an unshared stack.
+    /// (B, T, D); an unshared stack ignores `repetitions`.
     ///
     /// # Errors
     /// An id is past the vocabulary, or the device fails.
@@ -166,7 +165,7 @@ pub trait CausalLm {
     /// An empty cache for decoding at `repetitions`.
     fn new_cache(&self, repetitions: usize) -> KvCache;
 
-    /// The last state (B, T, D) of new tokens (B, T) after those in `cache`.
+    /// The last state, (B, T, D), of new tokens, (B, T), that follow those in `cache`.
     ///
     /// # Errors
     /// As [`CausalLm::states`].
@@ -178,7 +177,7 @@ pub trait CausalLm {
     ) -> Result<Tensor>;
 }
 
-/// The shape of layer `layer` of the published stack.
+/// The block shape of layer `layer` of the unshared stack.
 pub(crate) fn block_shape(config: &TransformerConfig, layer: usize) -> BlockShape {
     BlockShape {
         head_width: config.head_width,
@@ -187,7 +186,7 @@ pub(crate) fn block_shape(config: &TransformerConfig, layer: usize) -> BlockShap
     }
 }
 
-/// One block for every prefix, in order.
+/// One block for every pair of a name prefix and a layer of the unshared stack, in order.
 pub(crate) fn blocks(
     config: &TransformerConfig,
     weights: &dyn Weights,
@@ -199,18 +198,18 @@ pub(crate) fn blocks(
         .collect()
 }
 
-/// 1 / theta^(2i / head width), stretched as the configuration says, (head width / 2).
-// f32 throughout, as the published models computed them.
+/// 1 / theta^(2i / head width), scaled as configured, (head width / 2). Su et al. 2021.
+// f32 throughout, as in the published implementations.
 fn inverse_frequencies(config: &TransformerConfig) -> Vec<f32> {
     let width = config.head_width;
     let plain = (0..width / 2)
         .map(|i| 1.0 / (config.rope_theta as f32).powf((2 * i) as f32 / width as f32));
-    let turn = 2.0 * std::f32::consts::PI;
+    let period = 2.0 * std::f32::consts::PI;
     plain
         .map(|frequency| match &config.rope_scaling {
             RopeScaling::None => frequency,
             RopeScaling::Linear { factor } => frequency / *factor as f32,
-            // Llama 3.1: blend between f / factor and f by how often a wave fits the old context.
+            // Llama 3.1: interpolate between f / factor and f by the periods in the original context.
             RopeScaling::Llama3 {
                 factor,
                 low_freq_factor,
@@ -218,15 +217,15 @@ fn inverse_frequencies(config: &TransformerConfig) -> Vec<f32> {
                 original_positions,
             } => {
                 let (low, high) = (*low_freq_factor as f32, *high_freq_factor as f32);
-                let fits = *original_positions as f32 * frequency / turn;
-                let slowed = frequency / *factor as f32;
-                if fits < low {
-                    slowed
-                } else if fits > high {
+                let periods = *original_positions as f32 * frequency / period;
+                let scaled = frequency / *factor as f32;
+                if periods < low {
+                    scaled
+                } else if periods > high {
                     frequency
                 } else {
-                    let smooth = (fits - low) / (high - low);
-                    (1.0 - smooth) * slowed + smooth * frequency
+                    let smooth = (periods - low) / (high - low);
+                    (1.0 - smooth) * scaled + smooth * frequency
                 }
             }
         })

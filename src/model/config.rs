@@ -1,15 +1,15 @@
-//! In what do the decoder families differ?
+//! Configuration of a pre-norm rotary decoder: the axes on which the published families differ.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How rotary frequencies are stretched beyond the trained context.
+/// Scaling of the rotary frequencies beyond the trained context.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum RopeScaling {
-    /// Not at all.
+    /// None.
     #[default]
     None,
     /// Positions are divided by `factor`.
@@ -17,13 +17,14 @@ pub enum RopeScaling {
         /// Ratio of the new context to the trained one.
         factor: f64,
     },
-    /// Low frequencies are divided by `factor`, high ones kept, those between blended (Llama 3.1).
+    /// Low frequencies are divided by `factor`, high ones unchanged, those between interpolated
+    /// (Llama 3.1).
     Llama3 {
         /// Divisor of the low frequencies.
         factor: f64,
         /// Wavelengths longer than `original_positions / low_freq_factor` are divided.
         low_freq_factor: f64,
-        /// Wavelengths shorter than `original_positions / high_freq_factor` are kept.
+        /// Wavelengths shorter than `original_positions / high_freq_factor` are unchanged.
         high_freq_factor: f64,
         /// The trained context in tokens.
         original_positions: usize,
@@ -46,7 +47,7 @@ pub struct TransformerConfig {
     pub kv_heads: usize,
     /// Width of one head; not always `width / heads`.
     pub head_width: usize,
-    /// Inner width of the gated mlp.
+    /// Inner width of the gated MLP.
     pub mlp_width: usize,
     /// V, vocabulary.
     pub vocabulary: usize,
@@ -56,7 +57,7 @@ pub struct TransformerConfig {
     pub norm_eps: f64,
     /// Base of the rotary frequencies.
     pub rope_theta: f64,
-    /// Stretching of the rotary frequencies.
+    /// Scaling of the rotary frequencies.
     #[serde(default)]
     pub rope_scaling: RopeScaling,
     /// The output head is the embedding.
@@ -68,22 +69,22 @@ pub struct TransformerConfig {
     /// The attention output has a bias.
     #[serde(default)]
     pub output_bias: bool,
-    /// The three mlp matrices have a bias.
+    /// The three MLP matrices have a bias.
     #[serde(default)]
     pub mlp_bias: bool,
     /// Query and key are RMS-normed per head (Qwen3).
     #[serde(default)]
     pub qk_norm: bool,
-    /// A query sees this many tokens, itself included (Mistral); none: all before it.
+    /// Sliding window in tokens, the query's own included (Mistral); none for full causal attention.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sliding_window: Option<usize>,
     /// The layers the window applies to, when not all of them, from the bottom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub windowed_layers: Option<Vec<bool>>,
-    /// Token put before a text, if the tokenizer asks for one.
+    /// Token put before a sequence, if the tokenizer uses one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bos_token: Option<u32>,
-    /// Tokens that end a text.
+    /// Tokens that end a sequence.
     #[serde(default)]
     pub eos_tokens: Vec<u32>,
 }
@@ -118,7 +119,7 @@ impl TransformerConfig {
         }
         if !self.head_width.is_multiple_of(2) {
             return Err(Error::input(format!(
-                "a head of {} numbers cannot be rotated in pairs: expected an even width",
+                "a head of width {} cannot be rotated in pairs: expected an even width",
                 self.head_width
             )));
         }
@@ -131,7 +132,7 @@ impl TransformerConfig {
         }
         if self.sliding_window == Some(0) {
             return Err(Error::input(
-                "a sliding window of 0 tokens sees nothing: expected 1 or more",
+                "a sliding window of 0 tokens attends to nothing: expected 1 or more",
             ));
         }
         if self.windowed_layers.as_ref().is_some_and(|layers| layers.len() != self.layers) {
@@ -152,8 +153,8 @@ impl TransformerConfig {
         }
     }
 
-    /// Shapes of the tensors of one layer, by the last part of their name, in a fixed order:
-    /// the table that loading, initialising and exporting share.
+    /// Shapes of the tensors of one layer, by the last part of their name, in a fixed order: the
+    /// table for loading, initialising and exporting.
     #[must_use]
     pub fn layer_tensors(&self) -> Vec<(&'static str, Vec<usize>)> {
         let (width, mlp) = (self.width, self.mlp_width);
@@ -214,7 +215,7 @@ impl TransformerConfig {
         outer.chain(layers).collect()
     }
 
-    /// How many numbers one layer holds.
+    /// Parameters of one layer.
     #[must_use]
     pub fn layer_parameters(&self) -> usize {
         self.layer_tensors().iter().map(|(_, shape)| shape.iter().product::<usize>()).sum()

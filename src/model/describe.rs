@@ -1,4 +1,4 @@
-//! How large is a model, and how is it cut?
+//! Parameter counts and the description that `inspect` prints.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,25 +8,25 @@ use super::looped_config::{LoopedConfig, Relaxation};
 use super::state_norm::StateNorm;
 use crate::halting::JointPolicy;
 
-/// How many numbers a model holds. What is in neither part is the last norm.
+/// Parameter counts of a model. The final norm is in the total alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameters {
-    /// All of them.
+    /// All parameters.
     pub total: usize,
-    /// The embedding and, when it is not tied, the head.
+    /// The embedding and, unless it is tied, the head.
     pub embedding: usize,
-    /// The layers, with their corrections per repetition.
+    /// The layers, with the relaxation of each repetition.
     pub blocks: usize,
 }
 
 impl Parameters {
-    /// Of an unshared stack.
+    /// Parameters of an unshared stack.
     #[must_use]
     pub fn of_stack(config: &TransformerConfig) -> Self {
         Self::around(config, config.layers * config.layer_parameters())
     }
 
-    /// Of a student, each number counted once.
+    /// Stored parameters of a student: shared ones count once.
     #[must_use]
     pub fn of_student(config: &LoopedConfig) -> Self {
         let outer: Vec<&str> =
@@ -36,8 +36,8 @@ impl Parameters {
         Self::around(&config.base, blocks.map(|(_, shape)| shape.iter().product::<usize>()).sum())
     }
 
-    /// Of a student, each number counted as often as it is applied: the size of the unshared
-    /// stack that computes the same.
+    /// Applied parameters of a student: those of the core count once for each repetition, as in the
+    /// equivalent unshared stack.
     #[must_use]
     pub fn effective(config: &LoopedConfig, repetitions: usize) -> Self {
         let applied = config.applications(repetitions) * config.base.layer_parameters();
@@ -48,19 +48,20 @@ impl Parameters {
         let outer = config.outer_tensors().into_iter();
         let sizes: Vec<(bool, usize)> =
             outer.map(|(name, shape)| (name == "norm.weight", shape.iter().product())).collect();
-        let of = |norm: bool| sizes.iter().filter(|(is, _)| *is == norm).map(|(_, n)| n).sum();
-        let embedding: usize = of(false);
-        let norm: usize = of(true);
+        let count = |norm: bool| {
+            sizes.iter().filter(|(is_norm, _)| *is_norm == norm).map(|(_, n)| n).sum::<usize>()
+        };
+        let (embedding, norm) = (count(false), count(true));
         Self { total: embedding + norm + blocks, embedding, blocks }
     }
 }
 
-/// What `inspect` tells about a checkpoint.
+/// The description of a checkpoint that `inspect` prints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {
     /// Published family.
     pub family: String,
-    /// L; of a student, the layers it applies at its N repetitions.
+    /// L; for a student, the layers it applies at its N repetitions.
     pub layers: usize,
     /// D.
     pub width: usize,
@@ -74,14 +75,14 @@ pub struct Description {
     pub vocabulary: usize,
     /// Longest sequence, in tokens.
     pub max_positions: usize,
-    /// Numbers stored.
+    /// Stored parameters.
     pub parameters: Parameters,
-    /// How a student is factored.
+    /// Factorization of a student.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     pub student: Option<Factorization>,
 }
 
-/// What is only true of a student.
+/// The factorization of a student.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Factorization {
     /// Layers before the core.
@@ -92,32 +93,32 @@ pub struct Factorization {
     pub coda: usize,
     /// N.
     pub repetitions: usize,
-    /// What differs between repetitions.
+    /// Parameters that differ between repetitions.
     pub relaxation: Relaxation,
-    /// What of the prelude's output every repetition hears.
+    /// Injection of the prelude's output into every repetition.
     #[serde(default)]
     pub injection: Injection,
-    /// What is done to the state between two repetitions.
+    /// Norm of the state between two repetitions.
     #[serde(default)]
     #[serde(rename = "between")]
     pub state_norm: StateNorm,
-    /// The policy whose gate learned together with it.
+    /// Policy of the halting head that was trained with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<JointPolicy>,
-    /// L of the stack it was made from.
+    /// L of the stack it was factored from.
     pub teacher_layers: usize,
-    /// Numbers applied at N repetitions.
+    /// Parameters applied at N repetitions.
     pub effective_parameters: Parameters,
-    /// Its layers' parameters over those of `teacher_layers` unshared ones of its width.
+    /// Parameters of its layers divided by those of `teacher_layers` unshared layers of its width.
     pub size_ratio: f64,
-    /// The same with embeddings.
+    /// The same ratio with embeddings and head included.
     pub size_ratio_with_embeddings: f64,
 }
 
 impl Description {
-    /// Of a stack, or of the student made from it.
+    /// Describes an unshared stack, or the student factored from it.
     #[must_use]
-    pub fn of(base: &TransformerConfig, looped: Option<&LoopedConfig>) -> Self {
+    pub fn new(base: &TransformerConfig, looped: Option<&LoopedConfig>) -> Self {
         Self {
             family: base.family.clone(),
             layers: looped.map_or(base.layers, |looped| looped.applications(looped.repetitions)),
@@ -128,13 +129,13 @@ impl Description {
             vocabulary: base.vocabulary,
             max_positions: base.max_positions,
             parameters: looped.map_or_else(|| Parameters::of_stack(base), Parameters::of_student),
-            student: looped.map(Factorization::of),
+            student: looped.map(Factorization::new),
         }
     }
 }
 
 impl Factorization {
-    fn of(config: &LoopedConfig) -> Self {
+    fn new(config: &LoopedConfig) -> Self {
         let (own, teacher) = (Parameters::of_student(config), Parameters::of_stack(&config.base));
         Self {
             prelude: config.prelude_layers,

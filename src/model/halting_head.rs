@@ -1,4 +1,4 @@
-//! What does a student say of when its tokens are done?
+//! The halting head of a student: a linear probe of the state that is trained with the student.
 
 use std::collections::BTreeMap;
 
@@ -8,28 +8,28 @@ use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 use crate::halting::gate::STATE_EPS;
 use crate::halting::{Gate, JointPolicy};
-use crate::nn::halting_head::along;
+use crate::nn::halting_head::halting_logit;
 
 const WEIGHT: &str = "halt.weight";
 const BIAS: &str = "halt.bias";
 
-/// The tensors of a gate that learned with its student, by name, with their shapes: w, (D), and b of
-/// the repetitions before the last, (N - 1); past them the last one goes on.
+/// The tensors of a halting head by name, with their shapes: w, (D), and one bias b for each
+/// repetition before the last, (N - 1); later repetitions use the last bias.
 pub(super) fn tensors(
     policy: Option<JointPolicy>,
     width: usize,
     repetitions: usize,
 ) -> Vec<(String, Vec<usize>)> {
     let shapes = [(WEIGHT, width), (BIAS, repetitions.saturating_sub(1))];
-    let some = shapes.into_iter().filter(|_| policy.is_some());
-    some.map(|(name, count)| (name.to_owned(), vec![count])).collect()
+    let present = shapes.into_iter().filter(|_| policy.is_some());
+    present.map(|(name, count)| (name.to_owned(), vec![count])).collect()
 }
 
-/// The same tensors as they start: no state says more than another, and a token stops after each
-/// repetition equally often.
+/// The initial tensors of a halting head: w = 0, and biases under which a token stops after each
+/// repetition with equal probability.
 ///
 /// # Errors
-/// There is no memory for them.
+/// A tensor cannot be allocated.
 pub fn start(
     policy: Option<JointPolicy>,
     width: usize,
@@ -44,7 +44,7 @@ pub fn start(
     ]))
 }
 
-/// A gate with its weights.
+/// A halting head with its weights.
 #[derive(Debug, Clone)]
 pub(super) struct Head {
     policy: JointPolicy,
@@ -59,17 +59,22 @@ impl Head {
         Ok(Some(Self { policy, weight, bias }))
     }
 
-    /// What it says of states after `repetition`, counted from 0, (.., D), before the sigmoid:
-    /// (.., 1).
+    /// Halting logits, (.., 1), of states after `repetition`, counted from 0, (.., D).
     pub(super) fn logits(&self, tape: &Tape, state: &Value, repetition: usize) -> Result<Value> {
         let last = self.bias.tensor().elem_count() - 1;
-        along(tape, state, (&self.weight, &self.bias), repetition.min(last), STATE_EPS.into())
+        halting_logit(
+            tape,
+            state,
+            (&self.weight, &self.bias),
+            repetition.min(last),
+            STATE_EPS.into(),
+        )
     }
 
-    /// The same as policies read it.
-    pub(super) fn numbers(&self) -> Result<(JointPolicy, Gate)> {
-        let of = |weight: &Weight| weight.tensor().to_dtype(DType::F32)?.to_vec1::<f32>();
-        let (weight, bias) = (of(&self.weight)?, of(&self.bias)?);
+    /// The gate that the policy reads.
+    pub(super) fn gate(&self) -> Result<(JointPolicy, Gate)> {
+        let values = |weight: &Weight| weight.tensor().to_dtype(DType::F32)?.to_vec1::<f32>();
+        let (weight, bias) = (values(&self.weight)?, values(&self.bias)?);
         Ok((self.policy, Gate { weight, change: 0.0, bias }))
     }
 }

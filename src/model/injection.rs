@@ -1,4 +1,4 @@
-//! How does a repetition hear what the prelude said?
+//! Injection: how the prelude's output is mixed into the state before each repetition.
 
 use std::collections::BTreeMap;
 
@@ -11,24 +11,24 @@ use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 use crate::nn::injection::{gate, mix};
 
-/// How much of the state stays at the start, where an injection takes some of it away.
-const KEPT: f64 = 0.99;
+/// Initial weight of the state in an injection that mixes convexly.
+const INITIAL_STATE_WEIGHT: f64 = 0.99;
 
-/// What of the prelude's output e is mixed into the state h before every repetition but the first,
-/// which starts from it. Without it only the residual stream remembers the text, and h may grow
-/// with every repetition. Bai et al. 2019.
+/// How the prelude's output e is mixed into the state h before every repetition but the first, which
+/// starts from e. Without injection the input is carried by the residual stream alone, and h may
+/// grow with every repetition. Bai et al. 2019.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Injection {
-    /// Nothing: h.
+    /// None: h.
     #[default]
     None,
-    /// h + b e with a vector b that starts as 0: the student starts as one without it.
+    /// h + b e with a vector b that is initially 0: the student starts as one without injection.
     Additive,
-    /// a h + b e with a = exp(-softplus(alpha)) in 0 to 1, dimension by dimension: by itself the
-    /// mixing is a contraction, whatever is learned. It starts as 0.99 h + 0.01 e.
+    /// a h + b e with a = exp(-softplus(alpha)) in 0 to 1, dimension by dimension: the map of h is a
+    /// contraction for all alpha. Initially 0.99 h + 0.01 e.
     Diagonal,
-    /// s h + (1 - s) e with s = sigmoid(w . norm(h) + c), one number for each token. It starts as
+    /// s h + (1 - s) e with one s = sigmoid(w . norm(h) + c) for each token. Initially
     /// 0.99 h + 0.01 e.
     Gate,
 }
@@ -51,14 +51,14 @@ impl Injection {
         }
     }
 
-    /// Its tensors by name, with the number they start as.
-    fn begins(self, width: usize) -> Vec<(&'static str, usize, f64)> {
-        let logit = (KEPT / (1.0 - KEPT)).ln();
+    /// Names, sizes and initial values of its tensors.
+    fn initial_values(self, width: usize) -> Vec<(&'static str, usize, f64)> {
+        let logit = (INITIAL_STATE_WEIGHT / (1.0 - INITIAL_STATE_WEIGHT)).ln();
         match self {
             Self::None => vec![],
             Self::Additive => vec![("inject.b", width, 0.0)],
             Self::Diagonal => {
-                vec![("inject.a", width, -logit), ("inject.b", width, 1.0 - KEPT)]
+                vec![("inject.a", width, -logit), ("inject.b", width, 1.0 - INITIAL_STATE_WEIGHT)]
             }
             Self::Gate => {
                 vec![("inject.gate.weight", width, 0.0), ("inject.gate.bias", 1, logit)]
@@ -69,17 +69,17 @@ impl Injection {
     /// Every tensor by name, with its shape, for a state of `width`. `inject.a` holds alpha.
     #[must_use]
     pub fn tensors(self, width: usize) -> Vec<(String, Vec<usize>)> {
-        let begins = self.begins(width).into_iter();
-        begins.map(|(name, count, _)| (name.to_owned(), vec![count])).collect()
+        let tensors = self.initial_values(width).into_iter();
+        tensors.map(|(name, count, _)| (name.to_owned(), vec![count])).collect()
     }
 
-    /// The same tensors as they start.
+    /// The initial tensors, for a state of `width`.
     ///
     /// # Errors
-    /// There is no memory for them.
+    /// A tensor cannot be allocated.
     pub fn start(self, width: usize) -> Result<BTreeMap<String, Tensor>> {
-        let begins = self.begins(width).into_iter();
-        begins
+        let tensors = self.initial_values(width).into_iter();
+        tensors
             .map(|(name, count, value)| {
                 let values = vec![value as f32; count];
                 Ok((name.to_owned(), Tensor::from_vec(values, count, &Device::Cpu)?))
@@ -118,13 +118,18 @@ impl Injector {
         })
     }
 
-    /// What a repetition starts from: `state` after the one before it, and what the prelude said
-    /// `first`, each (B, T, D).
-    pub(super) fn inject(&self, tape: &Tape, state: &Value, first: &Value) -> Result<Value> {
+    /// The input of a repetition: `state` after the previous one mixed with `prelude_state`, each
+    /// (B, T, D).
+    pub(super) fn inject(
+        &self,
+        tape: &Tape,
+        state: &Value,
+        prelude_state: &Value,
+    ) -> Result<Value> {
         match self {
             Self::None => Ok(state.clone()),
-            Self::Mix(alpha, b) => mix(tape, state, first, alpha.as_ref(), b),
-            Self::Gate(weight, bias, eps) => gate(tape, state, first, (weight, bias), *eps),
+            Self::Mix(alpha, b) => mix(tape, state, prelude_state, alpha.as_ref(), b),
+            Self::Gate(weight, bias, eps) => gate(tape, state, prelude_state, (weight, bias), *eps),
         }
     }
 }

@@ -51,13 +51,13 @@ impl LoopedTransformer {
         })
     }
 
-    /// How it is factored.
+    /// Its factorization.
     #[must_use]
     pub fn config(&self) -> &LoopedConfig {
         &self.config
     }
 
-    /// The embedding and the state after each layer of the prelude.
+    /// The embedding and the state after each layer of the prelude, each (B, T, D).
     ///
     /// # Errors
     /// An id is past the vocabulary.
@@ -68,9 +68,9 @@ impl LoopedTransformer {
         Ok(states)
     }
 
-    /// What `repetition`, counted from 0, starts from: the state after the one before it, (B, T, D),
-    /// normed if it is, and what its injection takes of the prelude's last state, (B, T, D). The
-    /// first repetition starts from the prelude's own, as it is.
+    /// The input of `repetition`, counted from 0: the state after the previous one, (B, T, D), normed
+    /// and injected with the prelude's last state, (B, T, D), as configured. The input of the first
+    /// repetition is the prelude's state.
     ///
     /// # Errors
     /// The shapes differ.
@@ -81,14 +81,14 @@ impl LoopedTransformer {
         prelude_state: &Value,
         repetition: usize,
     ) -> Result<Value> {
-        self.input.of(tape, state, prelude_state, repetition)
+        self.input.forward(tape, state, prelude_state, repetition)
     }
 
-    /// The states after each layer of the core at `repetition`, counted from 0, from what
-    /// [`Self::inject`] gives. Past the last one trained, the last one's relaxation goes on.
+    /// The states after each layer of the core at `repetition`, counted from 0, each (B, T, D), from
+    /// the output of [`Self::inject`]. Past the trained repetitions the last relaxation is used.
     ///
     /// # Errors
-    /// The shapes do not fit.
+    /// The width differs.
     pub fn repeat(
         &self,
         tape: &Tape,
@@ -99,19 +99,19 @@ impl LoopedTransformer {
         chain(tape, self.core_at(repetition), state, table)
     }
 
-    /// The states after each layer of the coda; the state itself when there is none.
+    /// The states after each layer of the coda, each (B, T, D); empty without a coda.
     ///
     /// # Errors
-    /// The shapes do not fit.
+    /// The width differs.
     pub fn coda(&self, tape: &Tape, state: &Value, table: &RopeTable) -> Result<Vec<Value>> {
         chain(tape, &self.coda, state, table)
     }
 
-    /// What its own gate says of states after `repetition`, counted from 0, (.., D), before the
-    /// sigmoid: (.., 1). None without a gate that learned with it.
+    /// Logits of its halting head, (.., 1), of states after `repetition`, counted from 0, (.., D);
+    /// none without a halting head.
     ///
     /// # Errors
-    /// The width is another.
+    /// The width differs.
     pub fn halting_logits(
         &self,
         tape: &Tape,
@@ -121,27 +121,27 @@ impl LoopedTransformer {
         self.gate.as_ref().map(|gate| gate.logits(tape, state, repetition)).transpose()
     }
 
-    /// The gate that learned with it, as its policy reads it.
+    /// Its halting head as a gate, with the policy it was trained for.
     ///
     /// # Errors
     /// The device fails.
     pub fn halting_gate(&self) -> Result<Option<(JointPolicy, Gate)>> {
-        self.gate.as_ref().map(Head::numbers).transpose()
+        self.gate.as_ref().map(Head::gate).transpose()
     }
 
-    /// Whether a repetition starts from anything but the state after the one before it.
+    /// Whether a repetition has a norm or an injection before it.
     pub(crate) fn injects(&self) -> bool {
         !self.config.is_chain()
     }
 
-    /// The layers of the core with the relaxation of `repetition`.
+    /// The layers of the core with the relaxation of `repetition`, counted from 0.
     #[must_use]
     pub fn core_at(&self, repetition: usize) -> &[Block] {
         &self.core[repetition.min(self.core.len() - 1)]
     }
 }
 
-/// The state after each block, one feeding the next.
+/// The states after each block, applied in a chain.
 fn chain(tape: &Tape, blocks: &[Block], state: &Value, table: &RopeTable) -> Result<Vec<Value>> {
     let mut states: Vec<Value> = Vec::with_capacity(blocks.len());
     for block in blocks {

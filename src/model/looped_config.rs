@@ -1,4 +1,4 @@
-//! How a stack is factored: the layers of each part, the repetitions, and what differs among them.
+//! Configuration of a student: layers of each part, repetitions, and what differs between them.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,52 +10,52 @@ use super::state_norm::StateNorm;
 use crate::error::{Error, Result};
 use crate::halting::JointPolicy;
 
-/// What may differ between repetitions of the core.
+/// Parameters that differ between repetitions of the core. Bae et al. 2024.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Relaxation {
-    /// Nothing.
+    /// None: all repetitions share all parameters.
     #[default]
     None,
-    /// Every matrix has a correction of this rank, and the vectors are its own. Bae et al. 2024.
+    /// Each repetition has a low-rank correction of every matrix, and its own norms and biases.
     Lora {
         /// Rank of the correction.
         rank: usize,
     },
-    /// The vectors: norms and biases.
+    /// Each repetition has its own norms and biases.
     Norms,
 }
 
-/// Prelude, core x N, coda: how a stack is factored.
+/// Prelude, core x N, coda: the factorization of a stack.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoopedConfig {
-    /// The stack it was made from; `layers` counts the teacher's.
+    /// The unshared stack it was factored from; `layers` counts the teacher's.
     pub base: TransformerConfig,
     /// Layers before the core, not shared.
     pub prelude_layers: usize,
     /// K, layers of the core.
     pub core_layers: usize,
-    /// N, how often the core is applied.
+    /// N, repetitions of the core.
     pub repetitions: usize,
     /// Layers after the core, not shared.
     pub coda_layers: usize,
-    /// What differs between repetitions.
+    /// Parameters that differ between repetitions.
     #[serde(default)]
     pub relaxation: Relaxation,
-    /// What of the prelude's output every repetition hears.
+    /// Injection of the prelude's output into every repetition.
     #[serde(default, skip_serializing_if = "Injection::is_none")]
     pub injection: Injection,
-    /// What is done to the state between two repetitions.
+    /// Norm of the state between two repetitions.
     #[serde(default, skip_serializing_if = "StateNorm::is_none", alias = "between")]
     pub state_norm: StateNorm,
-    /// The policy whose gate learned together with the student.
+    /// Policy of the halting head that is trained with the student.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<JointPolicy>,
 }
 
 impl LoopedConfig {
-    /// Refuses shapes that cannot be built.
+    /// Checks every value against its range.
     ///
     /// # Errors
     /// The first value out of its range.
@@ -68,19 +68,19 @@ impl LoopedConfig {
             )));
         }
         if self.gate.is_some() && self.repetitions < 2 {
-            return Err(Error::input("with 1 repetition a gate has nothing to choose")
+            return Err(Error::input("with 1 repetition a halting head has nothing to choose")
                 .hint("raise student.repetitions, or leave out loss.halting"));
         }
         if self.repetitions > 1 << 16 {
             return Err(Error::input(format!("{} repetitions are too many", self.repetitions)));
         }
-        let kept = self.prelude_layers + self.coda_layers + self.core_layers;
-        if kept > self.base.layers {
+        let layers = self.prelude_layers + self.coda_layers + self.core_layers;
+        if layers > self.base.layers {
             return Err(Error::input(format!(
-                "prelude {} + core {} + coda {} are {kept} layers, the teacher has {}",
+                "prelude {} + core {} + coda {} are {layers} layers, the teacher has {}",
                 self.prelude_layers, self.core_layers, self.coda_layers, self.base.layers
             ))
-            .hint("a student keeps at most as many layers as its teacher has"));
+            .hint("a student has at most as many layers as its teacher"));
         }
         if self.relaxation == (Relaxation::Lora { rank: 0 }) {
             return Err(Error::input("a LoRA of rank 0 corrects nothing")
@@ -89,13 +89,13 @@ impl LoopedConfig {
         Ok(())
     }
 
-    /// The teacher's layers that the core stands for.
+    /// The teacher's layers that the core replaces.
     #[must_use]
     pub fn middle(&self) -> std::ops::Range<usize> {
         self.prelude_layers..self.base.layers - self.coda_layers
     }
 
-    /// Whether every application of a layer hears the one before it and nothing else.
+    /// Whether the input of every application of a layer is the output of the previous one alone.
     #[must_use]
     pub fn is_chain(&self) -> bool {
         self.injection.is_none() && self.state_norm.is_none()
@@ -136,8 +136,8 @@ impl LoopedConfig {
         tensors
     }
 
-    /// What stands for the core's tensor `name`: the tensor itself, and what each repetition adds;
-    /// or, of a vector that is not shared, each repetition's own.
+    /// The tensors of the core's tensor `name`: the shared one with the corrections of each
+    /// repetition, or the own vector of each repetition.
     fn relaxed(&self, name: &str, shape: &[usize]) -> Vec<(String, Vec<usize>)> {
         let (stem, kind) = name.rsplit_once('.').unwrap_or((name, "weight"));
         let repetitions = 0..self.repetitions;
@@ -156,7 +156,7 @@ impl LoopedConfig {
         }
     }
 
-    /// The layer of the teacher that core layer `layer` stands for at `repetition`.
+    /// The teacher's layer that core layer `layer` replaces at `repetition`, counted from 0.
     #[must_use]
     pub fn aligned_layer(&self, repetition: usize, layer: usize) -> usize {
         let (middle, count) = (self.middle(), self.core_layers * self.repetitions);

@@ -1,4 +1,4 @@
-//! What is factored into what?
+//! The models: an unshared stack of layers (the teacher) and its factorization (the student).
 
 pub mod alignment;
 pub mod causal_lm;

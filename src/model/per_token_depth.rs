@@ -1,7 +1,7 @@
-//! How do tokens go through the core when each stops at its own depth?
+//! Per-token depth: each token is applied its own number of repetitions of the core.
 //!
-//! One that stopped keeps its state, and those that go on read the keys and values of its last
-//! repetition: as decoding does that shares its cache so, Geiping et al. 2025.
+//! A token that has stopped keeps its state; active tokens attend to the keys and values of its last
+//! repetition, as in decoding with a shared cache. Geiping et al. 2025.
 
 use candle_core::Tensor;
 
@@ -13,23 +13,24 @@ use crate::error::Result;
 use crate::nn::gather::{gather, scatter};
 use crate::nn::{LastKeys, RopeTable};
 
-/// All tokens, each after its last repetition so far.
+/// States, keys and values of all tokens, each after its last repetition so far.
 #[derive(Debug, Clone)]
 pub struct PerTokenStates {
-    /// Their states, (B, T, D).
+    /// States, (B, T, D).
     pub state: Value,
-    /// By layer of the core: none before the first repetition.
+    /// Keys and values by layer of the core; none before the first repetition.
     last: Vec<Option<LastKeys>>,
 }
 
 impl PerTokenStates {
-    /// Before the first repetition of a core of `layers`, with the prelude's state, (B, T, D).
+    /// The states before the first repetition of a core of `layers`, from the prelude's, (B, T, D).
     #[must_use]
     pub fn new(state: Value, layers: usize) -> Self {
         Self { state, last: vec![None; layers] }
     }
 
-    /// All of it as one value: (B, T, D + 2 K kv width), before the first repetition (B, T, D).
+    /// States, keys and values concatenated, (B, T, D + 2 K kv width); before the first repetition
+    /// the states alone, (B, T, D).
     ///
     /// # Errors
     /// The device fails.
@@ -46,10 +47,10 @@ impl PerTokenStates {
         tape.composed(&parts, &[], |parts, _| Ok(Tensor::cat(parts, 2)?))
     }
 
-    /// What was [`Self::packed`], of a student.
+    /// The inverse of [`Self::packed`] for a student of `config`.
     ///
     /// # Errors
-    /// It was of another one.
+    /// The width is not that of such a student.
     pub fn unpacked(tape: &Tape, packed: &Value, config: &LoopedConfig) -> Result<Self> {
         let (base, layers) = (&config.base, config.core_layers);
         let (batch, tokens, all) = packed.tensor().dims3()?;
@@ -72,60 +73,61 @@ impl PerTokenStates {
     }
 }
 
-/// Which of the tokens go on after `repetitions`, counted through (B, T) row by row as their `depths`
-/// are.
+/// The tokens that are still active after `repetitions`, as indices into the flattened (B, T), which
+/// `depths` is too.
 #[must_use]
 pub fn active_tokens(depths: &[usize], repetitions: usize) -> Vec<usize> {
     (0..depths.len()).filter(|&token| depths[token] > repetitions).collect()
 }
 
 impl LoopedTransformer {
-    /// Takes the `tokens` at `places`, counted through (B, T) row by row, through `repetition`,
-    /// counted from 0 and for all tokens the first; the prelude gave `first`, (B, T, D). Gives their
-    /// states after each layer of the core: (1, n, D), after the first repetition (B, T, D).
+    /// Applies `repetition`, counted from 0, to the tokens at `places`, indices into the flattened
+    /// (B, T); the first repetition is applied to all tokens. `prelude_state` is (B, T, D). Returns
+    /// the states after each layer of the core: (1, n, D), in the first repetition (B, T, D).
     ///
     /// # Errors
-    /// The shapes do not fit.
-    pub fn repeat_some(
+    /// A place is past the last token, or the widths differ.
+    pub fn repeat_active(
         &self,
         tape: &Tape,
         tokens: &mut PerTokenStates,
-        first: &Value,
+        prelude_state: &Value,
         (repetition, places): (usize, &[usize]),
         table: &RopeTable,
     ) -> Result<Vec<Value>> {
-        let some = |value: &Value| {
+        let active = |value: &Value| {
             let width = value.tensor().dim(2)?;
             gather(tape, value, places)?.reshaped((1, places.len(), width))
         };
         let mut x = if repetition == 0 {
             tokens.state.clone()
         } else {
-            let heard = if self.injects() { some(first)? } else { first.clone() };
-            self.inject(tape, &some(&tokens.state)?, &heard, repetition)?
+            let injected =
+                if self.injects() { active(prelude_state)? } else { prelude_state.clone() };
+            self.inject(tape, &active(&tokens.state)?, &injected, repetition)?
         };
         let mut states = Vec::with_capacity(tokens.last.len());
         for (block, last) in self.core_at(repetition).iter().zip(&mut tokens.last) {
-            x = block.forward_some(tape, &x, table, places, last)?;
+            x = block.forward_active(tape, &x, table, places, last)?;
             states.push(x.clone());
         }
         tokens.state = if repetition == 0 { x } else { scatter(tape, &tokens.state, &x, places)? };
         Ok(states)
     }
 
-    /// The last state of tokens, (B, T, D), of which each goes through the core as often as its
-    /// depth says, once or more: B T `depths`, row by row.
+    /// The last state, (B, T, D), with each token applied its own number of repetitions, at least 1:
+    /// `depths` is the flattened (B, T).
     ///
     /// # Errors
     /// An id is past the vocabulary.
     pub fn at_depths(&self, tape: &Tape, ids: &Tensor, depths: &[usize]) -> Result<Value> {
         let table = self.embedding_and_head().rope(0, ids.dim(1)?);
         let prelude = self.prelude(tape, ids, &table)?;
-        let first = &prelude[prelude.len() - 1];
-        let mut tokens = PerTokenStates::new(first.clone(), self.config().core_layers);
+        let prelude_state = &prelude[prelude.len() - 1];
+        let mut tokens = PerTokenStates::new(prelude_state.clone(), self.config().core_layers);
         for repetition in 0..depths.iter().copied().max().unwrap_or(0) {
             let places = active_tokens(depths, repetition);
-            self.repeat_some(tape, &mut tokens, first, (repetition, &places), &table)?;
+            self.repeat_active(tape, &mut tokens, prelude_state, (repetition, &places), &table)?;
         }
         let last = self.coda(tape, &tokens.state, &table)?.pop();
         Ok(last.unwrap_or(tokens.state))

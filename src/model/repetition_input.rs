@@ -1,5 +1,5 @@
-//! What a repetition of the core starts from: the state after the one before it, normed if it is, and
-//! what its injection takes of the prelude's output.
+//! The input of a repetition of the core: the state after the previous one, normed and injected with
+//! the prelude's output as configured.
 
 use super::config::TransformerConfig;
 use super::injection::{Injection, Injector};
@@ -7,7 +7,7 @@ use super::state_norm::{Norm, StateNorm};
 use crate::autograd::{Tape, Value, Weights};
 use crate::error::Result;
 
-/// Brings a state from one repetition to the next.
+/// State norm and injection between two repetitions.
 #[derive(Debug, Clone)]
 pub struct RepetitionInput {
     norm: Norm,
@@ -26,12 +26,12 @@ impl RepetitionInput {
         })
     }
 
-    /// What `repetition`, counted from 0, starts from: of the state after the one before it and of
-    /// the prelude's last state, (B, T, D) each. The first starts from the prelude's, as it is.
+    /// The input of `repetition`, counted from 0, (B, T, D), from the state after the previous one and
+    /// the prelude's last state, (B, T, D) each. The input of the first repetition is `state`.
     ///
     /// # Errors
     /// The shapes differ.
-    pub fn of(
+    pub fn forward(
         &self,
         tape: &Tape,
         state: &Value,

@@ -1,4 +1,4 @@
-//! In which size does a repetition hear the state of the one before it?
+//! The norm of the state between two repetitions of the core.
 
 use candle_core::{Device, Tensor};
 use schemars::JsonSchema;
@@ -9,31 +9,31 @@ use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 use crate::nn::norm::rms_norm;
 
-/// The one tensor it has.
+/// The name of its tensor.
 const NAME: &str = "between.norm.weight";
 
-/// What is done to the state h between two repetitions, before an injection mixes the prelude's
-/// output into it. Every repetition adds to h, which may grow without end past the trained N.
+/// The norm of the state h between two repetitions, before the injection. Every repetition adds to
+/// h, which may grow without bound past the trained N.
 ///
-/// Only what the next repetition hears is changed. What is read out, compared with the teacher and
-/// looked at to halt is the state as the core left it, after whichever repetition: a student of one
-/// repetition has no norm to apply, and one that stops after r says what a student made for r
-/// would. Geiping et al. 2025 norm what leaves their core as well, with which their coda is
-/// trained; here the coda starts as the teacher's, which reads a stream of the teacher's size.
+/// The norm applies to the input of the next repetition alone. The coda, the hidden-state loss and
+/// halting policies read the state as the core has left it: a student of one repetition has no
+/// norm to apply, and stopping after r gives the output of a student of r repetitions. Geiping et
+/// al. 2025 also norm the output of their core, with which their coda is trained; here the coda is
+/// initialised from the teacher, whose residual stream is not normed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum StateNorm {
-    /// Nothing: h.
+    /// None: h.
     #[default]
     None,
-    /// w h / sqrt(mean(h^2) + eps), with one w for all repetitions, which starts as the size that
-    /// the teacher's states have there: whatever the core adds, the next repetition starts from a
-    /// state of bounded size. Zhang & Sennrich 2019; Geiping et al. 2025.
+    /// w h / sqrt(mean(h^2) + eps), with one w for all repetitions, initially the RMS of the teacher's
+    /// states: the input of the next repetition has bounded size. Zhang & Sennrich 2019; Geiping et
+    /// al. 2025.
     Norm,
 }
 
 impl StateNorm {
-    /// Whether there is nothing.
+    /// Whether there is none.
     #[must_use]
     pub fn is_none(&self) -> bool {
         *self == Self::None
@@ -57,17 +57,17 @@ impl StateNorm {
         }
     }
 
-    /// The same tensors as they start among states whose numbers are `size` large.
+    /// The initial tensors, for states of `width` with root mean square `rms`.
     ///
     /// # Errors
-    /// There is no memory for them.
-    pub fn start(self, width: usize, size: f32) -> Result<Vec<(String, Tensor)>> {
+    /// A tensor cannot be allocated.
+    pub fn start(self, width: usize, rms: f32) -> Result<Vec<(String, Tensor)>> {
         let tensors = self.tensors(width).into_iter();
-        tensors.map(|(name, shape)| Ok((name, Tensor::full(size, shape, &Device::Cpu)?))).collect()
+        tensors.map(|(name, shape)| Ok((name, Tensor::full(rms, shape, &Device::Cpu)?))).collect()
     }
 }
 
-/// The same with its weight.
+/// A state norm with its weight.
 #[derive(Debug, Clone)]
 pub(super) enum Norm {
     None,
@@ -87,7 +87,7 @@ impl Norm {
         })
     }
 
-    /// What the next repetition hears of the state `h` after one, (B, T, D).
+    /// Norms the state after a repetition, (B, T, D).
     pub(super) fn apply(&self, tape: &Tape, state: &Value) -> Result<Value> {
         match self {
             Self::None => Ok(state.clone()),

@@ -1,4 +1,4 @@
-//! The deep teacher: a decoder whose layers have their own weights.
+//! An unshared stack, such as the teacher: a decoder whose layers have their own weights.
 
 use candle_core::Tensor;
 
@@ -51,7 +51,7 @@ impl Transformer {
         Ok(states)
     }
 
-    /// Layer `layer` of the stack.
+    /// Layer `layer` of the stack, counted from 0.
     #[must_use]
     pub fn layer(&self, layer: usize) -> Option<&Block> {
         self.layers.get(layer)

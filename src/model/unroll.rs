@@ -1,4 +1,4 @@
-//! Which unshared stack computes what a student computes?
+//! Unrolling: the unshared stack that computes the same as a student.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use super::config::TransformerConfig;
 use super::looped_config::LoopedConfig;
 use crate::error::{Error, Result};
 
-/// One application of a layer: the layer that is applied, and as what.
+/// One application of a layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Application {
     part: &'static str,
     layer: usize,
-    /// Whose corrections and vectors it has; only in the core.
+    /// The repetition whose relaxation it has; in the core alone.
     repetition: Option<usize>,
-    /// Its place in the published stack, which decides its attention window.
-    published: usize,
+    /// Its layer in the teacher's stack, which determines its attention window.
+    teacher_layer: usize,
 }
 
 impl LoopedConfig {
@@ -26,47 +26,47 @@ impl LoopedConfig {
                 part,
                 layer,
                 repetition,
-                published: first + layer,
+                teacher_layer: first + layer,
             })
         };
         let (prelude, coda) = (self.prelude_layers, self.coda_layers);
         let core = self.core_layers;
         let trained = self.repetitions - 1;
-        // Past the last repetition trained, its relaxation goes on.
+        // Past the trained repetitions the last relaxation is used.
         let middle = (0..repetitions).map(move |r| Some(r.min(trained)));
         part("prelude", prelude, 0, None)
             .chain(middle.flat_map(move |repetition| part("core", core, prelude, repetition)))
             .chain(part("coda", coda, self.base.layers - coda, None))
     }
 
-    /// The place in the published stack that each application of a layer takes, in order.
+    /// The teacher's layer of each application of a layer, in order.
     #[must_use]
     pub fn applied_layers(&self, repetitions: usize) -> Vec<usize> {
-        self.applied(repetitions).map(|application| application.published).collect()
+        self.applied(repetitions).map(|application| application.teacher_layer).collect()
     }
 
-    /// The unshared decoder that computes the same at `repetitions`.
+    /// Configuration of the unshared stack that computes the same at `repetitions`.
     #[must_use]
     pub fn unrolled(&self, repetitions: usize) -> TransformerConfig {
-        let places = self.applied_layers(repetitions);
+        let layers = self.applied_layers(repetitions);
         let windowed: Vec<bool> =
-            places.iter().map(|&layer| self.base.window(layer).is_some()).collect();
-        let some = self.base.sliding_window.filter(|_| windowed.contains(&true));
+            layers.iter().map(|&layer| self.base.window(layer).is_some()).collect();
+        let sliding_window = self.base.sliding_window.filter(|_| windowed.contains(&true));
         TransformerConfig {
-            layers: places.len(),
-            sliding_window: some,
-            windowed_layers: (some.is_some() && windowed.contains(&false)).then_some(windowed),
+            layers: layers.len(),
+            sliding_window,
+            windowed_layers: (sliding_window.is_some() && windowed.contains(&false))
+                .then_some(windowed),
             ..self.base.clone()
         }
     }
 }
 
-/// The tensors of [`LoopedConfig::unrolled`], from those of the student: corrections merged into
-/// their matrices, W + B A, and the vectors of each repetition in their places.
+/// The tensors of [`LoopedConfig::unrolled`] from those of the student: low-rank corrections are
+/// merged into their matrices, W + B A.
 ///
 /// # Errors
-/// A tensor is missing or has another shape, or the student has an injection or a norm between its
-/// repetitions.
+/// A tensor is missing or has another shape, or the student has an injection or a state norm.
 pub fn unroll(
     config: &LoopedConfig,
     tensors: &BTreeMap<String, Tensor>,
@@ -74,8 +74,8 @@ pub fn unroll(
 ) -> Result<BTreeMap<String, Tensor>> {
     if !config.injection.is_none() {
         return Err(Error::input(format!(
-            "this student cannot be unrolled: its repetitions hear the prelude (injection = \"{}\"), \
-             and layers of a plain stack hear only the layer before them",
+            "this student cannot be unrolled: its repetitions have an injection (injection = \"{}\"), \
+             and a layer of an unshared stack reads the previous layer alone",
             config.injection.name()
         ))
         .hint("export it without --unrolled, or distil one with student.injection = \"none\""));
@@ -83,15 +83,14 @@ pub fn unroll(
     if !config.state_norm.is_none() {
         return Err(Error::input(format!(
             "this student cannot be unrolled: its state is normed between repetitions \
-             (state_norm = \"{}\"), and layers of a plain stack add to a state that nothing else \
-             changes",
+             (state_norm = \"{}\"), and an unshared stack has no norm between its layers",
             config.state_norm.name()
         ))
         .hint("export it without --unrolled, or distil one with student.state_norm = \"none\""));
     }
     let find = |name: &str| {
-        let found = tensors.get(name).cloned();
-        found.ok_or_else(|| Error::input(format!("tensor `{name}` is missing from the student")))
+        let tensor = tensors.get(name).cloned();
+        tensor.ok_or_else(|| Error::input(format!("tensor `{name}` is missing from the student")))
     };
     let mut unrolled = BTreeMap::new();
     for (name, _) in config.base.outer_tensors() {
@@ -110,7 +109,7 @@ pub fn unroll(
     Ok(unrolled)
 }
 
-/// The core's tensor `name` as `repetition` applies it.
+/// The core's tensor `name` with the relaxation of `repetition`.
 fn relaxed(
     tensors: &BTreeMap<String, Tensor>,
     name: &str,

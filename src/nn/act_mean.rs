@@ -1,6 +1,6 @@
-//! What is the mean of a token's states, when gates say how much each of them counts?
+//! The mean of a token's states under the halting probabilities of ACT. Graves 2016.
 //!
-//! A few passes over the states between blocks of thousands: composed operations are quick enough.
+//! Composed of candle's operations: its cost is negligible beside that of the blocks.
 
 use candle_core::Tensor;
 
@@ -8,10 +8,9 @@ use super::reference::sigmoid;
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 
-/// sum p_n h_n over the N `states` h, (B, T, D) each, and what is left for the last, (B, T, 1):
-/// p_n = sigmoid(g_n) of the `gates` g, (B, T, 1) each in f32, before the repetition at which a token
-/// stops, counted from 1 in `stops`, B T of them, and there p_n = 1 - sum over m < n of p_m.
-/// Graves 2016.
+/// sum_n p_n h_n over the N `states` h, (B, T, D) each, and the remainder, (B, T, 1), which is the
+/// weight of the last state. `gates` are logits g, (B, T, 1) each in f32; `stops` are the
+/// repetitions at which the B T tokens stop, counted from 1.
 ///
 /// # Errors
 /// The shapes differ, or there are not as many gates as states.
@@ -24,33 +23,34 @@ pub fn weighted_mean(
     if states.len() != gates.len() || states.is_empty() {
         return Err(Error::internal(format!("{} states, {} gates", states.len(), gates.len())));
     }
-    let like = gates[0].tensor();
-    let mask = |of: &dyn Fn(usize) -> bool| {
-        let mask: Vec<f32> = stops.iter().map(|&stop| f32::from(u8::from(of(stop)))).collect();
-        Ok::<_, Error>(Tensor::from_vec(mask, like.shape(), like.device())?)
+    let gate = gates[0].tensor();
+    let mask = |selects: &dyn Fn(usize) -> bool| {
+        let mask: Vec<f32> = stops.iter().map(|&stop| f32::from(u8::from(selects(stop)))).collect();
+        Ok::<_, Error>(Tensor::from_vec(mask, gate.shape(), gate.device())?)
     };
-    // Which tokens go on after each state, and which stop at it.
-    let goes_on: Vec<Tensor> =
+    // p_n = sigmoid(g_n) before the stop, and there 1 - sum_{m<n} p_m
+    let continues: Vec<Tensor> =
         (1..=states.len()).map(|n| mask(&|stop| n < stop)).collect::<Result<_>>()?;
-    let ends: Vec<Tensor> =
+    let is_last: Vec<Tensor> =
         (1..=states.len()).map(|n| mask(&|stop| n == stop)).collect::<Result<_>>()?;
     let inputs: Vec<&Value> = gates.iter().collect();
-    let left = tape.composed(&inputs, &[], |gates, _| {
-        let mut left = like.ones_like()?;
-        for (gate, goes_on) in gates.iter().zip(&goes_on) {
-            left = (left - (sigmoid(gate)? * goes_on)?)?;
+    let remainder = tape.composed(&inputs, &[], |gates, _| {
+        let mut remainder = gate.ones_like()?;
+        for (gate, continues) in gates.iter().zip(&continues) {
+            remainder = (remainder - (sigmoid(gate)? * continues)?)?;
         }
-        Ok(left)
+        Ok(remainder)
     })?;
-    let inputs: Vec<&Value> = states.iter().chain(gates).chain([&left]).collect();
+    let inputs: Vec<&Value> = states.iter().chain(gates).chain([&remainder]).collect();
     let mean = tape.composed(&inputs, &[], |inputs, _| {
-        let (states, rest) = inputs.split_at(states.len());
+        let (states, gates_and_remainder) = inputs.split_at(states.len());
         let mut mean = states[0].zeros_like()?;
         for (n, state) in states.iter().enumerate() {
-            let p = ((sigmoid(&rest[n])? * &goes_on[n])? + (&rest[gates.len()] * &ends[n])?)?;
+            let halts = (sigmoid(&gates_and_remainder[n])? * &continues[n])?;
+            let p = (halts + (&gates_and_remainder[gates.len()] * &is_last[n])?)?;
             mean = (mean + state.broadcast_mul(&p.to_dtype(state.dtype())?)?)?;
         }
         Ok(mean)
     })?;
-    Ok((mean, left))
+    Ok((mean, remainder))
 }

@@ -1,4 +1,4 @@
-//! What is one layer?
+//! One pre-norm decoder layer: attention, then a gated MLP, each added to the residual stream.
 
 use candle_core::Tensor;
 
@@ -12,18 +12,18 @@ use super::shapes::AttentionShape;
 use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 
-/// Sizes of a block that its weights do not tell.
+/// Sizes of a block that its weights do not determine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct BlockShape {
     /// Width of one head.
     pub head_width: usize,
     /// Added to the mean square in every norm.
     pub norm_eps: f64,
-    /// A query sees this many tokens; none: all before it.
+    /// Sliding window in tokens, the query's own included; none for full causal attention.
     pub window: Option<usize>,
 }
 
-/// What the matrices of a block are applied to, each (B, T, width of the input).
+/// Inputs of the matrices of a block, each (B, T, width of the input).
 #[derive(Debug, Clone)]
 pub struct BlockInputs {
     /// Input of q, k and v.
@@ -39,16 +39,16 @@ pub struct BlockInputs {
 /// Keys and values of the tokens read so far, each (B, tokens, kv heads, head width).
 pub type LayerCache = Option<(Tensor, Tensor)>;
 
-/// What a layer last made of every token, each (B, T, kv heads, head width).
+/// Latest keys and values of every token in a layer, each (B, T, kv heads, head width).
 #[derive(Debug, Clone)]
 pub struct LastKeys {
-    /// Keys, before they are rotated.
+    /// Keys before RoPE.
     pub keys: Value,
     /// Values.
     pub values: Value,
 }
 
-/// Attention, then a gated mlp, each on a normed residual stream.
+/// Attention, then a gated MLP, each on a normed residual stream: x + f(norm(x)) twice.
 #[derive(Debug, Clone)]
 pub struct Block {
     pub(crate) attention_norm: Weight,
@@ -66,8 +66,8 @@ pub struct Block {
 }
 
 impl Block {
-    /// The block whose weights start with `prefix`; `repetition` picks its own low-rank parts,
-    /// norms and biases where there are any.
+    /// The block whose weight names start with `prefix`, with the low-rank corrections, norms and
+    /// biases of `repetition` where there are any.
     ///
     /// # Errors
     /// A weight is missing.
@@ -81,8 +81,8 @@ impl Block {
         let optional =
             |part: &str| vector(weights, &format!("{prefix}.{part}"), "weight", repetition);
         let norm = |part: &str| {
-            let found = optional(part)?;
-            found.map_or_else(|| weights.weight(&format!("{prefix}.{part}.weight")), Ok)
+            let own = optional(part)?;
+            own.map_or_else(|| weights.weight(&format!("{prefix}.{part}.weight")), Ok)
         };
         Ok(Self {
             attention_norm: norm("attention_norm")?,
@@ -100,10 +100,11 @@ impl Block {
         })
     }
 
-    /// (B, T, D) to (B, T, D), with what `cache` holds before it.
+    /// Applies the block: (B, T, D) to (B, T, D). With a `cache`, the tokens follow those in it and
+    /// are added to it.
     ///
     /// # Errors
-    /// The shapes do not fit.
+    /// The shape of `x` does not match the weights.
     pub fn forward(
         &self,
         tape: &Tape,
@@ -115,10 +116,10 @@ impl Block {
         Ok(self.mlp(tape, &x)?.0)
     }
 
-    /// The output, (B, T, D), and what its matrices were applied to; records nothing.
+    /// The output, (B, T, D), and the inputs of all matrices; records nothing.
     ///
     /// # Errors
-    /// The shapes do not fit.
+    /// The shape of `x` does not match the weights.
     pub fn trace(&self, x: &Tensor, table: &RopeTable) -> Result<(Tensor, BlockInputs)> {
         let tape = Tape::off();
         let (x, [attention, mixed]) =
@@ -134,7 +135,7 @@ impl Block {
         Ok((tensor(output), inputs))
     }
 
-    /// Attention on the residual stream; also the inputs of q and of o.
+    /// Attention added to the residual stream, and the inputs of q and of o.
     fn attention(
         &self,
         tape: &Tape,
@@ -161,13 +162,14 @@ impl Block {
         Ok((x, [normed, mixed]))
     }
 
-    /// As [`Self::forward`], of some tokens alone: `x` and the output hold the states of those at
-    /// `places`, counted through (B, T) row by row, (1, n, D). Of the others `last` holds what they
-    /// are seen by. While it is empty, all tokens are applied to, (B, T, D).
+    /// Applies the block to a subset of the tokens: `x` and the output are the states of the tokens
+    /// at `places`, indices into the flattened (B, T), (1, n, D). They attend to the latest keys and
+    /// values of all tokens, `last`, which is updated. While `last` is empty, the block is applied to
+    /// all tokens, (B, T, D).
     ///
     /// # Errors
-    /// The shapes do not fit.
-    pub fn forward_some(
+    /// The shapes of `x`, `places` and `last` do not match.
+    pub fn forward_active(
         &self,
         tape: &Tape,
         x: &Value,
@@ -179,8 +181,8 @@ impl Block {
         if let Some(last) = last {
             let (batch, tokens, _, width) = last.keys.tensor().dims4()?;
             let all = (batch, tokens, q.tensor().dim(2)?, width);
-            let unasked = Tensor::zeros(all, q.tensor().dtype(), q.tensor().device())?;
-            q = scatter(tape, &Value::constant(unasked), &q, places)?;
+            let zeros = Tensor::zeros(all, q.tensor().dtype(), q.tensor().device())?;
+            q = scatter(tape, &Value::constant(zeros), &q, places)?;
             keys = scatter(tape, &last.keys, &keys, places)?;
             values = scatter(tape, &last.values, &values, places)?;
         }
@@ -197,7 +199,7 @@ impl Block {
         Ok(self.mlp(tape, &x)?.0)
     }
 
-    /// The normed state, and queries, keys and values of it, each (B, T, heads, head width).
+    /// The normed state, (B, T, D), and its queries, keys and values, each (B, T, heads, head width).
     fn project(&self, tape: &Tape, x: &Value) -> Result<(Value, [Value; 3])> {
         let normed = rms_norm(tape, x, &self.attention_norm, self.shape.norm_eps)?;
         let q = self.heads(tape, &self.q, self.q_norm.as_ref(), &normed)?;
@@ -206,7 +208,7 @@ impl Block {
         Ok((normed, [q, k, v]))
     }
 
-    /// The mlp on the residual stream; also the inputs of gate and of down.
+    /// The MLP added to the residual stream, and the inputs of gate and of down.
     fn mlp(&self, tape: &Tape, x: &Value) -> Result<(Value, [Value; 2])> {
         let normed = rms_norm(tape, x, &self.mlp_norm, self.shape.norm_eps)?;
         let gate = self.gate.forward(tape, &normed)?;
@@ -216,7 +218,7 @@ impl Block {
         Ok((output, [normed, inner]))
     }
 
-    /// (B, T, D) to (B, T, heads, head width).
+    /// Projects (B, T, D) to (B, T, heads, head width), with a norm over each head if there is one.
     fn heads(
         &self,
         tape: &Tape,

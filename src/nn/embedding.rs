@@ -1,4 +1,4 @@
-//! The embedding: rows of a table picked by token.
+//! The token embedding: rows of a table gathered by id.
 
 use candle_core::Tensor;
 
@@ -6,7 +6,7 @@ use crate::autograd::{Tape, Value, Weight};
 use crate::error::{Error, Result};
 use crate::kernels::host::Host;
 
-/// Refuses tokens that no row of the head or the embedding stands for.
+/// Refuses ids outside of the vocabulary.
 pub(crate) fn check_tokens(tokens: &[u32], vocabulary: usize) -> Result<()> {
     match tokens.iter().find(|&&token| token as usize >= vocabulary) {
         None => Ok(()),
@@ -17,7 +17,7 @@ pub(crate) fn check_tokens(tokens: &[u32], vocabulary: usize) -> Result<()> {
     }
 }
 
-/// Rows of `weight` (V, D) picked by `ids` (B, T) u32: (B, T, D).
+/// Rows of `weight`, (V, D), gathered by `ids`, (B, T) u32, to (B, T, D).
 ///
 /// # Errors
 /// An id is past the vocabulary.

@@ -1,4 +1,4 @@
-//! Which tokens go on, or are read out, when not all are?
+//! Gathering the states of some tokens, and scattering them back.
 
 use candle_core::{Shape, Tensor};
 
@@ -6,19 +6,19 @@ use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::kernels::host::{self, Host};
 
-/// The tokens at `places`, each at most once, counted through (B, T) row by row, of a state
-/// (B, T, D): (n, D).
+/// The tokens of a state, (B, T, D), at `places`: (n, D). Places are indices into the flattened
+/// (B, T), each at most once.
 ///
 /// # Errors
 /// A place is past the last token.
 pub fn gather(tape: &Tape, state: &Value, places: &[usize]) -> Result<Value> {
-    let ids = ids_of(state.tensor(), places)?;
+    let ids = index_tensor(state.tensor(), places)?;
     if !tape.has_cpu_kernel(state.tensor()) {
         return tape.composed(&[state], &[], |inputs, _| gather_rows(&inputs[0], &ids));
     }
     let width = state.tensor().dim(2)?;
-    let picked = rows_at(&Host::new(&state.tensor().contiguous()?)?, width, places);
-    let output = host::tensor(picked, (places.len(), width))?;
+    let rows = copy_rows(&Host::new(&state.tensor().contiguous()?)?, width, places);
+    let output = host::tensor(rows, (places.len(), width))?;
     if !tape.requires_grad(&[state], &[]) {
         return Ok(Value::constant(output));
     }
@@ -26,15 +26,15 @@ pub fn gather(tape: &Tape, state: &Value, places: &[usize]) -> Result<Value> {
     Ok(tape.push_host(output, move |gradient, backward| {
         let mut all = host::zeros(shape.elem_count());
         scatter_rows(&mut all, &gradient, width, &places);
-        backward.add_own(slot, all, &shape)
+        backward.add_vec(slot, all, &shape)
     }))
 }
 
-/// `base`, (B, T, ..), with `rows` instead of its tokens at `places`, each at most once, counted
-/// through (B, T) row by row: as many numbers for each, in any shape.
+/// `base`, (B, T, ..), with its tokens at `places` replaced by `rows`, of any shape with as many
+/// elements. Places are indices into the flattened (B, T), each at most once.
 ///
 /// # Errors
-/// A place is past the last token, or there are more or fewer rows than places.
+/// A place is past the last token, or the size of `rows` does not match `places`.
 pub fn scatter(tape: &Tape, base: &Value, rows: &Value, places: &[usize]) -> Result<Value> {
     let shape = base.tensor().shape().clone();
     let tokens = shape.dims().iter().take(2).product::<usize>();
@@ -42,7 +42,7 @@ pub fn scatter(tape: &Tape, base: &Value, rows: &Value, places: &[usize]) -> Res
     let past = places.iter().any(|&place| place >= tokens);
     if past || rows.tensor().elem_count() != places.len() * width {
         return Err(Error::internal(format!(
-            "{:?} is put at {} places of {shape:?}",
+            "a scatter of {:?} to {} tokens of {shape:?}",
             rows.tensor().shape(),
             places.len()
         )));
@@ -56,18 +56,18 @@ pub fn scatter(tape: &Tape, base: &Value, rows: &Value, places: &[usize]) -> Res
     if !tape.requires_grad(&[base, rows], &[]) {
         return Ok(Value::constant(output));
     }
-    let (of_base, of_rows, places) = (base.slot(), rows.slot(), places.to_vec());
+    let (base_slot, rows_slot, places) = (base.slot(), rows.slot(), places.to_vec());
     let rows_shape = rows.tensor().shape().clone();
     Ok(tape.push_host(output, move |mut gradient, backward| {
-        backward.add_own(of_rows, rows_at(&gradient, width, &places), &rows_shape)?;
+        backward.add_vec(rows_slot, copy_rows(&gradient, width, &places), &rows_shape)?;
         for place in places {
             gradient[place * width..(place + 1) * width].fill(0.0);
         }
-        backward.add_own(of_base, gradient, &shape)
+        backward.add_vec(base_slot, gradient, &shape)
     }))
 }
 
-/// Every token takes its row of the base, or one of those after it.
+/// Index-selects every token from the base followed by the rows.
 fn composed_scatter(
     tape: &Tape,
     base: &Value,
@@ -88,12 +88,12 @@ fn composed_scatter(
     })
 }
 
-/// The same as [`pick`] of a tensor.
+/// As [`gather`], on a tensor: (B, T, D) to (n, D).
 ///
 /// # Errors
 /// A place is past the last token.
 pub fn gather_tensor(state: &Tensor, places: &[usize]) -> Result<Tensor> {
-    gather_rows(state, &ids_of(state, places)?)
+    gather_rows(state, &index_tensor(state, places)?)
 }
 
 fn gather_rows(state: &Tensor, ids: &Tensor) -> Result<Tensor> {
@@ -101,7 +101,7 @@ fn gather_rows(state: &Tensor, ids: &Tensor) -> Result<Tensor> {
     Ok(state.reshape(((), width))?.index_select(ids, 0)?)
 }
 
-fn rows_at(all: &[f32], width: usize, places: &[usize]) -> Vec<f32> {
+fn copy_rows(all: &[f32], width: usize, places: &[usize]) -> Vec<f32> {
     let mut rows = Vec::with_capacity(places.len() * width);
     for &place in places {
         rows.extend_from_slice(&all[place * width..(place + 1) * width]);
@@ -115,10 +115,10 @@ fn scatter_rows(all: &mut [f32], rows: &[f32], width: usize, places: &[usize]) {
     }
 }
 
-fn ids_of(state: &Tensor, places: &[usize]) -> Result<Tensor> {
+fn index_tensor(state: &Tensor, places: &[usize]) -> Result<Tensor> {
     let (batch, tokens, _) = state.dims3()?;
     if let Some(place) = places.iter().find(|&&place| place >= batch * tokens) {
-        return Err(Error::internal(format!("token {place} of {batch} x {tokens} is read out")));
+        return Err(Error::internal(format!("a gather of token {place} of {batch} x {tokens}")));
     }
     let ids: Vec<u32> = places.iter().map(|&place| place as u32).collect();
     Ok(Tensor::from_vec(ids, places.len(), state.device())?)

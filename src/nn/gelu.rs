@@ -1,7 +1,7 @@
-//! How does an activation let through what is likely to be positive?
+//! GELU and its gated form.
 //!
-//! gelu(x) = x P(x), where P(x) is the chance that a normal number is below x. Hendrycks & Gimpel
-//! 2016.
+//! gelu(x) = x P(x), where P is the cumulative distribution function of the standard normal
+//! distribution. Hendrycks & Gimpel 2016.
 
 use super::reference;
 use super::shapes::GeluForm;
@@ -30,7 +30,7 @@ pub fn gelu(tape: &Tape, x: &Value, form: GeluForm) -> Result<Value> {
 pub fn gated_gelu(tape: &Tape, gate: &Value, up: &Value, form: GeluForm) -> Result<Value> {
     if gate.tensor().dims() != up.tensor().dims() {
         let (gate, up) = (gate.tensor().dims(), up.tensor().dims());
-        return Err(Error::internal(format!("a gate of {gate:?} for {up:?}")));
+        return Err(Error::internal(format!("a gate of {gate:?} for a projection of {up:?}")));
     }
     if !tape.has_cpu_kernel(gate.tensor()) {
         return tape.composed(&[gate, up], &[], |x, _| reference::gated_gelu(&x[0], &x[1], form));
@@ -65,8 +65,8 @@ fn by_erf(x: f32) -> (f32, f32) {
     (if x < 0.0 { tail } else { 1.0 - tail }, x * bell * ROOT)
 }
 
-/// `chance` gives P(x) and x P'(x).
-fn fused<F>(tape: &Tape, x: &Value, chance: F) -> Result<Value>
+/// gelu(x) of a form that computes P(x) and x P'(x).
+fn fused<F>(tape: &Tape, x: &Value, cdf: F) -> Result<Value>
 where
     F: Fn(f32) -> (f32, f32) + Copy + Sync + 'static,
 {
@@ -78,7 +78,7 @@ where
             #[inline(always)]
             |range, y| {
                 for (y, x) in y.iter_mut().zip(&x[range]) {
-                    *y = x * chance(*x).0;
+                    *y = x * cdf(*x).0;
                 }
             },
         );
@@ -90,23 +90,23 @@ where
     let slot = x.slot();
     Ok(tape.push_host(output, move |mut gradient, backward| {
         let x = Host::new(&input)?;
-        // The gradient of the output becomes that of `x` where it stands.
+        // The gradient of `x` overwrites that of the output.
         host::fill_ranges(
             &mut gradient,
             #[inline(always)]
             |range, gradient| {
                 for (gradient, x) in gradient.iter_mut().zip(&x[range]) {
-                    let (p, slope) = chance(*x);
+                    let (p, slope) = cdf(*x);
                     *gradient *= p + slope;
                 }
             },
         );
-        backward.add_own(slot, gradient, input.shape())
+        backward.add_vec(slot, gradient, input.shape())
     }))
 }
 
-/// The same for a gate.
-fn fused_gate<F>(tape: &Tape, gate: &Value, up: &Value, chance: F) -> Result<Value>
+/// gelu(gate) * up of a form that computes P(x) and x P'(x).
+fn fused_gate<F>(tape: &Tape, gate: &Value, up: &Value, cdf: F) -> Result<Value>
 where
     F: Fn(f32) -> (f32, f32) + Copy + Sync + 'static,
 {
@@ -119,7 +119,7 @@ where
             |range, y| {
                 let inputs = gate[range.clone()].iter().zip(&up[range]);
                 for (y, (gate, up)) in y.iter_mut().zip(inputs) {
-                    *y = gate * chance(*gate).0 * up;
+                    *y = gate * cdf(*gate).0 * up;
                 }
             },
         );
@@ -131,21 +131,21 @@ where
     let (gate_slot, up_slot) = (gate.slot(), up.slot());
     Ok(tape.push_host(output, move |mut d_up, backward| {
         let (gate, up) = (Host::new(&gate_tensor)?, Host::new(&up_tensor)?);
-        // The gradient of the output becomes that of `up` where it stands.
-        let d_gate = host::new_ranges_beside(
+        // The gradient of `up` overwrites that of the output.
+        let d_gate = host::new_ranges_with(
             &mut d_up,
             #[inline(always)]
             |range, d_gate, d_up| {
                 let inputs = gate[range.clone()].iter().zip(&up[range]);
                 for ((d_gate, d_up), (gate, up)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
-                    let (p, slope) = chance(*gate);
+                    let (p, slope) = cdf(*gate);
                     let dy = *d_up;
                     *d_gate = dy * up * (p + slope);
                     *d_up = dy * gate * p;
                 }
             },
         );
-        backward.add_own(gate_slot, d_gate, gate_tensor.shape())?;
-        backward.add_own(up_slot, d_up, up_tensor.shape())
+        backward.add_vec(gate_slot, d_gate, gate_tensor.shape())?;
+        backward.add_vec(up_slot, d_up, up_tensor.shape())
     }))
 }

@@ -1,6 +1,6 @@
-//! How far does a state lie along a direction?
+//! The logit of a halting head: a normed state projected on one direction.
 //!
-//! One number for each token: composed operations are quick enough.
+//! Composed of candle's operations: one scalar for each token, so its cost is negligible.
 
 use candle_core::{D, DType};
 
@@ -8,12 +8,12 @@ use super::reference;
 use crate::autograd::{Tape, Value, Weight};
 use crate::error::Result;
 
-/// w . h / sqrt(mean(h^2) + eps) + b_i of states h, (.., D), by a weight w, (D), and the number
-/// `index` of the biases b: (.., 1), f32.
+/// w . h / sqrt(mean(h^2) + eps) + b_i of states h, (.., D), with the weight w, (D), and the bias
+/// b_i at `index`: (.., 1), f32.
 ///
 /// # Errors
-/// The width is another, or there are fewer biases.
-pub fn along(
+/// The widths differ, or `index` is past the last bias.
+pub fn halting_logit(
     tape: &Tape,
     state: &Value,
     (weight, biases): (&Weight, &Weight),

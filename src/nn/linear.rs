@@ -1,4 +1,4 @@
-//! How is a vector mapped by a matrix, perhaps with a low-rank correction?
+//! The linear layer, with an optional bias and an optional low-rank correction (LoRA).
 
 use candle_core::Tensor;
 
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::kernels::gemm::{Into, Matrix, Threads, new_product, product};
 use crate::kernels::host::{self, Host};
 
-/// A correction of a matrix by two thin ones: W + B A. Hu et al. 2021.
+/// A low-rank correction of a matrix: W + B A. Hu et al. 2021.
 #[derive(Debug, Clone)]
 pub struct LowRank {
     /// A, (rank, in).
@@ -30,8 +30,8 @@ pub struct Linear {
 }
 
 impl Linear {
-    /// Takes `name.weight`, and `name.bias` and the low-rank correction of `repetition` where there
-    /// are any.
+    /// Takes `name.weight` and, where they exist, `name.bias` and the low-rank correction of
+    /// `repetition`.
     ///
     /// # Errors
     /// The weight, or one half of the correction, is missing.
@@ -48,10 +48,10 @@ impl Linear {
         })
     }
 
-    /// (.., in) to (.., out).
+    /// Applies the layer: (.., in) to (.., out).
     ///
     /// # Errors
-    /// The shapes do not fit.
+    /// The width of `x` is not that of the weight.
     pub fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
         if !tape.has_cpu_kernel(x.tensor()) {
             return tape.composed(&[x], &self.weights(), |x, weights| {
@@ -74,7 +74,7 @@ impl Linear {
         std::iter::once(&self.weight).chain(&self.bias).chain(low_rank).collect()
     }
 
-    /// The output, and x A^T of the low-rank part.
+    /// The output, and x A^T of the low-rank correction, stored for the backward pass.
     fn compute(&self, input: &Tensor) -> Result<(Tensor, Option<Vec<f32>>)> {
         let (out, inner) = self.weight.tensor().dims2()?;
         let x = Host::new(input)?;
@@ -168,7 +168,7 @@ pub(super) fn add_rows(sum: &mut [f32], values: &[f32]) {
     }
 }
 
-/// The vector `name.kind`, that of `repetition` before the shared one; none when there is neither.
+/// The vector `name.kind`: that of `repetition` if there is one, else the shared one, else none.
 pub(super) fn vector(
     weights: &dyn Weights,
     name: &str,

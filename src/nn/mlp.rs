@@ -1,4 +1,4 @@
-//! What are the pointwise steps of a block?
+//! Pointwise operations of a block: SwiGLU and the residual sum.
 
 use super::reference;
 use crate::autograd::{Tape, Value};
@@ -36,8 +36,8 @@ pub fn swiglu(tape: &Tape, gate: &Value, up: &Value) -> Result<Value> {
     Ok(tape.push_host(output, move |mut d_up, backward| {
         let (gate, up) = (Host::new(&gate_tensor)?, Host::new(&up_tensor)?);
         let (gate, up): (&[f32], &[f32]) = (&gate, &up);
-        // The gradient of the output becomes that of `up` where it stands.
-        let d_gate = host::new_ranges_beside(
+        // The gradient of `up` overwrites that of the output.
+        let d_gate = host::new_ranges_with(
             &mut d_up,
             #[inline(always)]
             |range, d_gate, d_up| {
@@ -50,19 +50,19 @@ pub fn swiglu(tape: &Tape, gate: &Value, up: &Value) -> Result<Value> {
                 }
             },
         );
-        backward.add_own(gate_slot, d_gate, gate_tensor.shape())?;
-        backward.add_own(up_slot, d_up, up_tensor.shape())
+        backward.add_vec(gate_slot, d_gate, gate_tensor.shape())?;
+        backward.add_vec(up_slot, d_up, up_tensor.shape())
     }))
 }
 
-/// a + b, of one shape.
+/// a + b of equal shapes.
 ///
 /// # Errors
 /// The shapes differ.
 pub fn add(tape: &Tape, a: &Value, b: &Value) -> Result<Value> {
     if a.tensor().dims() != b.tensor().dims() {
         return Err(Error::internal(format!(
-            "a sum of {:?} and {:?}",
+            "a sum of tensors of {:?} and {:?}",
             a.tensor().dims(),
             b.tensor().dims()
         )));

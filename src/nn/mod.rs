@@ -1,4 +1,4 @@
-//! What is a model made of?
+//! Layers and operations on the tape, each with a fused CPU kernel where it pays.
 
 pub mod act_mean;
 pub mod attention;

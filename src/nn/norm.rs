@@ -1,4 +1,4 @@
-//! How is a vector brought to unit size?
+//! RMS norm and layer norm over the last axis.
 
 use super::linear::add_rows;
 use super::{ops, reference};
@@ -13,7 +13,7 @@ use crate::kernels::host::{self, Host};
 /// The width of `x` is not that of `weight`.
 pub fn rms_norm(tape: &Tape, x: &Value, weight: &Weight, eps: f64) -> Result<Value> {
     if tape.has_cpu_kernel(x.tensor()) {
-        return fused(tape, x, weight, None, Rows { centre: Centre::Zero, eps: eps as f32 });
+        return fused(tape, x, weight, None, RowNorm { centre: Centre::Zero, eps: eps as f32 });
     }
     if tape.is_inference(&[x], &[weight]) {
         return Ok(Value::constant(ops::rms_norm(x.tensor(), weight.tensor(), eps)?));
@@ -34,7 +34,7 @@ pub fn layer_norm(
     eps: f64,
 ) -> Result<Value> {
     if tape.has_cpu_kernel(x.tensor()) {
-        return fused(tape, x, weight, bias, Rows { centre: Centre::Mean, eps: eps as f32 });
+        return fused(tape, x, weight, bias, RowNorm { centre: Centre::Mean, eps: eps as f32 });
     }
     let weights: Vec<&Weight> = std::iter::once(weight).chain(bias).collect();
     if tape.is_inference(&[x], &weights) {
@@ -45,22 +45,22 @@ pub fn layer_norm(
     tape.composed(&[x], &weights, |x, weights| reference::layer_norm(&x[0], weights, eps))
 }
 
-/// Where the numbers of a row are measured from.
+/// The centre that a row is normalised around: zero in an RMS norm, the mean in a layer norm.
 #[derive(Debug, Clone, Copy)]
 enum Centre {
     Zero,
     Mean,
 }
 
-/// How one row is brought to unit size.
+/// The norm of one row.
 #[derive(Debug, Clone, Copy)]
-struct Rows {
+struct RowNorm {
     centre: Centre,
     eps: f32,
 }
 
-impl Rows {
-    /// The mean of the row, or 0, and one over the root of its mean square around that.
+impl RowNorm {
+    /// The centre of the row, and the inverse root of its mean square around it.
     #[inline(always)]
     fn measure(self, x: &[f32]) -> (f32, f32) {
         let width = x.len() as f32;
@@ -83,10 +83,10 @@ impl Rows {
         }
     }
 
-    /// Adds the gradient of a row to `dx`, and to the gradients of as many weights, then biases,
-    /// as `sums` has room for.
+    /// Adds the gradient of a row to `dx`, and those of the weight, then the bias, to `sums`, as far
+    /// as it is long.
     #[inline(always)]
-    fn back(self, x: &[f32], dy: &[f32], scale: &[f32], dx: &mut [f32], sums: &mut [f32]) {
+    fn backward(self, x: &[f32], dy: &[f32], scale: &[f32], dx: &mut [f32], sums: &mut [f32]) {
         let (mean, inverse) = self.measure(x);
         let (weights, biases) = sums.split_at_mut(x.len().min(sums.len()));
         for ((sum, x), dy) in weights.iter_mut().zip(x).zip(dy) {
@@ -96,20 +96,20 @@ impl Rows {
             *sum += dy;
         }
         // dx = inverse (g - mean(g) - z inverse^2 mean(g z)), g = dy * scale, z = x - centre;
-        // around zero without mean(g).
-        let [sum, along] = host::sums_of(
+        // an RMS norm has no mean(g).
+        let [sum, projection] = host::sums_of(
             [dy, scale, x],
             #[inline(always)]
             |[dy, scale, x]| [dy * scale, dy * scale * (x - mean)],
         );
         let width = x.len() as f32;
-        let along = along / width * inverse * inverse;
+        let projection = projection / width * inverse * inverse;
         let shift = match self.centre {
             Centre::Zero => 0.0,
             Centre::Mean => sum / width,
         };
         for (dx, ((dy, scale), x)) in dx.iter_mut().zip(dy.iter().zip(scale).zip(x)) {
-            *dx += (dy * scale - shift - (x - mean) * along) * inverse;
+            *dx += (dy * scale - shift - (x - mean) * projection) * inverse;
         }
     }
 }
@@ -119,7 +119,7 @@ fn fused(
     x: &Value,
     weight: &Weight,
     bias: Option<&Weight>,
-    rows: Rows,
+    norm: RowNorm,
 ) -> Result<Value> {
     let input = x.tensor().contiguous()?;
     let width = weight.tensor().elem_count();
@@ -131,7 +131,7 @@ fn fused(
             x.len(),
             width,
             #[inline(always)]
-            |row, y| rows.forward(&x[row * width..(row + 1) * width], scale, bias, y),
+            |row, y| norm.forward(&x[row * width..(row + 1) * width], scale, bias, y),
         );
         host::tensor(y, input.shape())?
     };
@@ -143,9 +143,9 @@ fn fused(
         .iter()
         .enumerate()
         .filter(|(_, weight)| weight.trained_name().is_some())
-        .map(|(place, _)| place)
+        .map(|(index, _)| index)
         .collect();
-    // The sums of a weight that is frozen are taken only where those of its bias come after them.
+    // The gradient of a frozen weight is computed only where that of its bias follows it.
     let sums = trained.last().map_or(0, |last| (last + 1) * width);
     let (weight, bias, slot) = (weight.clone(), bias.cloned(), x.slot());
     Ok(tape.push(output, move |gradient, backward| {
@@ -153,8 +153,8 @@ fn fused(
         let (x, dy, scale) =
             (Host::new(&input)?, Host::new(&gradient)?, Host::new(weight.tensor())?);
         let (x, dy, scale): (&[f32], &[f32], &[f32]) = (&x, &dy, &scale);
-        let of = |row: usize| row * width..(row + 1) * width;
-        // The one pass reads x and dy, and adds to the gradient that is there.
+        let span = |row: usize| row * width..(row + 1) * width;
+        // One pass reads x and dy, and adds to the existing gradient.
         let (dx, sums) = match backward.take(slot) {
             Some(Gradient::Shared(before)) => {
                 let before = before.contiguous()?;
@@ -166,19 +166,19 @@ fn fused(
                     sums,
                     #[inline(always)]
                     |row, dx, sums| {
-                        dx.copy_from_slice(&before[of(row)]);
-                        rows.back(&x[of(row)], &dy[of(row)], scale, dx, sums);
+                        dx.copy_from_slice(&before[span(row)]);
+                        norm.backward(&x[span(row)], &dy[span(row)], scale, dx, sums);
                     },
                 )
             }
-            Some(own) => {
-                let mut dx = own.numbers()?;
+            Some(before) => {
+                let mut dx = before.into_vec()?;
                 let sums = host::fill_rows_and_sum(
                     &mut dx,
                     width,
                     sums,
                     #[inline(always)]
-                    |row, dx, sums| rows.back(&x[of(row)], &dy[of(row)], scale, dx, sums),
+                    |row, dx, sums| norm.backward(&x[span(row)], &dy[span(row)], scale, dx, sums),
                 );
                 (dx, sums)
             }
@@ -187,12 +187,12 @@ fn fused(
                 width,
                 sums,
                 #[inline(always)]
-                |row, dx, sums| rows.back(&x[of(row)], &dy[of(row)], scale, dx, sums),
+                |row, dx, sums| norm.backward(&x[span(row)], &dy[span(row)], scale, dx, sums),
             ),
         };
         for (weight, sums) in std::iter::once(&weight).chain(&bias).zip(sums.chunks_exact(width)) {
             backward.sum_weight(weight, |sum| add_rows(sum, sums));
         }
-        backward.add_own(slot, dx, gradient.shape())
+        backward.add_vec(slot, dx, gradient.shape())
     }))
 }

@@ -1,9 +1,8 @@
-//! What may candle's kernels without a backward pass be used for?
+//! candle's inference-only kernels, for devices and types without a kernel here.
 //!
-//! For what nothing is asked back through: the forward passes of teachers, of evaluation and of
-//! generation, on devices and in types that have no kernel here. They are named in this file
-//! alone, because a gradient that meets them ends there in silence.
-#![expect(clippy::disallowed_methods, reason = "this is the place they are banned to")]
+//! They are used in the forward passes of teachers, evaluation and generation. They have no backward
+//! pass and drop the gradient without an error, so this file alone may name them.
+#![expect(clippy::disallowed_methods, reason = "the one file that may use them")]
 
 use candle_core::{D, Tensor};
 
@@ -22,7 +21,7 @@ pub(crate) fn layer_norm(
     eps: f64,
 ) -> Result<Tensor> {
     let weight = weight.contiguous()?;
-    // The kernel knows no norm without bias.
+    // The kernel requires a bias.
     let bias = bias.map_or_else(|| weight.zeros_like(), Tensor::contiguous)?;
     Ok(candle_nn::ops::layer_norm(&x.contiguous()?, &weight, &bias, eps as f32)?)
 }
@@ -33,7 +32,7 @@ pub(crate) fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     Ok(candle_nn::rotary_emb::rope_thd(&x.contiguous()?, &table(cos)?, &table(sin)?)?)
 }
 
-/// Softmax over the last axis: fused, unless candle's graph leads through `x`.
+/// Softmax over the last axis: fused, unless candle's graph tracks `x`.
 pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
     Ok(if x.track_op() {
         candle_nn::ops::softmax(x, D::Minus1)?

@@ -1,6 +1,5 @@
-//! What should every kernel compute? The same operations composed of candle's.
-//!
-//! This is the path of devices without a kernel, and the reference the kernels are tested against.
+//! Every operation composed of candle's: the path of devices without a kernel, and the reference the
+//! kernels are tested against.
 
 use candle_core::{D, DType, Tensor};
 
@@ -8,7 +7,7 @@ use super::ops;
 use super::shapes::{AttentionShape, GeluForm};
 use crate::error::Result;
 
-/// x (W + B A)^T + bias; `weights` is W, then the bias, then A and B, where they are.
+/// x (W + B A)^T + bias; `weights` is W, then the bias, then A and B, where they exist.
 pub(crate) fn linear(x: &Tensor, weights: &[Tensor], bias: bool, low_rank: bool) -> Result<Tensor> {
     let mut shape = x.dims().to_vec();
     let inner = shape.pop().unwrap_or(1);
@@ -48,9 +47,9 @@ pub(crate) fn rope(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
     let table = |t: &Tensor| Ok::<_, crate::Error>(t.to_dtype(x.dtype())?.unsqueeze(1)?);
     let (cos, sin) = (table(cos)?, table(sin)?);
     let (low, high) = (x.narrow(3, 0, half)?, x.narrow(3, half, half)?);
-    let turned_low = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
-    let turned_high = (high.broadcast_mul(&cos)? + low.broadcast_mul(&sin)?)?;
-    Ok(Tensor::cat(&[turned_low, turned_high], 3)?)
+    let rotated_low = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
+    let rotated_high = (high.broadcast_mul(&cos)? + low.broadcast_mul(&sin)?)?;
+    Ok(Tensor::cat(&[rotated_low, rotated_high], 3)?)
 }
 
 // 1 / (1 + exp(-x)) without an exponential that overflows.
@@ -83,22 +82,24 @@ pub(crate) fn attention(
     let (batch, queries, heads, width) = q.dims4()?;
     let (_, keys, kv_heads, _) = k.dims4()?;
     let group = heads / kv_heads;
-    let spread = |x: &Tensor| -> Result<Tensor> {
+    let repeat_heads = |x: &Tensor| -> Result<Tensor> {
         let x = x.transpose(1, 2)?.unsqueeze(2)?;
         let x = x.broadcast_as((batch, kv_heads, group, keys, width))?;
         Ok(x.contiguous()?.reshape((batch, heads, keys, width))?)
     };
     let q = q.transpose(1, 2)?.contiguous()?;
-    let scores = (q.matmul(&spread(k)?.t()?)? / (width as f64).sqrt())?.to_dtype(DType::F32)?;
+    let scores =
+        (q.matmul(&repeat_heads(k)?.t()?)? / (width as f64).sqrt())?.to_dtype(DType::F32)?;
     let mask: Vec<f32> = (0..queries)
         .flat_map(|query| {
-            (0..keys).map(move |key| if shape.sees(query, key) { 0.0 } else { f32::NEG_INFINITY })
+            (0..keys)
+                .map(move |key| if shape.attends(query, key) { 0.0 } else { f32::NEG_INFINITY })
         })
         .collect();
     let mask = Tensor::from_vec(mask, (queries, keys), q.device())?;
     let weights = ops::softmax(&scores.broadcast_add(&mask)?)?;
-    let mixed = weights.to_dtype(v.dtype())?.matmul(&spread(v)?)?;
-    Ok(mixed.transpose(1, 2)?.contiguous()?)
+    let output = weights.to_dtype(v.dtype())?.matmul(&repeat_heads(v)?)?;
+    Ok(output.transpose(1, 2)?.contiguous()?)
 }
 
 #[cfg(test)]
@@ -107,7 +108,7 @@ mod tests {
 
     use super::*;
 
-    /// Rounding of sums of f32 in two orders, of numbers near 1.
+    /// Rounding of sums of f32 in two orders, of values near 1.
     const F32_SUMS: f32 = 1e-5;
 
     fn wave(shape: &[usize], phase: f32) -> Tensor {
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn norms_are_those_of_the_reference() {
-        // Strided: the kernels want contiguous numbers.
+        // Strided: the kernels require contiguous tensors.
         let x = wave(&[3, 40, 50], 0.0).transpose(0, 1).unwrap();
         let (weight, bias) = (wave(&[50], 0.3), wave(&[50], 0.9));
         let composed = rms_norm(&x, &weight, 1e-5).unwrap();
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn softmax_is_fused_where_no_graph_leads_through_it() {
+    fn softmax_is_fused_unless_a_graph_tracks_its_input() {
         let mut rows = wave(&[6, 41], 0.0).to_vec2::<f32>().unwrap();
         rows[2][7..].fill(f32::NEG_INFINITY);
         let x = Tensor::new(rows, &Device::Cpu).unwrap();

@@ -1,4 +1,4 @@
-//! How does a head know where a token stands?
+//! Rotary position embedding: the two halves of a head are rotated by the position. Su et al. 2021.
 
 use std::sync::Arc;
 
@@ -36,10 +36,11 @@ impl RopeTable {
         Ok((cos, Tensor::from_slice(&self.sin, shape, device)?))
     }
 
-    /// Rotates every head of the rows `row..` of (B T, H, head width) where they stand;
-    /// `direction` -1 turns back.
+    /// Rotates every head of one row of (B T, H, head width) in place; `direction` -1 is the inverse
+    /// rotation.
+    // y_low = x_low cos - x_high sin, y_high = x_high cos + x_low sin; Su et al. 2021
     #[inline(always)]
-    fn turn(&self, tokens: usize, row: usize, heads: &mut [f32], direction: f32) {
+    fn rotate_row(&self, tokens: usize, row: usize, heads: &mut [f32], direction: f32) {
         let half = self.half;
         let position = row % tokens * half;
         let (cos, sin) = (&self.cos[position..][..half], &self.sin[position..][..half]);
@@ -55,21 +56,21 @@ impl RopeTable {
         }
     }
 
-    /// Rotates every head of (B, T, H, head width) numbers where they stand.
+    /// Rotates every head of (B, T, H, head width) in place.
     fn rotate(&self, values: &mut [f32], (tokens, row_width): (usize, usize), direction: f32) {
         host::fill_rows(
             values,
             row_width,
             #[inline(always)]
-            |row, heads| self.turn(tokens, row, heads, direction),
+            |row, heads| self.rotate_row(tokens, row, heads, direction),
         );
     }
 }
 
-/// Rotates the two halves of every head by its position: (B, T, H, head width).
+/// Rotates the two halves of every head by the position of its token: (B, T, H, head width).
 ///
 /// # Errors
-/// The table is for other positions or another width.
+/// The table has another number of positions or another width.
 pub fn rope(tape: &Tape, x: &Value, table: &RopeTable) -> Result<Value> {
     if !tape.has_cpu_kernel(x.tensor()) {
         let (cos, sin) = table.tensors(x.tensor().device())?;
@@ -90,7 +91,7 @@ pub fn rope(tape: &Tape, x: &Value, table: &RopeTable) -> Result<Value> {
             #[inline(always)]
             |row, output| {
                 output.copy_from_slice(&input[row * sizes.1..(row + 1) * sizes.1]);
-                table.turn(tokens, row, output, 1.0);
+                table.rotate_row(tokens, row, output, 1.0);
             },
         );
         host::tensor(rotated, x.tensor().shape())?
@@ -101,6 +102,6 @@ pub fn rope(tape: &Tape, x: &Value, table: &RopeTable) -> Result<Value> {
     let (table, slot, shape) = (table.clone(), x.slot(), x.tensor().shape().clone());
     Ok(tape.push_host(output, move |mut gradient, backward| {
         table.rotate(&mut gradient, sizes, -1.0);
-        backward.add_own(slot, gradient, &shape)
+        backward.add_vec(slot, gradient, &shape)
     }))
 }

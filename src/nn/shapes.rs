@@ -1,44 +1,44 @@
-//! Forms of operations: which keys a query sees, and how GELU is computed.
+//! Variants of operations: the attention mask, and the form of GELU.
 
 use std::ops::Range;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Who sees whom.
+/// The causal attention mask: offset of the queries, and a sliding window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AttentionShape {
     /// Position of the first query among the keys.
     pub start: usize,
-    /// A query sees this many keys, its own included; none: all before it.
+    /// Sliding window in keys, the query's own included; none for full causal attention.
     pub window: Option<usize>,
 }
 
 impl AttentionShape {
-    /// Whether `query` (counted from the first query) sees `key`.
+    /// Whether query `query`, counted from the first one, attends to key `key`.
     #[must_use]
-    pub fn sees(&self, query: usize, key: usize) -> bool {
+    pub fn attends(&self, query: usize, key: usize) -> bool {
         self.keys(query).contains(&key)
     }
 
-    /// The keys that `query` sees.
+    /// The keys that `query` attends to.
     pub(super) fn keys(&self, query: usize) -> Range<usize> {
         let end = self.start + query + 1;
         self.window.map_or(0, |window| end.saturating_sub(window))..end
     }
 
-    /// The keys that any of the `queries` sees.
+    /// The keys that any of `queries` attends to.
     pub(super) fn keys_of(&self, queries: &Range<usize>) -> Range<usize> {
         self.keys(queries.start).start..self.keys(queries.end - 1).end
     }
 }
 
-/// How the normal distribution is computed.
+/// The form of GELU: how the normal distribution function is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GeluForm {
-    /// By a hyperbolic tangent that comes within 5e-4 of it.
+    /// By a hyperbolic tangent, an approximation within 5e-4.
     Tanh,
-    /// By the error function.
+    /// By the error function, exactly.
     Erf,
 }

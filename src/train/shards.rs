@@ -10,7 +10,7 @@ use super::objective::{Loss, Objective, StepContext};
 use crate::autograd::Params;
 use crate::data::Batch;
 use crate::error::Result;
-use crate::kernels::loops::{alone, threads};
+use crate::kernels::loops::{single_threaded, threads};
 
 /// Tokens a lane has at least: products of fewer rows are mostly spent on rearranging the weights.
 const LANE_TOKENS: usize = 512;
@@ -43,7 +43,7 @@ pub fn in_shards(
         return Ok(vec![loss(batch)?]);
     }
     let busy = lanes.is_multiple_of(threads());
-    let lane = |part: &Batch| if busy { alone(|| loss(part)) } else { loss(part) };
+    let lane = |part: &Batch| if busy { single_threaded(|| loss(part)) } else { loss(part) };
     batch.parts(lanes).par_iter().with_max_len(1).map(lane).collect()
 }
 

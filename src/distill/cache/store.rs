@@ -276,7 +276,7 @@ impl Format {
         let logits = logits.flatten_all()?.to_vec1::<f32>()?;
         let parts: Vec<TopTokens> = logits
             .par_chunks(POSITIONS_PER_TASK * vocabulary)
-            .map(|logits| TopTokens::of_logits(logits, vocabulary, kept, temperature))
+            .map(|logits| TopTokens::from_logits(logits, vocabulary, kept, temperature))
             .collect();
         let floats = |of: fn(&TopTokens) -> &[f32]| {
             parts.iter().flat_map(of).flat_map(|number| number.to_le_bytes()).collect()

@@ -108,7 +108,7 @@ impl Outputs<'_> {
         };
         if let Some(Asked { places, targets }) = Asked::of(&self.batch.targets) {
             let hidden = embedding_and_head.normed(tape, &gather(tape, last, &places)?)?;
-            let (said, targets) = (said.at(&places)?, (&targets[..], of_tokens));
+            let (said, targets) = (said.gather(&places)?, (&targets[..], of_tokens));
             compare_weighted(
                 tape,
                 &hidden,

@@ -45,7 +45,7 @@ impl Course {
         let places = active_tokens(&self.depths, repetition);
         let before = tokens.state.detached();
         let states =
-            self.student.repeat_some(tape, tokens, first, (repetition, &places), &self.table)?;
+            self.student.repeat_active(tape, tokens, first, (repetition, &places), &self.table)?;
         if self.matchings.is_empty() || !tape.is_recording() {
             return Ok(());
         }
