@@ -13,22 +13,23 @@ use crate::support::{difference, random};
 /// Central differences in f32 of a loss near 1: half the digits are lost.
 const F32_DIFFERENCES: f64 = 2e-2;
 
-pub(crate) fn config(exits: ExitsConfig, recompute: Recompute) -> DistillConfig {
+pub(crate) fn config(early_exit: EarlyExitConfig, recompute: Recompute) -> DistillConfig {
     let loss = LossConfig {
         cross_entropy: WeightSchedule::Constant(0.3),
         temperature: 2.0,
-        exits,
+        early_exit,
         ..LossConfig::default()
     };
-    let phases = PhaseConfig { teacher_forced: 0.0, mixed_until: 0.0, ..PhaseConfig::default() };
+    let phases =
+        PhaseConfig { teacher_forced: 0.0, scheduled_until: 0.0, ..PhaseConfig::default() };
     let depth = DepthConfig { recompute, ..DepthConfig::default() };
     DistillConfig { loss, phases, depth }
 }
 
-pub(crate) fn exits(weight: f64, draws: usize) -> ExitsConfig {
-    let prior = ExitPrior::Geometric { p: 0.3 };
+pub(crate) fn exits(weight: f64, draws: usize) -> EarlyExitConfig {
+    let prior = EarlyExitPrior::Geometric { p: 0.3 };
     let weight = WeightSchedule::Constant(weight);
-    ExitsConfig { weight, draws, prior, ..ExitsConfig::default() }
+    EarlyExitConfig { weight, draws, prior, ..EarlyExitConfig::default() }
 }
 
 /// An objective over a student of which every parameter is trained.
@@ -113,7 +114,7 @@ fn the_loss_is_that_of_the_last_repetition_and_the_weighted_mean_of_the_exits() 
     let student = student_config(1, 1, 4, 1);
     for recompute in [Recompute::Never, Recompute::Always] {
         let off = one_step(config(exits(0.0, 3), recompute), &student);
-        let default = one_step(config(ExitsConfig::default(), recompute), &student);
+        let default = one_step(config(EarlyExitConfig::default(), recompute), &student);
         assert_eq!(off.total.to_bits(), default.total.to_bits());
         assert!(!off.terms.contains_key("exit_kl"));
         let on = one_step(config(exits(0.7, 3), recompute), &student);
@@ -137,7 +138,7 @@ fn an_exit_is_what_a_student_of_fewer_repetitions_says() {
     let alone = LoopedConfig { repetitions: 1, ..looped };
     let params = trainable(&tensors, &[]);
     let made = LoopedTransformer::new(&alone, &params).unwrap();
-    let config = config(ExitsConfig::default(), Recompute::Never);
+    let config = config(EarlyExitConfig::default(), Recompute::Never);
     let objective = Distillation::new(teacher.0, made, params, config).unwrap();
     let alone = objective.loss(&batch(), &mut moment()).unwrap();
     assert_eq!(all.terms["exit_kl"].to_bits(), alone.terms["kl"].to_bits());
@@ -169,12 +170,15 @@ fn all_lanes_of_a_step_read_out_the_same_repetitions() {
 
 #[test]
 fn draws_and_priors_that_mean_nothing_are_refused() {
-    let refused =
-        |exits: ExitsConfig| config(exits, Recompute::Never).validate().unwrap_err().to_string();
-    assert!(refused(exits(-1.0, 1)).contains("loss.exits.weight"));
-    assert!(refused(exits(1.0, 0)).contains("loss.exits.draws"));
-    let prior = ExitPrior::Geometric { p: 1.0 };
-    assert!(refused(ExitsConfig { prior, ..exits(1.0, 1) }).contains("loss.exits.prior.p"));
+    let refused = |early_exit: EarlyExitConfig| {
+        config(early_exit, Recompute::Never).validate().unwrap_err().to_string()
+    };
+    assert!(refused(exits(-1.0, 1)).contains("loss.early_exit.weight"));
+    assert!(refused(exits(1.0, 0)).contains("loss.early_exit.draws"));
+    let prior = EarlyExitPrior::Geometric { p: 1.0 };
+    assert!(
+        refused(EarlyExitConfig { prior, ..exits(1.0, 1) }).contains("loss.early_exit.prior.p")
+    );
 }
 
 /// The tensors of a student of more repetitions, the last one's corrections and vectors repeated.

@@ -80,7 +80,7 @@ fn logits(model: &dyn CausalLm, repetitions: usize) -> Tensor {
 fn what_a_student_starts_as_is_given_up_when_it_is_to_stop() {
     let teacher = teacher(6);
     let student = student_config(1, 2, 2, 1);
-    let auto = StudentConfig { prelude_layers: Layers::Found(Auto::Auto), ..student.clone() };
+    let auto = StudentConfig { prelude_layers: Layers::Auto(Auto::Auto), ..student.clone() };
     let found =
         split::find(&teacher.0, &auto, &calibration(), &Context::cpu().cancelled_when(|| true));
     let config =
@@ -151,7 +151,7 @@ fn a_teacher_of_equal_layers_is_factored_exactly_with_loss_zero_at_the_start() {
     let loss = LossConfig { settle: WeightSchedule::Constant(0.0), ..LossConfig::default() };
     for forced in [0.0, 1.0] {
         let phases =
-            PhaseConfig { teacher_forced: forced, mixed_until: forced, ..Default::default() };
+            PhaseConfig { teacher_forced: forced, scheduled_until: forced, ..Default::default() };
         let config = DistillConfig { loss: loss.clone(), phases, ..DistillConfig::default() };
         let objective =
             Distillation::new(teacher.0.clone(), made.clone(), params.clone(), config).unwrap();
@@ -178,7 +178,7 @@ fn least_squares_reproduces_the_teachers_products_better_than_the_mean() {
         let params = trainable(&tensors, &[]);
         let made = LoopedTransformer::new(&config, &params).unwrap();
         let phases =
-            PhaseConfig { teacher_forced: 1.0, mixed_until: 1.0, ..PhaseConfig::default() };
+            PhaseConfig { teacher_forced: 1.0, scheduled_until: 1.0, ..PhaseConfig::default() };
         let config = DistillConfig { phases, ..DistillConfig::default() };
         let objective = Distillation::new(teacher.0.clone(), made, params, config).unwrap();
         objective.loss(&batch(50), &mut StepContext::new(1, 0, 10, 0)).unwrap().terms["hidden"]
@@ -211,9 +211,10 @@ fn descend(config: &DistillConfig, student: &StudentConfig, steps: u64) -> Vec<f
 fn every_loss_phase_and_alignment_learns() {
     let hidden =
         |alignment, every| HiddenConfig { alignment, every, cosine: 0.5, ..Default::default() };
-    let loop_closed = PhaseConfig { teacher_forced: 0.0, mixed_until: 0.0, force: Every::Layer };
+    let loop_closed =
+        PhaseConfig { teacher_forced: 0.0, scheduled_until: 0.0, force: Granularity::Layer };
     for alignment in [Alignment::Uniform, Alignment::Interpolated, Alignment::Monotone] {
-        for every in [Every::Layer, Every::Repetition] {
+        for every in [Granularity::Layer, Granularity::Repetition] {
             let loss = LossConfig {
                 cross_entropy: WeightSchedule::Constant(0.1),
                 hidden: hidden(alignment, every),
@@ -253,7 +254,8 @@ fn repetitions_computed_anew_give_the_gradients_of_those_that_were_kept() {
             ..LossConfig::default()
         };
         // Some repetitions start from the teacher, and 20 of them make a chain of chains.
-        let phases = PhaseConfig { teacher_forced: 0.0, mixed_until: 0.6, force: Every::Layer };
+        let phases =
+            PhaseConfig { teacher_forced: 0.0, scheduled_until: 0.6, force: Granularity::Layer };
         for (repetitions, most) in [(3, 3), (20, 20)] {
             let depth = |recompute| DepthConfig {
                 sampling: RepetitionSampling::Uniform { least: repetitions, most },
@@ -287,7 +289,8 @@ fn random_depth_truncation_and_mixing_leave_every_loss_finite() {
         backprop_repetitions: 2,
         ..DepthConfig::default()
     };
-    let phases = PhaseConfig { teacher_forced: 0.2, mixed_until: 0.7, force: Every::Repetition };
+    let phases =
+        PhaseConfig { teacher_forced: 0.2, scheduled_until: 0.7, force: Granularity::Repetition };
     let config = DistillConfig { depth, phases, ..DistillConfig::default() };
     let relaxation = Relaxation::Lora { rank: 2 };
     let student = StudentConfig { relaxation, ..student_config(1, 2, 2, 1) };

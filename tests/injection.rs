@@ -186,7 +186,7 @@ fn recomputed_repetitions_give_the_gradients_of_stored_ones() {
 fn the_injection_is_trained_under_teacher_forcing() {
     for injection in INJECTIONS {
         let phases =
-            PhaseConfig { teacher_forced: 1.0, mixed_until: 1.0, ..PhaseConfig::default() };
+            PhaseConfig { teacher_forced: 1.0, scheduled_until: 1.0, ..PhaseConfig::default() };
         let config = DistillConfig { phases, ..DistillConfig::default() };
         let (objective, _) = objective(config, injection, 3);
         let loss = objective.loss(&batch(), &mut StepContext::new(9, 0, 10, 0)).unwrap();

@@ -10,7 +10,7 @@ use factorexe::distill::*;
 use factorexe::eval::{CalibrateConfig, OwnGate, calibrate};
 use factorexe::halting::gate::survival;
 use factorexe::halting::ponder::geometric;
-use factorexe::halting::{Gate, JointPolicy, Learned, PolicyName};
+use factorexe::halting::{Gate, GateTraining, JointPolicy, PolicyName};
 use factorexe::hub::{Card, Source, StoredType, export_student};
 use factorexe::kernels::quantized::WeightType;
 use factorexe::model::*;
@@ -253,7 +253,7 @@ fn an_act_gate_learns_what_decoding_makes_of_it() {
 
 #[test]
 fn a_gate_that_learns_alone_leaves_the_student_as_it_would_be() {
-    let gate = HaltingConfig { learns: Learns::Gate, ..joint(POLICIES[0]) };
+    let gate = HaltingConfig { trains: Trains::Gate, ..joint(POLICIES[0]) };
     let found = step(with(Some(gate), Recompute::Never), 3, None);
     let without = step(with(None, Recompute::Never), 3, None);
     let both = step(with(Some(joint(POLICIES[0])), Recompute::Never), 3, None);
@@ -368,12 +368,12 @@ fn calibration_keeps_the_gate_unless_it_is_to_fit_another() {
     let refitted = run(OwnGate::Refitted);
     for (kept, refitted) in kept.policies.iter().zip(&refitted.policies) {
         if kept.curve.policy == PolicyName::ExitGate {
-            assert_eq!((kept.gate.as_ref(), kept.learned), (Some(&gate), Learned::Together));
+            assert_eq!((kept.gate.as_ref(), kept.learned), (Some(&gate), GateTraining::Together));
             assert_ne!(kept.gate, refitted.gate);
         } else {
             assert_eq!(kept, refitted);
         }
-        assert_eq!(refitted.learned, Learned::Afterwards);
+        assert_eq!(refitted.learned, GateTraining::Afterwards);
     }
 }
 
@@ -414,13 +414,13 @@ fn coefficients_that_mean_nothing_are_refused() {
     assert!(refused(prior(0.0), 0.0).contains("loss.halting.prior is 0"));
     let of_none = HaltingConfig { policy: JointPolicy::ExitGate, ..prior(0.5) };
     assert!(refused(of_none, 0.0).contains("only `ponder` has one"));
-    let alone = HaltingConfig { learns: Learns::Gate, ..joint(JointPolicy::Act) };
-    assert!(refused(alone, 0.0).contains("an ACT gate learns through"));
+    let alone = HaltingConfig { trains: Trains::Gate, ..joint(JointPolicy::Act) };
+    assert!(refused(alone, 0.0).contains("loss.halting.trains is \"gate\""));
     let negative = HaltingConfig { cost_weight: Some(-1.0), ..ponder };
     assert!(refused(negative, 0.0).contains("cost_weight is -1"));
     let weight = WeightSchedule::Constant(-1.0);
     assert!(refused(HaltingConfig { weight, ..ponder }, 0.0).contains("loss.halting.weight"));
-    assert!(refused(ponder, 0.5).contains("loss.exits"));
+    assert!(refused(ponder, 0.5).contains("loss.early_exit"));
     let unknown = serde_json::json!({"policy": "ponder", "beta": 0.1});
     assert!(serde_json::from_value::<HaltingConfig>(unknown).is_err());
     let other = serde_json::json!({"policy": "kl"});
@@ -437,7 +437,7 @@ fn coefficients_that_mean_nothing_are_refused() {
 #[test]
 fn a_gate_waits_while_the_teacher_forces() {
     let mut config = with(Some(joint(POLICIES[0])), Recompute::Never);
-    config.phases = PhaseConfig { teacher_forced: 1.0, mixed_until: 1.0, ..config.phases };
+    config.phases = PhaseConfig { teacher_forced: 1.0, scheduled_until: 1.0, ..config.phases };
     let (objective, _) = objective(config, (3, 1), 0.4, None);
     let loss = objective.loss(&batch(), &mut StepContext::new(9, 0, 10, 0)).unwrap();
     assert!(loss.partial && !loss.gradients.contains_key(GATE[0]));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 use factorexe::autograd::{Params, Tape};
 use factorexe::context::Context;
-use factorexe::data::{Asked, Batch, IGNORED};
+use factorexe::data::{Batch, IGNORED, SupervisedTokens};
 use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::model::*;
@@ -173,16 +173,20 @@ fn layer_by_layer() -> DistillConfig {
     DistillConfig {
         loss: LossConfig {
             cross_entropy: WeightSchedule::Constant(0.3),
-            hidden: HiddenConfig { tokens: Compared::Asked, skip_tokens: 0, ..Default::default() },
-            exits: ExitsConfig {
+            hidden: HiddenConfig {
+                tokens: Compared::Supervised,
+                skip_tokens: 0,
+                ..Default::default()
+            },
+            early_exit: EarlyExitConfig {
                 weight: WeightSchedule::Constant(0.7),
                 draws: 2,
-                imitate: ExitTarget::Layer,
-                ..ExitsConfig::default()
+                imitate: EarlyExitTarget::Layer,
+                ..EarlyExitConfig::default()
             },
             ..LossConfig::default()
         },
-        phases: PhaseConfig { teacher_forced: 0.0, mixed_until: 0.0, ..PhaseConfig::default() },
+        phases: PhaseConfig { teacher_forced: 0.0, scheduled_until: 0.0, ..PhaseConfig::default() },
         depth: DepthConfig::default(),
     }
 }
@@ -216,7 +220,7 @@ fn repetitions_computed_anew_say_what_layers_say_as_those_that_were_kept() {
 #[test]
 fn every_layer_of_a_repetition_says_what_its_teachers_layer_says() {
     let mut config = layer_by_layer();
-    config.loss.exits.every = Every::Layer;
+    config.loss.early_exit.every = Granularity::Layer;
     let (objective, params) = narrow_objective(config.clone(), 2);
     assert_differences(&objective, &asked_batch(), &params);
     // Five of six states are read besides the last: more is asked than of two repetitions' ends.
@@ -227,7 +231,7 @@ fn every_layer_of_a_repetition_says_what_its_teachers_layer_says() {
     assert!((exits(&objective) - exits(&ends)).abs() > 1e-6);
     config.depth.recompute = Recompute::Always;
     let error = config.validate().unwrap_err().to_string();
-    assert!(error.contains("loss.exits.every"), "{error}");
+    assert!(error.contains("loss.early_exit.every"), "{error}");
 }
 
 #[test]
@@ -249,16 +253,16 @@ fn only_asked_tokens_count() {
     let (first, second) = (loss(&half), loss(&other));
     assert_eq!(first["kl"], second["kl"]);
     assert_ne!(first["cross_entropy"], second["cross_entropy"]);
-    let asked = Asked::of(&half.targets).unwrap();
+    let asked = SupervisedTokens::in_targets(&half.targets).unwrap();
     assert_eq!(asked.places.len(), 30);
     assert!(asked.places.iter().all(|place| place % 2 == 1));
-    assert_eq!(Asked::of(&batch(2).targets), None);
+    assert_eq!(SupervisedTokens::in_targets(&batch(2).targets), None);
 }
 
 #[test]
 fn a_narrow_student_does_not_start_from_its_teachers_states() {
     let mut config = layer_by_layer();
-    config.phases.mixed_until = 0.5;
+    config.phases.scheduled_until = 0.5;
     let (deep, tensors) = teacher(6);
     let student =
         StudentConfig { width: Some(deep.base().width / 2), ..student_config(1, 1, 3, 1) };
@@ -268,5 +272,5 @@ fn a_narrow_student_does_not_start_from_its_teachers_states() {
         student_params((&deep, &tensors), &looped, &student, &seen, 0, &Context::cpu()).unwrap();
     let made = LoopedTransformer::new(&looped, &params).unwrap();
     let error = Distillation::new(deep, made, params, config).unwrap_err().to_string();
-    assert!(error.contains("phases.mixed_until"), "{error}");
+    assert!(error.contains("phases.scheduled_until"), "{error}");
 }

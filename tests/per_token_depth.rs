@@ -78,7 +78,7 @@ fn per_token(least: usize, most: usize, recompute: Recompute) -> DistillConfig {
     let mut config = config(exits(0.0, 1), recompute);
     config.loss.hidden.cosine = 0.4;
     config.depth.sampling = RepetitionSampling::Uniform { least, most };
-    config.depth.drawn_for = DrawnFor::Token;
+    config.depth.sampled_per = SampledPer::Token;
     config
 }
 
@@ -115,7 +115,7 @@ fn a_law_that_draws_one_number_is_a_step_of_that_depth() {
     for depth in [1, 3, 4] {
         let each = per_token(depth, depth, Recompute::Never);
         let mut together = each.clone();
-        together.depth.drawn_for = DrawnFor::Step;
+        together.depth.sampled_per = SampledPer::Step;
         // Which numbers of the teacher are large is asked of the tokens that are compared.
         assert_near(&step(each, &own_parts(2, 1)), &step(together, &own_parts(2, 1)));
     }
@@ -172,7 +172,7 @@ fn log_softmax(logits: &Tensor) -> Vec<Vec<f64>> {
 #[test]
 fn while_the_teachers_states_are_stood_on_all_tokens_go_as_deep() {
     let mut config = per_token(1, 4, Recompute::Never);
-    config.phases = PhaseConfig { teacher_forced: 0.2, mixed_until: 0.9, ..config.phases };
+    config.phases = PhaseConfig { teacher_forced: 0.2, scheduled_until: 0.9, ..config.phases };
     // Step 5 of 10.
     assert_eq!(step(config, &own_parts(1, 1)).terms["repetitions"].fract(), 0.0);
 }
@@ -203,14 +203,14 @@ fn what_means_nothing_for_single_tokens_is_refused() {
     };
     assert!(
         refused(&|c| c.depth.sampling = RepetitionSampling::Fixed)
-            .contains("depth.sampling draws nothing")
+            .contains("depth.sampling is \"fixed\"")
     );
     let says = |change: &dyn Fn(&mut DistillConfig)| {
-        assert!(refused(change).contains("depth.drawn_for"));
+        assert!(refused(change).contains("depth.sampled_per"));
     };
     says(&|c| c.depth.backprop_repetitions = 2);
     says(&|c| c.loss.settle = WeightSchedule::Constant(0.1));
-    says(&|c| c.loss.exits.weight = WeightSchedule::Constant(0.1));
+    says(&|c| c.loss.early_exit.weight = WeightSchedule::Constant(0.1));
     says(&|c| c.loss.hidden.alignment = Alignment::Monotone);
     let policy = factorexe::halting::JointPolicy::Ponder;
     says(&|c| c.loss.halting = Some(HaltingConfig::new(policy)));

@@ -75,3 +75,31 @@ fn every_recipe_runs_at_smoke() {
         }
     }
 }
+
+/// Keys that were renamed, in their old and their new spelling.
+const RENAMED: &[(&str, &str)] = &[
+    ("loss.exits={ weight = 0.5 }", "loss.early_exit={ weight = 0.5 }"),
+    ("loss.hidden.tokens=\"asked\"", "loss.hidden.tokens=\"supervised\""),
+    (
+        "loss.halting={ policy = \"ponder\", learns = \"gate\" }",
+        "loss.halting={ policy = \"ponder\", trains = \"gate\" }",
+    ),
+    ("phases={ mixed_until = 0.9 }", "phases={ scheduled_until = 0.9 }"),
+    (
+        "depth={ drawn_for = \"token\", law = { kind = \"uniform\", least = 1, most = 3 } }",
+        "depth={ sampled_per = \"token\", sampling = { kind = \"uniform\", least = 1, most = 3 } }",
+    ),
+    ("student.between=\"norm\"", "student.state_norm=\"norm\""),
+];
+
+#[test]
+fn the_old_spelling_of_a_key_parses_to_the_same_value() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/tiny.toml");
+    let read = |change: &str| {
+        let source = Source { path: path.clone(), set: vec![change.into()], ..Source::default() };
+        source.read().unwrap_or_else(|error| panic!("{change}: {error}"))
+    };
+    for (old, new) in RENAMED {
+        assert_eq!(read(old), read(new), "{old}");
+    }
+}

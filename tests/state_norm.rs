@@ -192,7 +192,8 @@ fn the_norm_is_trained_under_teacher_forcing_and_at_reduced_width() {
         let gradient = &loss.gradients[NAME];
         gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()
     };
-    let phases = PhaseConfig { teacher_forced: 1.0, mixed_until: 1.0, ..PhaseConfig::default() };
+    let phases =
+        PhaseConfig { teacher_forced: 1.0, scheduled_until: 1.0, ..PhaseConfig::default() };
     let forced = DistillConfig { phases, ..DistillConfig::default() };
     let (objective, _) = objective(forced, Injection::None, 3);
     let loss = objective.loss(&batch(), &mut StepContext::new(9, 0, 10, 0)).unwrap();

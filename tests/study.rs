@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use factorexe::data::tasks::{TaskBatches, TaskConfig, TaskSplit, Told};
-use factorexe::data::{Asked, Batches, IGNORED};
+use factorexe::data::tasks::{TaskBatches, TaskConfig, TaskSplit, TaskSupervision};
+use factorexe::data::{Batches, IGNORED, SupervisedTokens};
 use factorexe::halting::{Calibration, Curve, Gate, PolicyName, Traces};
 use factorexe::model::*;
 use factorexe::pretrain::{LanguageModeling, ModelConfig, Supervision, initial_looped_tensors};
@@ -72,11 +72,11 @@ fn chains_of_every_length_go_on_as_their_answer() {
     let stream = TaskBatches::new(&built, TaskSplit::Train, 3, 4).of_lengths(2, 3).unwrap();
     for index in 0..4 {
         let own = stream.batch(index).unwrap();
-        let steps = stream.clone().told(Told::Steps, 5).batch(index).unwrap();
+        let steps = stream.clone().supervised(TaskSupervision::Steps, 5).batch(index).unwrap();
         assert_eq!((&steps.inputs, &steps.targets), (&own.inputs, &own.targets));
         assert_eq!((steps.chain.len(), &steps.chain[..own.chain.len()]), (5, &own.chain[..]));
         assert!(steps.chain[own.chain.len()..].iter().all(|step| *step == own.targets));
-        let answers = stream.clone().told(Told::Answers, 5).batch(index).unwrap();
+        let answers = stream.clone().supervised(TaskSupervision::Answers, 5).batch(index).unwrap();
         assert_eq!(answers.chain, vec![own.targets; 5]);
     }
 }
@@ -92,7 +92,7 @@ fn four_places() -> (Traces, [usize; 4]) {
             traces.agree.push(top == 3);
             traces.states.push(1.0);
             traces.change.push(1.0);
-            traces.bend.push(None);
+            traces.second_difference.push(None);
             traces.kl.push(0.0);
             traces.nll.push(0.0);
         }
@@ -182,7 +182,7 @@ fn every_step_of_a_chain_is_asked_after_its_repetition_with_the_gradient_of_diff
     };
     let mean = (1..=3).map(shorter).sum::<f64>() / 3.0;
     assert!((loss(&objective, &batch) - mean).abs() < 1e-6, "{mean}");
-    assert_eq!(Asked::of(&batch.targets).unwrap().places.len(), 6);
+    assert_eq!(SupervisedTokens::in_targets(&batch.targets).unwrap().places.len(), 6);
 }
 
 #[test]

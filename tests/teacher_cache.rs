@@ -86,7 +86,8 @@ fn row(batch: &Batch, row: usize) -> Batch {
 /// All phases within eight steps, and states between layers.
 fn distillation() -> DistillConfig {
     let loss = LossConfig { temperature: 2.0, ..LossConfig::default() };
-    let phases = PhaseConfig { teacher_forced: 0.3, mixed_until: 0.6, force: Every::Layer };
+    let phases =
+        PhaseConfig { teacher_forced: 0.3, scheduled_until: 0.6, force: Granularity::Layer };
     DistillConfig { loss, phases, ..DistillConfig::default() }
 }
 
@@ -261,7 +262,7 @@ fn a_damaged_or_lying_file_is_told_removed_and_made_again() {
             fs::write(path, bytes).unwrap();
         }
         assert!(run(folder.path(), PLENTY, config, &listener) == cold, "harm {index}");
-        assert!(listener.warnings("is damaged and is made again") > 0, "harm {index}");
+        assert!(listener.warnings("is damaged and will be rebuilt") > 0, "harm {index}");
         run(folder.path(), PLENTY, config, &listener);
         assert_eq!(listener.notes(" 24 rows from the cache, 0 computed"), 1, "harm {index}");
     }

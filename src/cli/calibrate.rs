@@ -8,7 +8,7 @@ use crate::data::windows::Spread;
 use crate::data::{Documents, read_documents};
 use crate::error::Result;
 use crate::eval::{self, CalibrateConfig, OwnGate};
-use crate::halting::{Halting, Learned};
+use crate::halting::{GateTraining, Halting};
 use crate::run::{Loaded, halting_file, write_halting};
 
 pub(super) fn calibrate(args: &CalibrateArgs, session: &Session) -> Result<()> {
@@ -47,7 +47,7 @@ pub(super) fn calibrate(args: &CalibrateArgs, session: &Session) -> Result<()> {
             each.curve.policy
         ))?;
     }
-    for kept in found.policies.iter().filter(|each| each.learned == Learned::Together) {
+    for kept in found.policies.iter().filter(|each| each.learned == GateTraining::Together) {
         output::line(&format!(
             "the gate of {} learned together with the student and is kept: --refit fits another",
             kept.curve.policy

@@ -4,18 +4,18 @@ use candle_core::{Device, Tensor};
 
 use crate::error::Result;
 
-/// The target of a token that is asked nothing.
+/// Target of a position without supervision (`ignore_index` of other libraries).
 pub const IGNORED: u32 = u32::MAX;
 
-/// Rows of tokens, with what is asked of each.
+/// Rows of tokens with their targets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Input tokens, (B, T) row by row.
     pub inputs: Vec<u32>,
-    /// What each input is to say, (B, T) row by row: the next token, or [`IGNORED`].
+    /// The target of each position, (B, T) row by row: the next token, or [`IGNORED`].
     pub targets: Vec<u32>,
-    /// What it is to say after each step of a chain, where that is known: S of (B, T). The last step
-    /// is the answer in `targets`, unless a control shows the chain of another example.
+    /// Targets after each step of a chain, where they are known: S of (B, T). The last step is the
+    /// answer in `targets`, unless a control shows the chain of another example.
     pub chain: Vec<Vec<u32>>,
     /// B.
     pub rows: usize,
@@ -23,24 +23,24 @@ pub struct Batch {
     pub columns: usize,
 }
 
-/// The tokens that are asked something.
+/// The positions that have a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
-    /// Where they stand, counted through (B, T) row by row.
+pub struct SupervisedTokens {
+    /// Their indices, counted through (B, T) row by row.
     pub places: Vec<usize>,
-    /// What they are to say.
+    /// Their targets.
     pub targets: Vec<u32>,
 }
 
-impl Asked {
-    /// Those of `targets`; none where all are, as in text.
+impl SupervisedTokens {
+    /// The supervised positions of `targets`; None if every position is, as in text.
     #[must_use]
-    pub fn of(targets: &[u32]) -> Option<Self> {
+    pub fn in_targets(targets: &[u32]) -> Option<Self> {
         if !targets.contains(&IGNORED) {
             return None;
         }
-        let asked = targets.iter().enumerate().filter(|(_, target)| **target != IGNORED);
-        let (places, targets) = asked.map(|(place, target)| (place, *target)).unzip();
+        let supervised = targets.iter().enumerate().filter(|(_, target)| **target != IGNORED);
+        let (places, targets) = supervised.map(|(place, target)| (place, *target)).unzip();
         Some(Self { places, targets })
     }
 }

@@ -20,7 +20,7 @@ pub mod tokenizer;
 mod utf8;
 pub mod windows;
 
-pub use batch::{Asked, Batch, Batches, IGNORED};
+pub use batch::{Batch, Batches, IGNORED, SupervisedTokens};
 pub use config::{DataConfig, Split, SplitConfig};
 pub use corpus::Corpus;
 pub use documents::Documents;

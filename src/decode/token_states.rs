@@ -73,12 +73,12 @@ impl<'a> TokenStates<'a> {
             state.copy_from_slice(new);
             if stops || is_last {
                 if let Some(mean) = self.means.get(token) {
-                    state.copy_from_slice(&mean.stopped(new));
+                    state.copy_from_slice(&mean.stop_with(new));
                 }
                 stopped.push(token);
             } else if let Some(mean) = self.means.get_mut(token) {
                 let gate = self.signals[token].last().and_then(|signal| signal.gate);
-                mean.goes_on(new, gate.unwrap_or_default());
+                mean.add(new, gate.unwrap_or_default());
             }
         }
         stopped
@@ -87,12 +87,12 @@ impl<'a> TokenStates<'a> {
     fn signal(&mut self, token: usize, new: &[f32], logits: &[f32], repetition: usize) -> Signal {
         let row = token * self.width..(token + 1) * self.width;
         let (old, step) = (&self.states[row.clone()], &mut self.step[row]);
-        let (mut size, mut change, mut bend) = (0.0_f32, 0.0_f32, 0.0_f32);
+        let (mut size, mut change, mut second_difference) = (0.0_f32, 0.0_f32, 0.0_f32);
         for ((new, old), step) in new.iter().zip(old).zip(step) {
             let now = new - old;
             size += new * new;
             change += now * now;
-            bend += (now - *step) * (now - *step);
+            second_difference += (now - *step) * (now - *step);
             *step = now;
         }
         let size = size.sqrt().max(1e-12);
@@ -103,7 +103,7 @@ impl<'a> TokenStates<'a> {
         });
         Signal {
             change: change.sqrt() / size,
-            bend: (repetition > 1).then_some(bend.sqrt() / size),
+            second_difference: (repetition > 1).then_some(second_difference.sqrt() / size),
             gate: None,
             output,
         }

@@ -1,11 +1,11 @@
-//! What does a recipe say of student, losses, phases and depth?
+//! Recipe sections of distillation: student, losses, phases and depth.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::depth::{DepthConfig, DrawnFor, Recompute};
-use super::exits::ExitsConfig;
-use super::granularity::Every;
+use super::depth::{DepthConfig, Recompute, SampledPer};
+use super::early_exit::EarlyExitConfig;
+use super::granularity::Granularity;
 use super::halting::HaltingConfig;
 use super::weight_schedule::WeightSchedule;
 use crate::error::{Error, Result};
@@ -16,10 +16,10 @@ use crate::model::{Alignment, Injection, Relaxation, StateNorm};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Layers {
-    /// So many.
+    /// This many layers.
     Count(usize),
-    /// Found where the angular distance of consecutive layers has its knee.
-    Found(Auto),
+    /// Chosen at the knee of the angular distances between consecutive layers.
+    Auto(Auto),
 }
 
 /// The word `auto`.
@@ -30,33 +30,34 @@ pub enum Auto {
     Auto,
 }
 
-/// What the core starts as. The layers around it, the embedding and the head start as the
-/// teacher's.
+/// Initialization of the core. The layers around it, the embedding and the head are initialized
+/// with the teacher's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Init {
-    /// Normal numbers of the teacher's own spread.
+    /// Normal, with the root mean square of the teacher's matrices.
     Random,
     /// The first layers of the teacher's middle.
     First,
-    /// Layers of the teacher's middle at equal intervals, the first and the last among them.
+    /// Layers of the teacher's middle at equal intervals, including the first and the last.
     EveryNth,
-    /// The mean of the layers each core layer stands for.
+    /// For each core layer, the mean of the teacher's layers aligned with it.
     Average,
-    /// The matrices that reproduce the teacher's own products best, in the least-squares sense, on
-    /// a calibration batch: W = sum W_r C_r (sum C_r)^-1 with C_r = X_r^T X_r.
+    /// The matrices that best reproduce the outputs of the teacher's matrices, in the least-squares
+    /// sense, on calibration text: W = sum W_r C_r (sum C_r)^-1 with C_r = X_r^T X_r. Jin et al.
+    /// 2022.
     #[default]
     LeastSquares,
 }
 
-/// What the low-rank part of each repetition starts as.
+/// Initialization of the low-rank adapter of each repetition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LoraInit {
-    /// B is zero: every repetition starts as the shared core.
+    /// B is zero, so that every repetition starts as the shared core.
     Zero,
-    /// The truncated singular value decomposition of what sharing loses; with least squares, in
-    /// the metric of the teacher's states. Bae et al. 2024.
+    /// The truncated singular value decomposition of the teacher's matrix minus the shared one; with
+    /// least squares, in the metric of the teacher's states. Bae et al. 2024.
     #[default]
     Svd,
 }
@@ -69,38 +70,39 @@ pub struct StudentConfig {
     pub prelude_layers: Layers,
     /// K, layers of the core.
     pub core_layers: usize,
-    /// N, how often the core is applied.
+    /// N, repetitions of the core.
     pub repetitions: usize,
-    /// D, if narrower than the teacher's: a part of its width that leaves whole heads.
+    /// D, width of the student; absent: the teacher's. A reduced width must leave a whole number of
+    /// heads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub width: Option<usize>,
     /// Layers after the core that are not shared: a number or `auto`.
     pub coda_layers: Layers,
-    /// What differs between repetitions.
+    /// Parameters that differ between repetitions.
     pub relaxation: Relaxation,
-    /// What of the prelude's output every repetition hears.
+    /// How the prelude's output is added to the input of every repetition.
     pub injection: Injection,
-    /// What is done to the state between two repetitions.
+    /// Norm of the state between two repetitions.
     #[serde(alias = "between")]
     pub state_norm: StateNorm,
-    /// What the core starts as.
+    /// Initialization of the core.
     pub init: Init,
-    /// What the low-rank parts start as.
+    /// Initialization of the low-rank adapters.
     pub lora_init: LoraInit,
-    /// Tokens of training text that least squares and `auto` look at.
+    /// Tokens of training text used by least squares, `auto`, a reduced width and the state norm.
     pub calibration_tokens: usize,
-    /// Parameters that stay as they start, by name; `*` stands for anything.
+    /// Names of parameters that are not trained; `*` matches anything.
     pub frozen: Vec<String>,
 }
 
 impl Default for StudentConfig {
     fn default() -> Self {
         Self {
-            prelude_layers: Layers::Found(Auto::Auto),
+            prelude_layers: Layers::Auto(Auto::Auto),
             core_layers: 1,
             repetitions: 4,
             width: None,
-            coda_layers: Layers::Found(Auto::Auto),
+            coda_layers: Layers::Auto(Auto::Auto),
             relaxation: Relaxation::None,
             injection: Injection::None,
             state_norm: StateNorm::None,
@@ -112,36 +114,37 @@ impl Default for StudentConfig {
     }
 }
 
-/// Which tokens' states are compared.
+/// The tokens whose states are compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Compared {
-    /// All but `skip_tokens`.
+    /// All but the first `skip_tokens` of a window.
     #[default]
     All,
-    /// Those that are asked something; in text these are all.
-    Asked,
+    /// Supervised tokens, those with a target; in text these are all.
+    #[serde(alias = "asked")]
+    Supervised,
 }
 
-/// Matching of hidden states: `[loss.hidden]`.
+/// Hidden-state loss: `[loss.hidden]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct HiddenConfig {
-    /// Of the mean over all compared states.
+    /// Weight of the mean over all compared states; 0 turns the loss off.
     pub weight: WeightSchedule,
-    /// Share of the relative squared error.
+    /// Coefficient of the relative squared error.
     pub squared: f64,
-    /// Share of 1 - cosine.
+    /// Coefficient of 1 - cosine similarity.
     pub cosine: f64,
-    /// How the width is scaled before comparing.
+    /// Scaling of the dimensions before states are compared.
     pub scale: StateScale,
-    /// Which of the teacher's layers each state imitates.
+    /// Which of the teacher's layers each state is compared with.
     pub alignment: Alignment,
-    /// Where states are compared.
-    pub every: Every,
+    /// After which parts of the core states are compared: every layer or every repetition.
+    pub every: Granularity,
     /// Tokens at the start of a window that are not compared.
     pub skip_tokens: usize,
-    /// Whose states are compared.
+    /// Tokens that are compared.
     pub tokens: Compared,
 }
 
@@ -153,31 +156,32 @@ impl Default for HiddenConfig {
             cosine: 0.0,
             scale: StateScale::default(),
             alignment: Alignment::default(),
-            every: Every::default(),
+            every: Granularity::default(),
             skip_tokens: 1,
             tokens: Compared::default(),
         }
     }
 }
 
-/// What is made smaller: `[loss]` of a recipe.
+/// Loss terms and their weights: `[loss]` of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LossConfig {
-    /// Weight of the cross entropy with the text.
+    /// Weight of the cross entropy with the target tokens.
     pub cross_entropy: WeightSchedule,
-    /// Weight of KL(teacher || student).
+    /// Weight of KL(teacher || student), which is multiplied by the squared temperature.
     pub kl: WeightSchedule,
-    /// Divides both logits in the KL.
+    /// Temperature of both distributions in the KL. Hinton et al. 2015.
     pub temperature: f64,
-    /// Matching of hidden states.
+    /// Hidden-state loss.
     pub hidden: HiddenConfig,
-    /// Weight of the pull of each of the last repetitions' states towards the last one: without it
-    /// matching layers removes the convergence that early exit needs.
+    /// Weight of the squared error between the states of the second half of the repetitions and the
+    /// last state. Comparing layers alone removes the convergence that early exit needs.
     pub settle: WeightSchedule,
-    /// Readouts before the last repetition.
-    pub exits: ExitsConfig,
-    /// A gate that learns together with the student.
+    /// Early-exit loss.
+    #[serde(alias = "exits")]
+    pub early_exit: EarlyExitConfig,
+    /// Joint training of a halting gate; absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub halting: Option<HaltingConfig>,
 }
@@ -190,28 +194,32 @@ impl Default for LossConfig {
             temperature: 1.0,
             hidden: HiddenConfig::default(),
             settle: WeightSchedule::Constant(0.0),
-            exits: ExitsConfig::default(),
+            early_exit: EarlyExitConfig::default(),
             halting: None,
         }
     }
 }
 
-/// When the student stands on its own states: `[phases]` of a recipe, in fractions of the run.
+/// Training phases, from teacher-forced to free-running: `[phases]` of a recipe, in fractions of the
+/// run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PhaseConfig {
-    /// Until here every repetition starts from the teacher's own state.
+    /// End of the teacher-forced phase, in which the core runs on the teacher's states.
     pub teacher_forced: f64,
-    /// From there until here a repetition starts from the teacher's state with a probability that
-    /// falls from 1 to 0; afterwards the loop is closed.
-    pub mixed_until: f64,
-    /// What starts from the teacher's state: each layer or each repetition.
-    pub force: Every,
+    /// End of scheduled sampling (Bengio et al. 2015), in which a repetition starts from the
+    /// teacher's state with a probability that falls from 1 to 0. Afterwards the student is
+    /// free-running: every repetition starts from the state before it.
+    #[serde(alias = "scheduled_until")]
+    pub scheduled_until: f64,
+    /// What is given the teacher's state in the teacher-forced phase: every layer or every
+    /// repetition.
+    pub force: Granularity,
 }
 
 impl Default for PhaseConfig {
     fn default() -> Self {
-        Self { teacher_forced: 0.2, mixed_until: 0.3, force: Every::Layer }
+        Self { teacher_forced: 0.2, scheduled_until: 0.3, force: Granularity::Layer }
     }
 }
 
@@ -219,16 +227,16 @@ impl Default for PhaseConfig {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DistillConfig {
-    /// What is made smaller.
+    /// Loss terms and their weights.
     pub loss: LossConfig,
-    /// When the student stands on its own states.
+    /// Training phases.
     pub phases: PhaseConfig,
-    /// How many repetitions a step takes.
+    /// Repetitions of a step.
     pub depth: DepthConfig,
 }
 
 impl DistillConfig {
-    /// Refuses weights, fractions and ranges that mean nothing.
+    /// Refuses invalid weights, fractions and ranges.
     ///
     /// # Errors
     /// The first key out of its range.
@@ -238,45 +246,50 @@ impl DistillConfig {
             ("loss.kl", self.loss.kl),
             ("loss.hidden.weight", self.loss.hidden.weight),
             ("loss.settle", self.loss.settle),
-            ("loss.exits.weight", self.loss.exits.weight),
+            ("loss.early_exit.weight", self.loss.early_exit.weight),
         ];
         let halting = self.loss.halting.map(|halting| ("loss.halting.weight", halting.weight));
         for (key, weight) in weights.into_iter().chain(halting) {
             if !weight.is_valid() {
                 return Err(Error::input(format!(
-                    "{key} is {weight:?}: expected weights of 0 or more, over fractions of the run \
-                     that begin before they end"
+                    "{key} is {weight:?}: expected weights of 0 or more, and 0 <= begin <= end <= 1"
                 )));
             }
         }
         if !(self.loss.temperature.is_finite() && self.loss.temperature > 0.0) {
-            return Err(Error::input("loss.temperature must be above 0"));
+            return Err(Error::input(format!(
+                "loss.temperature is {}, expected a number above 0",
+                self.loss.temperature
+            )));
         }
-        self.loss.exits.validate()?;
+        self.loss.early_exit.validate()?;
         if let Some(halting) = &self.loss.halting {
             halting.validate()?;
-            if !self.loss.exits.weight.is_zero() {
+            if !self.loss.early_exit.weight.is_zero() {
                 return Err(Error::input(
-                    "loss.halting reads out every repetition, and loss.exits some of them again",
+                    "loss.halting and loss.early_exit cannot be combined: halting already trains the \
+                     output after every repetition",
                 )
-                .hint("write loss.exits.weight = 0"));
+                .hint("write loss.early_exit.weight = 0"));
             }
         }
-        let (exits, recompute) = (self.loss.exits, self.depth.recompute);
-        if exits.every == Every::Layer && recompute == Recompute::Always {
+        let (early_exit, recompute) = (self.loss.early_exit, self.depth.recompute);
+        if early_exit.every == Granularity::Layer && recompute == Recompute::Always {
             return Err(Error::input(
-                "layers within a repetition that is computed anew are not read",
+                "loss.early_exit.every = \"layer\" reads states that activation checkpointing does \
+                 not store",
             )
-            .hint("write depth.recompute = \"never\", or loss.exits.every = \"repetition\""));
+            .hint("write depth.recompute = \"never\", or loss.early_exit.every = \"repetition\""));
         }
         let phases = self.phases;
         let ordered = (0.0..=1.0).contains(&phases.teacher_forced)
-            && phases.mixed_until >= phases.teacher_forced
-            && phases.mixed_until <= 1.0;
+            && phases.scheduled_until >= phases.teacher_forced
+            && phases.scheduled_until <= 1.0;
         if !ordered {
             return Err(Error::input(format!(
-                "phases.teacher_forced {} and phases.mixed_until {} must rise within 0 to 1",
-                phases.teacher_forced, phases.mixed_until
+                "phases.teacher_forced is {} and phases.scheduled_until is {}: expected 0 <= \
+                 teacher_forced <= scheduled_until <= 1",
+                phases.teacher_forced, phases.scheduled_until
             )));
         }
         let hidden = self.loss.hidden.weight;
@@ -284,31 +297,30 @@ impl DistillConfig {
             && (hidden.at(0.0) <= 0.0 || hidden.at(phases.teacher_forced) <= 0.0)
         {
             return Err(Error::input(
-                "loss.hidden.weight is 0 while phases.teacher_forced lasts, and nothing else is \
-                 learned there",
+                "loss.hidden.weight is 0 during the teacher-forced phase, which has no other loss",
             )
             .hint("raise loss.hidden.weight, or set phases.teacher_forced to 0"));
         }
-        self.check_tokens_apart()?;
+        self.check_per_token()?;
         self.depth.validate()
     }
 
-    /// Refuses what means nothing when every token has its own depth.
-    fn check_tokens_apart(&self) -> Result<()> {
+    /// Refuses loss terms that are not defined for per-token depth.
+    fn check_per_token(&self) -> Result<()> {
         let loss = &self.loss;
         let plain = loss.settle.is_zero()
-            && loss.exits.weight.is_zero()
+            && loss.early_exit.weight.is_zero()
             && loss.halting.is_none()
             && loss.hidden.alignment != Alignment::Monotone
             && self.depth.backprop_repetitions == 0;
-        if plain || self.depth.drawn_for == DrawnFor::Step {
+        if plain || self.depth.sampled_per == SampledPer::Step {
             return Ok(());
         }
         Err(Error::input(
-            "depth.drawn_for is \"token\", and a token is read out where it stops alone",
+            "depth.sampled_per is \"token\", and a loss that needs one depth for all tokens is on",
         )
         .hint(
-            "leave out loss.exits, loss.settle, loss.halting, depth.backprop_repetitions and \
+            "leave out loss.early_exit, loss.settle, loss.halting, depth.backprop_repetitions and \
                  loss.hidden.alignment = \"monotone\"",
         ))
     }

@@ -1,4 +1,4 @@
-//! How many repetitions does this step take?
+//! The number of repetitions of a training step: fixed or sampled, per step or per token.
 
 use rand::Rng;
 use rand_distr::{Distribution, LogNormal, Poisson};
@@ -7,106 +7,110 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How the number of repetitions of a training step is drawn.
+/// Distribution of the number of repetitions of a training step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum RepetitionSampling {
     /// Always N.
     #[default]
     Fixed,
-    /// Any number in a range, each as often.
+    /// Uniform over a range.
     Uniform {
-        /// Fewest.
+        /// Smallest number of repetitions.
         least: usize,
-        /// Most.
+        /// Largest number of repetitions.
         most: usize,
     },
     /// Poisson with a log-normal rate of mean N, at least 1. Geiping et al. 2025.
     PoissonLognormal {
-        /// Spread of the logarithm of the rate.
+        /// Standard deviation of the logarithm of the rate.
         sigma: f64,
-        /// Most.
+        /// Largest number of repetitions; larger samples are clipped to it.
         most: usize,
     },
 }
 
-/// Depth while training: `[depth]` of a recipe.
+/// Repetitions during training: `[depth]` of a recipe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DepthConfig {
-    /// How repetitions are drawn.
+    /// Distribution of the number of repetitions.
     #[serde(alias = "law")]
     pub sampling: RepetitionSampling,
-    /// For whom they are drawn.
-    pub drawn_for: DrawnFor,
-    /// Fraction of the run over which the drawn number grows from 1 to the sampled number.
+    /// Whether one number is sampled for a step or one for each token.
+    #[serde(alias = "sampled_per")]
+    pub sampled_per: SampledPer,
+    /// Fraction of the run over which the number grows linearly from 1 to the sampled one.
     pub ramp: f64,
-    /// Gradients flow through so many of the last repetitions; 0: through all.
+    /// Truncated backpropagation: number of last repetitions that get gradients; 0: all.
     pub backprop_repetitions: usize,
-    /// Whether the graph of a repetition is computed anew on the way back instead of kept.
+    /// Activation checkpointing: whether the backward pass recomputes the activations of a
+    /// repetition instead of storing them.
     pub recompute: Recompute,
 }
 
-/// Who goes through the core as often as was drawn.
+/// What a sampled number of repetitions applies to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum DrawnFor {
+pub enum SampledPer {
     /// All tokens of a step.
     #[default]
     Step,
-    /// Each token, from when the loop is closed: one past its depth keeps its state, and those that
-    /// go on read the keys and values of its last repetition, as decoding does with `--kv last`. It
-    /// is read out where it stopped, and compared until there as in a step of its depth.
+    /// Each token, once the student runs on its own states. A token that has reached its depth keeps
+    /// its state, and the others attend to the keys and values of its last repetition, as decoding
+    /// does with `--kv last`. Its output is read after its last repetition, and its states are
+    /// compared as in a step of that depth.
     Token,
 }
 
-/// What becomes of the graph of a repetition.
+/// Activation checkpointing of the repetitions. Chen et al. 2016.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Recompute {
-    /// It is kept while all graphs fit into half of the free memory; decided when a run begins, on
-    /// a CPU whose system tells (Linux), else it is kept.
+    /// Checkpointing only if the activations of all repetitions take more than half of the free
+    /// memory. Decided when a run begins, on a CPU under Linux; elsewhere activations are stored.
     #[default]
     Auto,
-    /// It is computed anew: memory hardly grows with the repetitions, a step costs one more
-    /// forward pass, from 17 repetitions on two. Gradients are the same but for rounding.
+    /// Activations are recomputed in the backward pass: memory hardly grows with the repetitions,
+    /// and a step costs one more forward pass, two from 17 repetitions on. Gradients are the same
+    /// up to rounding.
     Always,
-    /// It is kept.
+    /// All activations are stored.
     Never,
 }
 
 impl DepthConfig {
-    /// Refuses ranges that mean nothing.
+    /// Refuses invalid ranges.
     pub(super) fn validate(&self) -> Result<()> {
         match self.sampling {
             RepetitionSampling::Uniform { least, most } if least == 0 || least > most => {
                 Err(Error::input(format!(
-                    "depth.sampling draws from {least} to {most}: expected 1 or more, rising"
+                    "depth.sampling ranges from {least} to {most}: expected 1 <= least <= most"
                 )))
             }
             RepetitionSampling::PoissonLognormal { sigma, most } if sigma <= 0.0 || most == 0 => {
-                Err(Error::input("depth.sampling needs a sigma above 0 and a most of 1 or more"))
+                Err(Error::input("depth.sampling needs sigma above 0 and most of 1 or more"))
             }
-            RepetitionSampling::Fixed if self.drawn_for == DrawnFor::Token => {
-                Err(Error::input("depth.drawn_for is \"token\", and depth.sampling draws nothing")
+            RepetitionSampling::Fixed if self.sampled_per == SampledPer::Token => {
+                Err(Error::input("depth.sampled_per is \"token\", but depth.sampling is \"fixed\"")
                     .hint("write depth.sampling = { kind = \"uniform\", least = 1, most = 8 }"))
             }
             _ if !(0.0..=1.0).contains(&self.ramp) => {
-                Err(Error::input("depth.ramp is a fraction of the run, 0 to 1"))
+                Err(Error::input(format!("depth.ramp is {}, expected 0 to 1", self.ramp)))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Draws the repetitions of a step at `progress`, 0 to 1, for a student made for `repetitions`.
-pub(super) fn draw(
+/// Samples the repetitions of a step at `progress`, 0 to 1, for a student made for `repetitions`.
+pub(super) fn sample(
     config: &DepthConfig,
     repetitions: usize,
     progress: f64,
     rng: &mut impl Rng,
 ) -> usize {
-    let drawn = match config.sampling {
+    let sampled = match config.sampling {
         RepetitionSampling::Fixed => repetitions,
         RepetitionSampling::Uniform { least, most } => rng.random_range(least..=most),
         RepetitionSampling::PoissonLognormal { sigma, most } => {
@@ -118,9 +122,9 @@ pub(super) fn draw(
         }
     };
     if config.ramp <= 0.0 || progress >= config.ramp {
-        return drawn;
+        return sampled;
     }
-    ((drawn as f64 * progress / config.ramp).round() as usize).clamp(1, drawn)
+    ((sampled as f64 * progress / config.ramp).round() as usize).clamp(1, sampled)
 }
 
 #[cfg(test)]
@@ -130,22 +134,23 @@ mod tests {
 
     use super::*;
 
-    fn mean(law: RepetitionSampling) -> (f64, usize, usize) {
+    /// Mean, smallest and largest of 20000 samples for N = 8.
+    fn summary(sampling: RepetitionSampling) -> (f64, usize, usize) {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
-        let config = DepthConfig { sampling: law, ..DepthConfig::default() };
-        let drawn: Vec<usize> = (0..20_000).map(|_| draw(&config, 8, 1.0, &mut rng)).collect();
-        let sum: usize = drawn.iter().sum();
-        let least = drawn.iter().min().copied().unwrap_or(0);
-        (sum as f64 / 20_000.0, least, drawn.iter().max().copied().unwrap_or(0))
+        let config = DepthConfig { sampling, ..DepthConfig::default() };
+        let samples: Vec<usize> = (0..20_000).map(|_| sample(&config, 8, 1.0, &mut rng)).collect();
+        let sum: usize = samples.iter().sum();
+        let least = samples.iter().min().copied().unwrap_or(0);
+        (sum as f64 / 20_000.0, least, samples.iter().max().copied().unwrap_or(0))
     }
 
     #[test]
-    fn each_law_has_the_mean_and_the_range_it_names() {
-        assert_eq!(mean(RepetitionSampling::Fixed), (8.0, 8, 8));
-        let (uniform, least, most) = mean(RepetitionSampling::Uniform { least: 2, most: 6 });
+    fn each_distribution_has_the_mean_and_the_range_it_names() {
+        assert_eq!(summary(RepetitionSampling::Fixed), (8.0, 8, 8));
+        let (uniform, least, most) = summary(RepetitionSampling::Uniform { least: 2, most: 6 });
         assert!((uniform - 4.0).abs() < 0.05 && least == 2 && most == 6);
         let (poisson, least, most) =
-            mean(RepetitionSampling::PoissonLognormal { sigma: 0.5, most: 100 });
+            summary(RepetitionSampling::PoissonLognormal { sigma: 0.5, most: 100 });
         assert!((poisson - 8.0).abs() < 0.15, "{poisson}");
         assert!(least >= 1 && most > 16);
     }
@@ -154,8 +159,8 @@ mod tests {
     fn the_ramp_grows_from_one() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let config = DepthConfig { ramp: 0.5, ..DepthConfig::default() };
-        assert_eq!(draw(&config, 8, 0.0, &mut rng), 1);
-        assert_eq!(draw(&config, 8, 0.25, &mut rng), 4);
-        assert_eq!(draw(&config, 8, 0.5, &mut rng), 8);
+        assert_eq!(sample(&config, 8, 0.0, &mut rng), 1);
+        assert_eq!(sample(&config, 8, 0.25, &mut rng), 4);
+        assert_eq!(sample(&config, 8, 0.5, &mut rng), 8);
     }
 }

@@ -1,12 +1,12 @@
-//! Which of the states of teacher and student stand beside each other.
+//! The granularity at which a core is compared, forced or read out.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where hidden states are compared.
+/// After which parts of the core something happens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Every {
+pub enum Granularity {
     /// After every layer of the core.
     #[default]
     Layer,

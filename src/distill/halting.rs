@@ -1,4 +1,4 @@
-//! How does a gate learn when a token is done, while its student still learns what to say?
+//! Configuration of a halting gate that is trained jointly with the student.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,80 +8,86 @@ use crate::error::{Error, Result};
 use crate::halting::JointPolicy;
 use crate::halting::ponder::geometric;
 
-/// What learns from the losses at each repetition.
+/// What the halting loss trains.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Learns {
-    /// Gate and student: the student says more where tokens are likely to stop.
+pub enum Trains {
+    /// Gate and student: the output after a repetition is weighted by the probability of stopping.
     #[default]
     Both,
-    /// The gate alone, beside a student that learns as it would without it.
+    /// Only the gate; the student is trained as without it.
     Gate,
 }
 
-/// A gate that learns together with the student: `[loss.halting]`. After every repetition n of a
-/// step the student is read out through coda, last norm and head, and loses `L_n` by the weights of
-/// `kl` and `cross_entropy`. The gate, on the state after the repetition, gives the probability
-/// `p_n` that the token stops there; what stops at none before the last stops at the last. To the
-/// loss is added, as a mean over tokens,
+/// Joint training of a halting gate: `[loss.halting]`. After every repetition n the output of the
+/// student is computed through coda, last norm and head, with the loss `L_n` by the weights of `kl`
+/// and `cross_entropy`. The gate reads the state after the repetition; `p_n` is the probability
+/// that the token stops there, and the last repetition takes the remaining probability. The mean
+/// over tokens of
 ///
-/// weight (sum `p_n` `L_n` + `cost_weight` cost), where the cost is
-/// KL(p || prior) of `ponder`, Banino et al. 2021, with the geometric prior cut off at the last
-/// repetition, and the negative entropy of p of `exit-gate`, Zhu et al. 2025.
+/// weight (sum `p_n` `L_n` + `cost_weight` cost)
 ///
-/// `act`, Graves 2016, has one loss instead of the sum: of what is said of the mean of the states,
-/// weighed by what the gates say until they have spent what a token was given, and the repetitions
-/// it takes plus what is left as the cost.
+/// is added to the loss. The cost of `ponder` is KL(p || prior) with a geometric prior truncated at
+/// the last repetition (Banino et al. 2021), that of `exit-gate` the negative entropy of p (Zhu et
+/// al. 2025).
 ///
-/// The last repetition's own loss stays beside it: a gate cannot make the loss small by never
-/// getting there. Every step reads out every repetition, which costs as many times the head.
-/// Nothing is learned of halting while the teacher's own states are forced.
+/// `act` (Graves 2016) has one loss instead of the sum: that of the mean of the states, each
+/// weighted by its gate until the gates sum to 1 - eps; its cost is the number of repetitions plus
+/// the remainder.
+///
+/// The loss of the last repetition is part of the total as well, so that a gate cannot make the
+/// loss small by stopping every token early. Every step computes the output after every repetition,
+/// which costs N times the head. There is no halting loss in the teacher-forced phase.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HaltingConfig {
-    /// The policy that will stop by the gate.
+    /// The policy that stops by the gate.
     pub policy: JointPolicy,
-    /// Of the expected loss and its cost.
-    #[serde(default = "one")]
+    /// Weight of the expected loss and its cost.
+    #[serde(default = "default_weight")]
     pub weight: WeightSchedule,
-    /// beta, of the cost; 0.01 for `ponder` and 0.05 for `exit-gate` when absent, as their authors
-    /// end with, and 0.01 for `act`.
+    /// beta, weight of the cost. Absent: 0.01 for `ponder` and 0.05 for `exit-gate`, the values
+    /// their authors end with, and 0.01 for `act`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost_weight: Option<f64>,
-    /// Of `ponder` alone: of the repetitions that are left, so many stop; one over the repetitions
-    /// expected. 0.4 when absent.
+    /// Parameter of the geometric prior, for `ponder` only: one over the expected number of
+    /// repetitions. Absent: 0.4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prior: Option<f64>,
-    /// What learns from it.
-    #[serde(default)]
-    pub learns: Learns,
+    /// What the halting loss trains.
+    #[serde(default, alias = "learns")]
+    pub trains: Trains,
 }
 
-fn one() -> WeightSchedule {
+fn default_weight() -> WeightSchedule {
     WeightSchedule::Constant(1.0)
 }
 
 impl HaltingConfig {
-    /// A gate of this policy, everything else as when it is not said.
+    /// A gate of this policy with default weights.
     #[must_use]
     pub fn new(policy: JointPolicy) -> Self {
-        Self { policy, weight: one(), cost_weight: None, prior: None, learns: Learns::Both }
+        let weight = default_weight();
+        Self { policy, weight, cost_weight: None, prior: None, trains: Trains::Both }
     }
 
-    /// Refuses coefficients that mean nothing.
+    /// Refuses invalid coefficients.
     pub(super) fn validate(&self) -> Result<()> {
         if let Some(beta) = self.cost_weight.filter(|beta| !(beta.is_finite() && *beta >= 0.0)) {
             return Err(Error::input(format!(
                 "loss.halting.cost_weight is {beta}, expected 0 or more"
             )));
         }
-        if self.policy == JointPolicy::Act && self.learns == Learns::Gate {
-            return Err(Error::input("an ACT gate learns through what its student says of a mean")
-                .hint("write loss.halting.learns = \"both\""));
+        if self.policy == JointPolicy::Act && self.trains == Trains::Gate {
+            return Err(Error::input(
+                "loss.halting.trains is \"gate\", but an ACT gate is trained through the output of \
+                 its student",
+            )
+            .hint("write loss.halting.trains = \"both\""));
         }
         match (self.policy, self.prior) {
             (JointPolicy::ExitGate | JointPolicy::Act, Some(_)) => {
-                Err(Error::input("loss.halting.prior is given, and only `ponder` has one")
+                Err(Error::input("loss.halting.prior is given, but only `ponder` has a prior")
                     .hint("leave it out, or write loss.halting.policy = \"ponder\""))
             }
             (_, Some(prior)) if !(prior > 0.0 && prior < 1.0) => Err(Error::input(format!(
@@ -91,7 +97,7 @@ impl HaltingConfig {
         }
     }
 
-    /// beta.
+    /// beta, the weight of the cost.
     pub(super) fn beta(&self) -> f64 {
         self.cost_weight.unwrap_or(match self.policy {
             JointPolicy::Ponder | JointPolicy::Act => 0.01,
@@ -99,7 +105,7 @@ impl HaltingConfig {
         })
     }
 
-    /// What p is compared with, (N): but for `ponder` nothing.
+    /// The prior q of the cost sum p ln(p / q), (N); 1 everywhere for policies without a prior.
     pub(super) fn prior(&self, repetitions: usize) -> Vec<f32> {
         match self.policy {
             JointPolicy::Ponder => {

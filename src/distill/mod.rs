@@ -1,9 +1,9 @@
-//! How does a student learn from its teacher?
+//! Distillation: a looped student is trained on the hidden states and outputs of its teacher.
 
 pub mod cache;
 pub mod config;
 pub mod depth;
-pub mod exits;
+pub mod early_exit;
 pub mod granularity;
 pub mod halting;
 pub mod init;
@@ -16,10 +16,10 @@ pub use config::{
     Auto, Compared, DistillConfig, HiddenConfig, Init, Layers, LoraInit, LossConfig, PhaseConfig,
     StudentConfig,
 };
-pub use depth::{DepthConfig, DrawnFor, Recompute, RepetitionSampling};
-pub use exits::{ExitPrior, ExitTarget, ExitsConfig};
-pub use granularity::Every;
-pub use halting::{HaltingConfig, Learns};
+pub use depth::{DepthConfig, Recompute, RepetitionSampling, SampledPer};
+pub use early_exit::{EarlyExitConfig, EarlyExitPrior, EarlyExitTarget};
+pub use granularity::Granularity;
+pub use halting::{HaltingConfig, Trains};
 pub use init::{
     MAP, ReducedWidth, project_width, reduced_width_config, student_params, student_tensors,
 };

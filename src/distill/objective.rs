@@ -8,8 +8,8 @@ use rand_chacha::ChaCha8Rng;
 
 use super::cache::TeacherCache;
 use super::config::{Compared, DistillConfig};
-use super::depth::{self, DrawnFor, Recompute};
-use super::granularity::Every;
+use super::depth::{self, Recompute, SampledPer};
+use super::granularity::Granularity;
 use super::halting::HaltingConfig;
 use super::init::MAP;
 use super::init::project_width::MAP_NAME;
@@ -18,7 +18,7 @@ use super::step::output_loss::Outputs;
 use super::step::teacher_layers::RequiredLayers;
 use super::step::teacher_outputs::{TeacherOutputs, TeacherSource};
 use crate::autograd::{Params, Tape, Value};
-use crate::data::{Asked, Batch};
+use crate::data::{Batch, SupervisedTokens};
 use crate::error::{Error, Result};
 use crate::losses::hidden::compare_states;
 use crate::losses::terms::StateComparison;
@@ -125,7 +125,7 @@ impl<'a> Distillation<'a> {
             let mut state = Value::constant(teacher.at_depth(start)?);
             let mut states = Vec::new();
             for (layer, block) in self.student.core_at(repetition).iter().enumerate() {
-                if layer == 0 || self.config.phases.force == Every::Layer {
+                if layer == 0 || self.config.phases.force == Granularity::Layer {
                     let before = if at == 0 { start } else { depths[at - 1] };
                     state = Value::constant(teacher.at_depth(before)?);
                 }
@@ -178,9 +178,9 @@ impl<'a> Distillation<'a> {
             }
         };
         let starts = (0..repetitions).map(start).collect();
-        let exits = &self.config.loss.exits;
-        let read_early = exits.weight.at(progress) > 0.0 && exits.every == Every::Repetition;
-        let exits = if read_early { exits.draw(repetitions, rng) } else { Vec::new() };
+        let exits = &self.config.loss.early_exit;
+        let read_early = exits.weight.at(progress) > 0.0 && exits.every == Granularity::Repetition;
+        let exits = if read_early { exits.sample(repetitions, rng) } else { Vec::new() };
         let prelude = self.student.prelude(&tape, ids, &table)?;
         let first = &prelude[prelude.len() - 1];
         let looped = Rc::new(Loop {
@@ -222,12 +222,13 @@ impl<'a> Distillation<'a> {
     ) -> Matching {
         let (layers, hidden) = (self.student.config().core_layers, &self.config.loss.hidden);
         let stride = match hidden.every {
-            Every::Layer => 1,
-            Every::Repetition => layers,
+            Granularity::Layer => 1,
+            Granularity::Repetition => layers,
         };
         let how = self.comparison();
         let map = self.map.clone();
-        let asked = Asked::of(&batch.targets).filter(|_| hidden.tokens == Compared::Asked);
+        let asked = SupervisedTokens::in_targets(&batch.targets)
+            .filter(|_| hidden.tokens == Compared::Supervised);
         let places = asked.map(|asked| asked.places);
         Matching { map, places, how, weight, stride, layers, repetitions, depths, settle: None }
     }
@@ -279,12 +280,12 @@ impl<'a> Distillation<'a> {
 
 /// A state of another width can be compared, not stood on.
 fn refuse_its_states(config: &DistillConfig) -> Result<()> {
-    if config.phases.mixed_until <= 0.0 {
+    if config.phases.scheduled_until <= 0.0 {
         return Ok(());
     }
     Err(Error::input("a student narrower than its teacher cannot start from its states")
         .at("phases")
-        .hint("set phases.teacher_forced and phases.mixed_until to 0"))
+        .hint("set phases.teacher_forced and phases.scheduled_until to 0"))
 }
 
 impl Objective for Distillation<'_> {
@@ -297,8 +298,8 @@ impl Objective for Distillation<'_> {
         let ids = batch.input_tensor(self.student.embedding_and_head().device())?;
         let (phases, depth) = (self.config.phases, &self.config.depth);
         let made_for = self.student.config().repetitions;
-        let mut draw = || depth::draw(depth, made_for, progress, &mut moment.rng);
-        if depth.drawn_for == DrawnFor::Token && progress >= phases.mixed_until {
+        let mut draw = || depth::sample(depth, made_for, progress, &mut moment.rng);
+        if depth.sampled_per == SampledPer::Token && progress >= phases.scheduled_until {
             let depths: Vec<usize> = (0..batch.tokens()).map(|_| draw()).collect();
             let deepest = depths.iter().copied().max().unwrap_or(0);
             let mean = depths.iter().sum::<usize>() as f64 / batch.tokens() as f64;
@@ -312,10 +313,10 @@ impl Objective for Distillation<'_> {
             let weight = self.config.loss.hidden.weight.at(progress);
             self.forced(batch, &ids, repetitions, weight)?
         } else {
-            let mixing = (phases.mixed_until - phases.teacher_forced).max(1e-12);
+            let mixing = (phases.scheduled_until - phases.teacher_forced).max(1e-12);
             let share = 1.0 - (progress - phases.teacher_forced) / mixing;
             // Without a forced or mixed phase not even the first step knows the teacher's states.
-            let forced = if phases.mixed_until > 0.0 { share } else { 0.0 };
+            let forced = if phases.scheduled_until > 0.0 { share } else { 0.0 };
             self.closed(batch, &ids, repetitions, progress, forced, &mut moment.rng)?
         };
         step.terms.insert("repetitions".into(), repetitions as f64);

@@ -1,24 +1,24 @@
-//! How does the weight of a loss change while training goes on?
+//! Loss weights that are constant or follow a linear schedule.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A weight that may move in a straight line while training goes on.
+/// Weight of a loss term, constant or linear in the progress of the run.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum WeightSchedule {
-    /// Always the same.
+    /// The same weight in every step.
     Constant(f64),
-    /// From one value to another between two fractions of the run.
+    /// Linear from one weight to another between two fractions of the run.
     Ramp {
-        /// At `begin` and before.
+        /// Weight up to `begin`.
         from: f64,
-        /// At `end` and after.
+        /// Weight from `end` on.
         to: f64,
-        /// Fraction of the run, 0 to 1.
+        /// Fraction of the run at which the weight starts to change, 0 to 1.
         #[serde(default)]
         begin: f64,
-        /// Fraction of the run, 0 to 1.
+        /// Fraction of the run at which the weight has reached `to`, 0 to 1.
         #[serde(default = "one")]
         end: f64,
     },
@@ -29,19 +29,19 @@ fn one() -> f64 {
 }
 
 impl WeightSchedule {
-    /// The weight at `progress`, 0 to 1.
+    /// The weight at `progress`, the fraction of the run that is done, 0 to 1.
     #[must_use]
     pub fn at(self, progress: f64) -> f64 {
         match self {
             Self::Constant(weight) => weight,
             Self::Ramp { from, to, begin, end } => {
-                let way = ((progress - begin) / (end - begin).max(1e-12)).clamp(0.0, 1.0);
-                from + (to - from) * way
+                let share = ((progress - begin) / (end - begin).max(1e-12)).clamp(0.0, 1.0);
+                from + (to - from) * share
             }
         }
     }
 
-    /// Whether it is never above 0.
+    /// Whether the weight is 0 during the whole run.
     #[must_use]
     pub fn is_zero(self) -> bool {
         match self {

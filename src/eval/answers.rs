@@ -2,7 +2,7 @@
 
 use super::traces::{add_walk, walk};
 use crate::context::Context;
-use crate::data::{Asked, Batch};
+use crate::data::{Batch, SupervisedTokens};
 use crate::error::{Error, Result};
 use crate::halting::{Gate, Traces};
 use crate::losses::terms::TeacherHead;
@@ -29,7 +29,8 @@ pub fn trace_answers(
     let mut traces = Traces::new(repetitions, model.base().width);
     for batch in batches {
         context.check_cancelled("while repetitions were traced")?;
-        let supervised = Asked::of(&batch.targets).filter(|mask| !mask.places.is_empty());
+        let supervised =
+            SupervisedTokens::in_targets(&batch.targets).filter(|mask| !mask.places.is_empty());
         let supervised =
             supervised.ok_or_else(|| Error::input("a batch has no supervised token"))?;
         let ids = batch.input_tensor(model.embedding_and_head().device())?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::Context;
 use crate::data::EvaluationWindow;
 use crate::error::{Error, Result};
-use crate::halting::{Calibration, Gate, Halting, Learned, PolicyName, Risk, Traces, fit};
+use crate::halting::{Calibration, Gate, GateTraining, Halting, PolicyName, Risk, Traces, fit};
 use crate::model::{CausalLm, LoopedTransformer};
 
 /// How a student is calibrated.
@@ -125,10 +125,10 @@ pub fn choose(
         .into_par_iter()
         .map(|policy| Ok((policy, gate_of(policy, own, fit_part, seed)?)))
         .collect();
-    let means = |(policy, (gate, from)): (PolicyName, (Option<Gate>, Learned))| {
+    let means = |(policy, (gate, from)): (PolicyName, (Option<Gate>, GateTraining))| {
         let averaging = gate.as_ref().filter(|_| policy.averages());
         let means = averaging.map(averaged).transpose()?;
-        Ok((policy, gate, from, means.map(|means| means.beside(chosen_part))))
+        Ok((policy, gate, from, means.map(|means| means.relative_to(chosen_part))))
     };
     let traced: Result<Vec<_>> = fitted?.into_iter().map(means).collect();
     let calibrate_policy =
@@ -146,10 +146,10 @@ fn gate_of(
     own: Option<&(PolicyName, Gate)>,
     traces: &Traces,
     seed: u64,
-) -> Result<(Option<Gate>, Learned)> {
+) -> Result<(Option<Gate>, GateTraining)> {
     match own.filter(|(owner, _)| *owner == policy) {
-        Some((_, gate)) => Ok((Some(gate.clone()), Learned::Together)),
-        None => Ok((fit::fit(policy, traces, seed)?, Learned::Afterwards)),
+        Some((_, gate)) => Ok((Some(gate.clone()), GateTraining::Together)),
+        None => Ok((fit::fit(policy, traces, seed)?, GateTraining::Afterwards)),
     }
 }
 

@@ -116,7 +116,7 @@ pub fn evaluate_policies(
     let curve = |calibration: &&Calibration| {
         let (policy, gate) = (calibration.curve.policy, calibration.gate.as_ref());
         match gate.filter(|_| policy.averages()) {
-            Some(_) => trace(gate)?.beside(&traces).sweep(policy, gate),
+            Some(_) => trace(gate)?.relative_to(&traces).sweep(policy, gate),
             None => traces.sweep(policy, gate),
         }
     };

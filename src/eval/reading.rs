@@ -5,7 +5,7 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use crate::autograd::{Tape, Value};
-use crate::data::{Asked, Batch};
+use crate::data::{Batch, SupervisedTokens};
 use crate::error::{Error, Result};
 use crate::model::CausalLm;
 use crate::nn::gather::gather;
@@ -25,8 +25,8 @@ pub struct Reading {
 /// # Errors
 /// The batch supervises no token, an id is past the vocabulary, or the device fails.
 pub fn read(model: &dyn CausalLm, batch: &Batch, repetitions: &[usize]) -> Result<Vec<Reading>> {
-    let supervised =
-        Asked::of(&batch.targets).map_or_else(|| (0..batch.tokens()).collect(), |mask| mask.places);
+    let supervised = SupervisedTokens::in_targets(&batch.targets)
+        .map_or_else(|| (0..batch.tokens()).collect(), |mask| mask.places);
     let most = repetitions.iter().copied().max().unwrap_or(1);
     if supervised.is_empty() || repetitions.contains(&0) {
         return Err(Error::input("there is no supervised token, or no repetition to read at"));

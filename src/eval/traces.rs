@@ -165,8 +165,8 @@ impl<'a> Averages<'a> {
         let mut stopped = Vec::with_capacity(new.len());
         let rows = old.chunks_exact(width).zip(new.chunks_exact(width));
         for (mean, (old, new)) in self.means.iter_mut().zip(rows) {
-            stopped.extend(mean.stopped(new));
-            mean.goes_on(new, self.gate.logit(new, change(old, new), repetition));
+            stopped.extend(mean.stop_with(new));
+            mean.add(new, self.gate.logit(new, change(old, new), repetition));
         }
         let stopped = Tensor::from_vec(stopped, after.shape(), &Device::Cpu)?;
         Ok(stopped.to_device(after.device())?.to_dtype(after.dtype())?)
@@ -199,13 +199,13 @@ fn add_states(traces: &mut Traces, states: &[Tensor], tokens: usize) -> Result<(
             let size = size(now);
             let scale = 1.0 / (size * size / width as f32 + STATE_EPS).sqrt();
             let step = |now: &[f32], before: &[f32], i: usize| now[i] - before[i];
-            let bend = (r > 1).then(|| {
+            let second_difference = (r > 1).then(|| {
                 let earlier = row(r - 2);
                 let turned = |i| (step(now, before, i) - step(before, earlier, i)).powi(2);
                 (0..width).map(turned).sum::<f32>().sqrt() / size
             });
             traces.change.push(change(before, now));
-            traces.bend.push(bend);
+            traces.second_difference.push(second_difference);
             traces.states.extend(now.iter().map(|x| x * scale));
         }
     }

@@ -1,4 +1,4 @@
-//! Which threshold keeps a budget, or a risk?
+//! Calibrated halting policies of a student: the content of `halting.json`.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,78 +8,78 @@ use super::name::PolicyName;
 use super::policy::HaltingPolicy;
 use crate::error::{Error, Result};
 
-/// When a gate learned what it says.
+/// When a gate was trained.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Learned {
-    /// When the student was done, which it left as it was.
+pub enum GateTraining {
+    /// After the student, which stays frozen.
     #[default]
     Afterwards,
-    /// Together with the student.
+    /// Jointly with the student.
     Together,
 }
 
-impl Learned {
-    /// Whether it was fitted to a frozen student.
+impl GateTraining {
+    /// Whether the gate was fitted to a frozen student.
     #[must_use]
     pub fn is_afterwards(&self) -> bool {
         *self == Self::Afterwards
     }
 }
 
-/// A policy with what was found for it.
+/// A policy with its calibrated threshold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
-    /// The threshold that keeps the risk.
+    /// The threshold that meets the risk.
     pub threshold: f64,
-    /// Its gate, if it has one.
+    /// The gate, for policies that read one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
-    /// Where the gate comes from.
-    #[serde(default, skip_serializing_if = "Learned::is_afterwards")]
-    pub learned: Learned,
-    /// What other thresholds gave.
+    /// When the gate was trained.
+    #[serde(default, skip_serializing_if = "GateTraining::is_afterwards")]
+    pub learned: GateTraining,
+    /// Measurements over the thresholds.
     pub curve: Curve,
 }
 
-/// The content of `halting.json` beside a student.
+/// The halting policies of a student: `halting.json` in its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Halting {
-    /// Of the student's weights: a gate says nothing of another's states.
+    /// Fingerprint of the student's weights: gates are valid for one student only.
     pub student: String,
-    /// N that was calibrated for.
+    /// N, the repetitions of the calibration.
     pub repetitions: usize,
-    /// D.
+    /// D, width of the student.
     pub width: usize,
-    /// What the thresholds keep.
+    /// The risk that the thresholds meet.
     pub risk: Risk,
-    /// The policy that kept it with the fewest repetitions.
+    /// The policy that meets it with the fewest repetitions.
     pub best: PolicyName,
-    /// Tokens that gates were fitted on, and thresholds chosen on.
+    /// Number of tokens that gates were fitted on, and that thresholds were chosen on.
     pub tokens: [usize; 2],
-    /// Every policy.
+    /// The calibrated policies.
     pub policies: Vec<Calibration>,
 }
 
 impl Halting {
-    /// What was found for `policy`.
+    /// The calibration of `policy`.
     ///
     /// # Errors
-    /// It was not calibrated.
+    /// The policy was not calibrated.
     pub fn find(&self, policy: PolicyName) -> Result<&Calibration> {
-        let found = self.policies.iter().find(|found| found.curve.policy == policy);
-        found.ok_or_else(|| {
+        let calibration = self.policies.iter().find(|known| known.curve.policy == policy);
+        calibration.ok_or_else(|| {
             Error::input(format!("`{policy}` was not calibrated for this student"))
                 .hint("run: factorize calibrate --student S --teacher T --text FILES")
         })
     }
 
-    /// Refuses what does not belong to a student `width` wide with this fingerprint.
+    /// Checks that this belongs to the student with this fingerprint and width.
     ///
     /// # Errors
-    /// It belongs to another, or is damaged.
+    /// It belongs to another student, or is damaged.
     pub fn check(&self, fingerprint: &str, width: usize) -> Result<()> {
         if self.student != fingerprint || self.width != width {
             return Err(Error::input("this halting head was fitted on another model")
@@ -90,21 +90,21 @@ impl Halting {
                 .hint("run `factorize calibrate` again"))
         };
         if !(2..=1 << 16).contains(&self.repetitions) {
-            return damaged("a number of repetitions that no student takes");
+            return damaged("its number of repetitions is out of range");
         }
-        for found in &self.policies {
-            let policy = found.curve.policy;
-            policy.with(found.threshold)?;
-            if found.curve.points.is_empty() {
-                return damaged("a policy without thresholds");
+        for calibration in &self.policies {
+            let policy = calibration.curve.policy;
+            policy.with(calibration.threshold)?;
+            if calibration.curve.points.is_empty() {
+                return damaged("a policy has no thresholds");
             }
-            match &found.gate {
-                None if policy.reads().gate => return damaged("a policy without its gate"),
+            match &calibration.gate {
+                None if policy.reads().gate => return damaged("a policy has no gate"),
                 Some(gate) => {
-                    let numbers = gate.weight.iter().chain(&gate.bias).chain([&gate.change]);
-                    let finite = numbers.copied().all(f32::is_finite);
+                    let parameters = gate.weight.iter().chain(&gate.bias).chain([&gate.change]);
+                    let finite = parameters.copied().all(f32::is_finite);
                     if gate.weight.len() != width || gate.bias.is_empty() || !finite {
-                        return damaged("a gate of another width, or not finite");
+                        return damaged("a gate has another width or is not finite");
                     }
                 }
                 None => {}
@@ -115,10 +115,10 @@ impl Halting {
 }
 
 impl Calibration {
-    /// The policy at its threshold, or at the one that `budget` leads to.
+    /// The policy and its threshold: the calibrated one, or the one that meets `budget`.
     ///
     /// # Errors
-    /// No threshold keeps the budget.
+    /// No threshold meets the budget.
     pub fn policy(&self, budget: Option<Budget>) -> Result<(Box<dyn HaltingPolicy>, f64)> {
         let threshold = match budget {
             None | Some(Budget::Most(_)) => self.threshold,
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn budgets_and_risks_read_as_they_are_written() {
+    fn budgets_and_risks_parse() {
         assert_eq!("2.5".parse::<Budget>().unwrap(), Budget::Mean(2.5));
         assert_eq!("max=3".parse::<Budget>().unwrap(), Budget::Most(3));
         let quantile = Budget::Quantile { share: 0.9, repetitions: 3 };
@@ -150,24 +150,24 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_keeps_its_budget_and_its_risk() {
+    fn a_threshold_meets_its_budget_and_its_risk() {
         let traces = easy_and_hard(400, 5);
         let curve = traces.sweep(PolicyName::Gap, None).unwrap();
         let oracle = traces.oracle().mean_repetitions;
-        let found = curve.within(Risk::Changed(0.0)).unwrap();
-        assert!((found.mean_repetitions - oracle).abs() < 1e-9);
-        let found = curve.within(Risk::Kl(1e-6)).unwrap();
-        assert!((found.mean_repetitions - oracle).abs() < 1e-9);
-        let found = curve.affordable(Budget::Mean(oracle + 0.01)).unwrap();
-        assert!((found.mean_repetitions - oracle).abs() < 1e-9);
-        let found = curve.affordable(Budget::Quantile { share: 1.0, repetitions: 3 }).unwrap();
-        assert_eq!(found.stops[3], 0);
+        let point = curve.within(Risk::Changed(0.0)).unwrap();
+        assert!((point.mean_repetitions - oracle).abs() < 1e-9);
+        let point = curve.within(Risk::Kl(1e-6)).unwrap();
+        assert!((point.mean_repetitions - oracle).abs() < 1e-9);
+        let point = curve.affordable(Budget::Mean(oracle + 0.01)).unwrap();
+        assert!((point.mean_repetitions - oracle).abs() < 1e-9);
+        let point = curve.affordable(Budget::Quantile { share: 1.0, repetitions: 3 }).unwrap();
+        assert_eq!(point.stops[3], 0);
         let kl = traces.sweep(PolicyName::Kl, None).unwrap();
         assert!(kl.affordable(Budget::Mean(1.0)).is_err());
-        // Of leads that are all 1 the strictest threshold stops every token at once.
-        let mut sure = traces;
-        sure.output.iter_mut().for_each(|output| output.gap = 1.0);
-        let curve = sure.sweep(PolicyName::Gap, None).unwrap();
+        // If every margin is 1, the strictest threshold stops every token at once.
+        let mut saturated = traces;
+        saturated.output.iter_mut().for_each(|output| output.gap = 1.0);
+        let curve = saturated.sweep(PolicyName::Gap, None).unwrap();
         assert!(curve.within(Risk::Changed(0.0)).is_none());
         assert!((curve.chosen(Risk::Changed(0.0)).unwrap().mean_repetitions - 1.0).abs() < 1e-9);
     }

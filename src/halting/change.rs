@@ -1,11 +1,11 @@
-//! A token stops when its state hardly moves. Geiping et al. 2025 take 0.03.
+//! Halting on the relative change of the state. Geiping et al. 2025, threshold 0.03.
 
 use super::policy::{HaltingPolicy, Signal};
 
 /// Stops at a relative change of the state of at most `threshold`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Change {
-    /// 0 or more.
+    /// Relative change, 0 or more.
     pub threshold: f32,
 }
 
@@ -20,8 +20,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_small_step_stops_it() {
-        let signal = |change| Signal { change, bend: None, gate: None, output: None };
+    fn the_first_small_change_stops_the_token() {
+        let signal = |change| Signal { change, second_difference: None, gate: None, output: None };
         let signals = [0.5, 0.2, 0.02, 0.3].map(signal);
         assert_eq!(Change { threshold: 0.03 }.stop(&signals), 3);
         assert_eq!(Change { threshold: 0.2 }.stop(&signals), 2);

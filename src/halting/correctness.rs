@@ -1,16 +1,16 @@
-//! A token stops when its answer is probably the right one. Jolicoeur-Martineau 2025 (TRM): one
-//! binary head, weight 0 and bias -5 at first, which is a value that a search can use, too.
+//! Halting on predicted correctness: a binary head estimates whether the current output is right.
+//! Jolicoeur-Martineau 2025 (TRM), whose head starts with weight 0 and bias -5.
 
 use super::gate::sigmoid;
 use super::policy::{HaltingPolicy, Reads, Signal};
 
-/// What the head starts as: nothing is right yet.
+/// Initial logit of the head: no output counts as right.
 pub const START_LOGIT: f32 = -5.0;
 
-/// Stops when P(the answer is right) is at least `threshold`.
+/// Stops when the predicted probability of a correct output is at least `threshold`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Correctness {
-    /// 0 to 1.
+    /// Probability, 0 to 1.
     pub threshold: f32,
 }
 
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_answer_that_is_probably_right_stops_it() {
+    fn the_first_output_that_is_probably_correct_stops_the_token() {
         let signals = gates(&[0.2, 0.8, 0.6].map(logit));
         assert_eq!(Correctness { threshold: 0.7 }.stop(&signals), 2);
         assert_eq!(Correctness { threshold: 0.9 }.stop(&signals), 3);

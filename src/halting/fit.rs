@@ -1,13 +1,13 @@
-//! What should a gate say, when the student stays as it is?
+//! Fitting a halting gate to a frozen student.
 //!
-//! The student is frozen: what it would lose by stopping a token after each repetition is a number
-//! that was measured, and only the gate learns. It takes seconds.
+//! The losses of stopping a token after each repetition are measured once, and only the gate is
+//! trained on them, which takes seconds.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::exit_gate::goes_on;
+use super::exit_gate::continue_target;
 use super::gate::{Gate, log_change, sigmoid, survival};
 use super::name::PolicyName;
 use super::ponder::{PRIOR, divergence, geometric};
@@ -15,22 +15,22 @@ use super::traces::Traces;
 use super::{act, correctness};
 use crate::error::{Error, Result};
 
-/// Weight of PonderNet's cost.
+/// beta, weight of the cost of PonderNet.
 const PONDER_WEIGHT: f32 = 0.01;
-/// ACT: nats that a repetition must be worth.
+/// tau, weight of the cost of ACT, nats per repetition.
 const ACT_TAU: f32 = 0.01;
-/// Exit gate: gamma is this share of the mean KL after the first repetition.
+/// gamma of the exit gate as a share of the mean KL after the first repetition.
 const GAMMA_SHARE: f32 = 0.01;
 
 const BATCH: usize = 256;
 const STEPS: usize = 2000;
 const LEARNING_RATE: f32 = 1e-2;
-/// After so many steps the gate is tried on tokens kept aside; the best one is taken.
-const STEPS_A_TRIAL: usize = 50;
-/// Every so many tokens one is kept aside.
-const ASIDE: usize = 5;
+/// Steps between evaluations on the held-out tokens; the gate with the lowest loss is returned.
+const STEPS_PER_EVALUATION: usize = 50;
+/// One token of this many is held out.
+const HELD_OUT_EVERY: usize = 5;
 
-/// Fits the gate of `policy` on what `traces` say. None for policies without a gate.
+/// Fits the gate of `policy` to `traces`. None for policies without a gate.
 ///
 /// # Errors
 /// The traces hold no states, or too few tokens.
@@ -42,31 +42,33 @@ pub fn fit(policy: PolicyName, traces: &Traces, seed: u64) -> Result<Option<Gate
         _ => return Ok(None),
     };
     let tokens = traces.tokens();
-    if traces.states.len() != tokens * traces.repetitions * traces.width || tokens < 2 * ASIDE {
+    if traces.states.len() != tokens * traces.repetitions * traces.width
+        || tokens < 2 * HELD_OUT_EVERY
+    {
         return Err(Error::input(format!("{tokens} tokens are too few to fit a gate on"))
             .hint("give more text, or a larger --max-tokens"));
     }
     let loss = TokenLoss::new(policy, traces);
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let (aside, mut learned): (Vec<usize>, Vec<usize>) =
-        (0..tokens).partition(|token| token % ASIDE == ASIDE - 1);
-    let mut model = Fitted::new(Gate::new(traces.width, traces.repetitions, start));
+    let (held_out, mut training): (Vec<usize>, Vec<usize>) =
+        (0..tokens).partition(|token| token % HELD_OUT_EVERY == HELD_OUT_EVERY - 1);
+    let mut model = GateOptimizer::new(Gate::new(traces.width, traces.repetitions, start));
     let (mut best, mut lowest) = (model.gate.clone(), f64::INFINITY);
-    let mut at = learned.len();
+    let mut next = training.len();
     for step in 1..=STEPS {
-        if at >= learned.len() {
-            learned.shuffle(&mut rng);
-            at = 0;
+        if next >= training.len() {
+            training.shuffle(&mut rng);
+            next = 0;
         }
-        let batch = &learned[at..(at + BATCH).min(learned.len())];
-        at += BATCH;
+        let batch = &training[next..(next + BATCH).min(training.len())];
+        next += BATCH;
         model.step(batch, traces, &loss);
-        if step % STEPS_A_TRIAL != 0 {
+        if step % STEPS_PER_EVALUATION != 0 {
             continue;
         }
-        let found = mean_loss(&model.gate, &aside, traces, &loss);
-        if found < lowest {
-            (best, lowest) = (model.gate.clone(), found);
+        let held_out_loss = mean_loss(&model.gate, &held_out, traces, &loss);
+        if held_out_loss < lowest {
+            (best, lowest) = (model.gate.clone(), held_out_loss);
         }
     }
     Ok(Some(best))
@@ -74,14 +76,15 @@ pub fn fit(policy: PolicyName, traces: &Traces, seed: u64) -> Result<Option<Gate
 
 fn mean_loss(gate: &Gate, tokens: &[usize], traces: &Traces, loss: &TokenLoss) -> f64 {
     let mut gradient = vec![0.0; traces.repetitions];
-    let each = tokens.iter().map(|&token| {
+    let losses = tokens.iter().map(|&token| {
         let logits = traces.logits(gate, token);
-        f64::from(loss.of(&logits, traces.kl_of(token), traces.agree_of(token), &mut gradient))
+        let (kl, agree) = (traces.token_kl(token), traces.token_agreement(token));
+        f64::from(loss.evaluate(&logits, kl, agree, &mut gradient))
     });
-    each.sum::<f64>() / tokens.len() as f64
+    losses.sum::<f64>() / tokens.len() as f64
 }
 
-/// What a token loses by the gates' say, and how that changes with each gate.
+/// The loss of a token's gate logits under a policy, with its gradient.
 struct TokenLoss {
     policy: PolicyName,
     gamma: f32,
@@ -90,14 +93,14 @@ struct TokenLoss {
 
 impl TokenLoss {
     fn new(policy: PolicyName, traces: &Traces) -> Self {
-        let first: f32 = (0..traces.tokens()).map(|token| traces.kl_of(token)[0]).sum();
+        let first: f32 = (0..traces.tokens()).map(|token| traces.token_kl(token)[0]).sum();
         let gamma = (GAMMA_SHARE * first / traces.tokens().max(1) as f32).max(1e-6);
         Self { policy, gamma, prior: geometric(PRIOR, traces.repetitions) }
     }
 
-    /// `kl` and `agree` are what stopping after each repetition gives, (N); the gradient of
-    /// `logits`, (N), is written to `gradient`.
-    fn of(&self, logits: &[f32], kl: &[f32], agree: &[bool], gradient: &mut [f32]) -> f32 {
+    /// The loss of `logits`, (N), where `kl` and `agree`, (N), are KL to the teacher and agreement
+    /// after each repetition. The gradient with respect to `logits` is written to `gradient`, (N).
+    fn evaluate(&self, logits: &[f32], kl: &[f32], agree: &[bool], gradient: &mut [f32]) -> f32 {
         gradient.fill(0.0);
         let last = logits.len() - 1;
         match self.policy {
@@ -105,7 +108,7 @@ impl TokenLoss {
                 let share = 1.0 / logits.len() as f32;
                 let mut sum = 0.0;
                 for ((gradient, &logit), &right) in gradient.iter_mut().zip(logits).zip(agree) {
-                    sum += share * binary(logit, f32::from(right));
+                    sum += share * binary_cross_entropy(logit, f32::from(right));
                     *gradient = share * (sigmoid(logit) - f32::from(right));
                 }
                 sum
@@ -114,9 +117,9 @@ impl TokenLoss {
                 let share = 1.0 / last.max(1) as f32;
                 let mut sum = 0.0;
                 for r in 0..last {
-                    let stops = 1.0 - goes_on(kl[r] - kl[r + 1], self.gamma);
-                    sum += share * binary(logits[r], stops);
-                    gradient[r] = share * (sigmoid(logits[r]) - stops);
+                    let target = 1.0 - continue_target(kl[r] - kl[r + 1], self.gamma);
+                    sum += share * binary_cross_entropy(logits[r], target);
+                    gradient[r] = share * (sigmoid(logits[r]) - target);
                 }
                 sum
             }
@@ -125,23 +128,23 @@ impl TokenLoss {
         }
     }
 
-    /// sum p_n KL_n + tau (N + R), p cut where the gates are spent.
+    /// sum p_n KL_n + tau (N + R), where p ends at the repetition N at which ACT stops.
     fn act(logits: &[f32], kl: &[f32], gradient: &mut [f32]) -> f32 {
-        let (mut stop, mut spent, mut left, mut loss) = (logits.len() - 1, 0.0, 1.0, 0.0);
+        let (mut stop, mut sum, mut remainder, mut loss) = (logits.len() - 1, 0.0, 1.0, 0.0);
         for (r, &logit) in logits[..logits.len() - 1].iter().enumerate() {
-            spent += sigmoid(logit);
-            if spent >= act::SPENT {
+            sum += sigmoid(logit);
+            if sum >= act::SPENT {
                 stop = r;
                 break;
             }
-            left -= sigmoid(logit);
+            remainder -= sigmoid(logit);
             loss += sigmoid(logit) * kl[r];
         }
         for r in 0..stop {
             let gate = sigmoid(logits[r]);
             gradient[r] = gate * (1.0 - gate) * (kl[r] - kl[stop] - ACT_TAU);
         }
-        loss + left * kl[stop] + ACT_TAU * ((stop + 1) as f32 + left)
+        loss + remainder * kl[stop] + ACT_TAU * ((stop + 1) as f32 + remainder)
     }
 
     /// sum p_n KL_n + beta KL(p || prior).
@@ -150,31 +153,31 @@ impl TokenLoss {
         let expected: f32 = p.iter().zip(kl).map(|(p, kl)| p * kl).sum();
         let slope =
             |n: usize| kl[n] + PONDER_WEIGHT * ((p[n].max(1e-12) / self.prior[n]).ln() + 1.0);
-        // What lies past a gate falls with it: -lambda_n sum over m > n of p_m dL/dp_m.
-        let mut later = p[logits.len() - 1] * slope(logits.len() - 1);
+        // Later probabilities shrink as a gate grows: -lambda_n sum over m > n of p_m dL/dp_m.
+        let mut later_sum = p[logits.len() - 1] * slope(logits.len() - 1);
         for n in (0..logits.len() - 1).rev() {
-            let gate = sigmoid(logits[n]);
-            gradient[n] = p[n] * (1.0 - gate) * slope(n) - gate * later;
-            later += p[n] * slope(n);
+            let lambda = sigmoid(logits[n]);
+            gradient[n] = p[n] * (1.0 - lambda) * slope(n) - lambda * later_sum;
+            later_sum += p[n] * slope(n);
         }
         expected + PONDER_WEIGHT * divergence(&p, &self.prior)
     }
 }
 
 /// Binary cross entropy of a logit with a target from 0 to 1.
-fn binary(logit: f32, target: f32) -> f32 {
+fn binary_cross_entropy(logit: f32, target: f32) -> f32 {
     logit.max(0.0) - logit * target + (-logit.abs()).exp().ln_1p()
 }
 
-/// A gate and what Adam remembers of it. Kingma & Ba 2015.
-struct Fitted {
+/// A gate and its Adam moments. Kingma and Ba 2015.
+struct GateOptimizer {
     gate: Gate,
     first: Vec<f32>,
     second: Vec<f32>,
     steps: i32,
 }
 
-impl Fitted {
+impl GateOptimizer {
     fn new(gate: Gate) -> Self {
         let count = gate.weight.len() + gate.bias.len() + 1;
         Self { gate, first: vec![0.0; count], second: vec![0.0; count], steps: 0 }
@@ -187,15 +190,16 @@ impl Fitted {
         let share = 1.0 / batch.len() as f32;
         for &token in batch {
             let logits = traces.logits(&self.gate, token);
-            loss.of(&logits, traces.kl_of(token), traces.agree_of(token), &mut gradient);
+            let (kl, agree) = (traces.token_kl(token), traces.token_agreement(token));
+            loss.evaluate(&logits, kl, agree, &mut gradient);
             for (r, gradient) in gradient.iter().enumerate().filter(|(_, g)| **g != 0.0) {
-                let by = share * gradient;
+                let scaled = share * gradient;
                 let state = traces.state(token, r);
                 for (sum, x) in sums[..width].iter_mut().zip(state) {
-                    *sum += by * x;
+                    *sum += scaled * x;
                 }
-                sums[width] += by * log_change(traces.change[token * repetitions + r]);
-                sums[width + 1 + r] += by;
+                sums[width] += scaled * log_change(traces.change[token * repetitions + r]);
+                sums[width + 1 + r] += scaled;
             }
         }
         self.adam(&sums);
@@ -204,14 +208,16 @@ impl Fitted {
     fn adam(&mut self, gradient: &[f32]) {
         const BETAS: (f32, f32) = (0.9, 0.99);
         self.steps += 1;
-        let (one, two) = (1.0 - BETAS.0.powi(self.steps), 1.0 - BETAS.1.powi(self.steps));
+        let first_correction = 1.0 - BETAS.0.powi(self.steps);
+        let second_correction = 1.0 - BETAS.1.powi(self.steps);
         let gate = &mut self.gate;
         let values = gate.weight.iter_mut().chain([&mut gate.change]).chain(&mut gate.bias);
         let moments = self.first.iter_mut().zip(&mut self.second);
         for ((value, (first, second)), gradient) in values.zip(moments).zip(gradient) {
             *first += (1.0 - BETAS.0) * (gradient - *first);
             *second += (1.0 - BETAS.1) * (gradient * gradient - *second);
-            *value -= LEARNING_RATE * (*first / one) / ((*second / two).sqrt() + 1e-8);
+            *value -= LEARNING_RATE * (*first / first_correction)
+                / ((*second / second_correction).sqrt() + 1e-8);
         }
     }
 }
@@ -232,15 +238,15 @@ mod tests {
             let loss = TokenLoss::new(policy, &traces);
             let logits = [-1.0, -0.7, -1.4, 0.2];
             let (mut gradient, mut unused) = ([0.0; 4], [0.0; 4]);
-            loss.of(&logits, &kl, &agree, &mut gradient);
+            loss.evaluate(&logits, &kl, &agree, &mut gradient);
             assert!(gradient[..3].iter().all(|g| *g != 0.0), "{policy}: {gradient:?}");
             for r in 0..4 {
-                let mut moved = |by: f32| {
+                let mut loss_at = |offset: f32| {
                     let mut logits = logits;
-                    logits[r] += by;
-                    loss.of(&logits, &kl, &agree, &mut unused)
+                    logits[r] += offset;
+                    loss.evaluate(&logits, &kl, &agree, &mut unused)
                 };
-                let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+                let slope = (loss_at(1e-2) - loss_at(-1e-2)) / 2e-2;
                 assert!((slope - gradient[r]).abs() < 2e-3, "{policy} {r}: {slope} {gradient:?}");
             }
         }
@@ -253,7 +259,7 @@ mod tests {
             let gate = fit(policy, &traces, 0).unwrap().unwrap();
             let rule = policy.with(threshold).unwrap();
             let right = |token: &usize| {
-                let expected = if unseen.agree_of(*token)[0] { 1 } else { 3 };
+                let expected = if unseen.token_agreement(*token)[0] { 1 } else { 3 };
                 rule.stop(&unseen.signals(*token, Some(&gate))) == expected
             };
             let share = (0..300).filter(right).count() as f64 / 300.0;

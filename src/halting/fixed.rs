@@ -1,11 +1,11 @@
-//! A token stops after as many repetitions as every other.
+//! The same number of repetitions for every token.
 
 use super::policy::{HaltingPolicy, Signal};
 
-/// Always `repetitions`.
+/// Stops every token after `repetitions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fixed {
-    /// 1 or more.
+    /// Number of repetitions, 1 or more.
     pub repetitions: usize,
 }
 
@@ -23,8 +23,8 @@ mod tests {
     #[test]
     fn all_of_the_distribution_is_on_one_repetition() {
         let signals = gates(&[0.0; 4]);
-        let found = Fixed { repetitions: 3 }.distribution(&signals);
-        assert_near(&found.probability, &[0.0, 0.0, 1.0, 0.0]);
+        let stop = Fixed { repetitions: 3 }.distribution(&signals);
+        assert_near(&stop.probability, &[0.0, 0.0, 1.0, 0.0]);
         assert_eq!(Fixed { repetitions: 9 }.stop(&signals), 4);
     }
 }

@@ -1,11 +1,11 @@
-//! A token stops when one word is far ahead of the next. Schuster et al. 2022 (CALM).
+//! Halting on the top-1 margin. Schuster et al. 2022 (CALM).
 
 use super::policy::{HaltingPolicy, Reads, Signal};
 
-/// Stops when the likeliest token leads the second by at least `threshold`.
+/// Stops when the probability of the top-1 token exceeds that of the second by at least `threshold`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gap {
-    /// A difference of probabilities, 0 to 1.
+    /// Difference of probabilities, 0 to 1.
     pub threshold: f32,
 }
 
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clear_lead_stops_it() {
+    fn a_large_margin_stops_the_token() {
         let output = |gap| Output { top: 0, gap, kl: None };
         let signals = outputs(&[0.1, 0.6, 0.9].map(output));
         assert_eq!(Gap { threshold: 0.5 }.stop(&signals), 2);

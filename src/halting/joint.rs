@@ -1,4 +1,4 @@
-//! What does a gate that learns together with its student make smaller?
+//! The loss of a halting gate that is trained jointly with its student.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::gate::{sigmoid, survival};
 use super::name::PolicyName;
 
-/// The policies whose gate can learn together with the student.
+/// The policies whose gate can be trained jointly with the student.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum JointPolicy {
@@ -15,8 +15,8 @@ pub enum JointPolicy {
     /// The first stage of Ouro: sum p_n L_n - beta H(p), a uniform prior but for a constant.
     /// Zhu et al. 2025.
     ExitGate,
-    /// Adaptive computation time: what is said of the mean of the states, each weighed by its gate
-    /// and the last by what is left, and the repetitions and what is left as a cost. Graves 2016.
+    /// Adaptive computation time: the loss of the mean of the states, each weighted by its gate and
+    /// the last by the remainder, and repetitions plus remainder as the cost. Graves 2016.
     Act,
 }
 
@@ -31,9 +31,9 @@ impl JointPolicy {
         }
     }
 
-    /// b as it starts, for the gates after the repetitions 1 to N - 1. Ponder and exit gate: a token
-    /// stops after each of the N equally often, sigmoid(b_n) = 1 / (N - n + 1). ACT: all go to the
-    /// last, which has four fifths of the mean, sigmoid(b_n) = 1 / (5 (N - 1)).
+    /// Initial biases b of the gates after the repetitions 1 to N - 1. Ponder and exit gate: uniform
+    /// over the N repetitions, sigmoid(b_n) = 1 / (N - n + 1). ACT: tokens reach the last
+    /// repetition, which has four fifths of the mean, sigmoid(b_n) = 1 / (5 (N - 1)).
     #[must_use]
     pub fn start(self, repetitions: usize) -> Vec<f32> {
         let logit = |n: usize| match self {
@@ -44,7 +44,7 @@ impl JointPolicy {
     }
 }
 
-/// What a token is expected to lose, over where it stops.
+/// Expectations of a token under its halting distribution p.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Expected {
     /// sum p_n L_n.
@@ -55,9 +55,9 @@ pub struct Expected {
     pub repetitions: f32,
 }
 
-/// Of a token whose gates say `logits`, (N), the last of which is not asked, and that loses `losses`
-/// when it stops after each repetition, (N); `prior` is q, (N). The gradient of
-/// loss + `beta` cost for every logit is written to `gradient`, (N).
+/// Expected loss and cost of a token with the gate logits `logits`, (N), the last of which is not
+/// used, and the losses `losses`, (N), when it stops after each repetition; `prior` is q, (N). The
+/// gradient of loss + `beta` cost with respect to the logits is written to `gradient`, (N).
 pub fn expected(
     logits: &[f32],
     losses: &[f32],
@@ -72,12 +72,12 @@ pub fn expected(
     // Lower than any probability that a sum of f32 notices: its logarithm stays finite.
     let log_ratio = |n: usize| (p[n].max(1e-30) / prior[n]).ln();
     let slope = |n: usize| losses[n] + beta * (log_ratio(n) + 1.0);
-    // What lies past a gate falls with it: -lambda_n sum over m > n of p_m dL/dp_m.
-    let mut later = p[last] * slope(last);
+    // Later probabilities shrink as a gate grows: -lambda_n sum over m > n of p_m dL/dp_m.
+    let mut later_sum = p[last] * slope(last);
     for n in (0..last).rev() {
-        let stops = sigmoid(logits[n]);
-        gradient[n] = p[n] * (1.0 - stops) * slope(n) - stops * later;
-        later += p[n] * slope(n);
+        let lambda = sigmoid(logits[n]);
+        gradient[n] = p[n] * (1.0 - lambda) * slope(n) - lambda * later_sum;
+        later_sum += p[n] * slope(n);
     }
     Expected {
         loss: p.iter().zip(losses).map(|(p, loss)| p * loss).sum(),
@@ -97,30 +97,30 @@ mod tests {
         for (prior, beta) in [(geometric(0.3, 4), 0.5), (vec![1.0; 4], 0.3), (vec![1.0; 4], 0.0)] {
             let (mut gradient, mut unused) = ([9.0; 4], [0.0; 4]);
             expected(&logits, &losses, &prior, beta, &mut gradient);
-            assert!(gradient[3].abs() < f32::EPSILON, "nobody asks the last gate");
+            assert!(gradient[3].abs() < f32::EPSILON, "the last gate is not used");
             for n in 0..4 {
-                let mut moved = |by: f32| {
+                let mut loss_at = |offset: f32| {
                     let mut logits = logits;
-                    logits[n] += by;
-                    let found = expected(&logits, &losses, &prior, beta, &mut unused);
-                    found.loss + beta * found.cost
+                    logits[n] += offset;
+                    let expected = expected(&logits, &losses, &prior, beta, &mut unused);
+                    expected.loss + beta * expected.cost
                 };
-                let slope = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+                let slope = (loss_at(1e-2) - loss_at(-1e-2)) / 2e-2;
                 assert!((slope - gradient[n]).abs() < 2e-3, "{n}: {slope} {gradient:?}");
             }
         }
     }
 
     #[test]
-    fn what_is_expected_is_the_sum_over_where_a_token_stops() {
+    fn expectations_are_sums_over_the_repetition_at_which_a_token_stops() {
         // Stops with 1/4, 3/8, 3/8.
         let logits = [(1.0_f32 / 3.0).ln(), 0.0, 7.0];
-        let found = expected(&logits, &[4.0, 2.0, 1.0], &[1.0; 3], 0.1, &mut [0.0; 3]);
-        assert!((found.loss - (1.0 + 0.75 + 0.375)).abs() < 1e-6, "{found:?}");
-        assert!((found.repetitions - (0.25 + 0.75 + 1.125)).abs() < 1e-6, "{found:?}");
+        let token = expected(&logits, &[4.0, 2.0, 1.0], &[1.0; 3], 0.1, &mut [0.0; 3]);
+        assert!((token.loss - (1.0 + 0.75 + 0.375)).abs() < 1e-6, "{token:?}");
+        assert!((token.repetitions - (0.25 + 0.75 + 1.125)).abs() < 1e-6, "{token:?}");
         let entropy = -(0.25 * 0.25_f32.ln() + 0.75 * 0.375_f32.ln());
-        assert!((found.cost + entropy).abs() < 1e-6, "{found:?}");
-        // Beside the prior itself it costs nothing.
+        assert!((token.cost + entropy).abs() < 1e-6, "{token:?}");
+        // The divergence from p itself is 0.
         let prior = [0.25, 0.375, 0.375];
         assert!(expected(&logits, &[0.0; 3], &prior, 1.0, &mut [0.0; 3]).cost.abs() < 1e-6);
     }
@@ -150,11 +150,11 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_that_is_sure_leaves_every_number_finite() {
+    fn saturated_gates_leave_every_value_finite() {
         for logit in [-200.0, 200.0] {
             let mut gradient = [0.0; 3];
-            let found = expected(&[logit; 3], &[3.0, 2.0, 1.0], &[1.0; 3], 0.1, &mut gradient);
-            assert!(found.loss.is_finite() && found.cost.is_finite(), "{found:?}");
+            let token = expected(&[logit; 3], &[3.0, 2.0, 1.0], &[1.0; 3], 0.1, &mut gradient);
+            assert!(token.loss.is_finite() && token.cost.is_finite(), "{token:?}");
             assert!(gradient.iter().all(|x| x.is_finite()), "{gradient:?}");
         }
     }

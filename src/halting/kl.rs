@@ -1,12 +1,12 @@
-//! A token stops when one more repetition hardly changed what is said. Geiping et al. 2025 take
-//! 5e-4 nats in the paper, 1e-3 in the code.
+//! Halting on the KL between the outputs of consecutive repetitions. Geiping et al. 2025, threshold
+//! 5e-4 nats in the paper, 1e-3 in their code.
 
 use super::policy::{HaltingPolicy, Reads, Signal};
 
-/// Stops when KL(output a repetition ago || output now) is at most `threshold` nats.
+/// Stops when KL(previous output || current output) is at most `threshold` nats.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Kl {
-    /// 0 or more, nats.
+    /// KL in nats, 0 or more.
     pub threshold: f32,
 }
 
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_output_has_nothing_to_be_compared_with() {
+    fn the_first_output_never_stops_a_token() {
         let output = |kl| Output { top: 0, gap: 0.0, kl };
         let signals = outputs(&[None, Some(0.3), Some(1e-3), Some(0.0)].map(output));
         assert_eq!(Kl { threshold: 1e-3 }.stop(&signals), 3);

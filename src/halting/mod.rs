@@ -1,7 +1,7 @@
-//! When is a token done?
+//! Halting policies: after which repetition does a token stop?
 //!
-//! Every policy is a distribution over the repetition at which a token stops, and a cost. Rules
-//! that need no training put all of it on one repetition.
+//! Every policy gives a distribution over the repetition at which a token stops, and a cost. Rules
+//! without training put all probability on one repetition.
 
 pub mod act;
 pub mod calibration;
@@ -23,7 +23,7 @@ pub mod select;
 pub mod stable;
 pub mod traces;
 
-pub use calibration::{Calibration, Halting, Learned};
+pub use calibration::{Calibration, GateTraining, Halting};
 pub use curve::{Budget, Curve, CurvePoint, Risk};
 pub use gate::Gate;
 pub use joint::JointPolicy;

@@ -1,4 +1,4 @@
-//! The names of the policies, and what their thresholds may be.
+//! The names of halting policies and the ranges of their thresholds.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,33 +7,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// A policy by name; a threshold makes it whole.
+/// Name of a halting policy, which together with a threshold defines a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PolicyName {
-    /// As many repetitions for all.
+    /// The same number of repetitions for every token.
     Fixed,
     /// Adaptive computation time.
     Act,
     /// PonderNet.
     Ponder,
-    /// Exit gate, fitted on what one more repetition gains.
+    /// Exit gate, trained on the gain of one more repetition.
     ExitGate,
-    /// Is the answer right already?
+    /// Predicted correctness of the output.
     Correctness,
     /// KL between the outputs of two repetitions.
     Kl,
     /// Relative change of the state.
     Change,
-    /// Second difference of the states, twice.
+    /// Second difference of the states, twice in a row.
     SecondDifference,
-    /// Lead of the likeliest token.
+    /// Top-1 margin.
     Gap,
-    /// The likeliest token stays.
+    /// Stable top-1 token.
     Stable,
 }
 
-/// What a threshold may be.
+/// The range of a policy's threshold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Range {
     /// Above 0 and up to 1.
@@ -59,7 +59,7 @@ impl PolicyName {
         Self::Stable,
     ];
 
-    /// As it is written.
+    /// The name in files and on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -103,8 +103,8 @@ impl FromStr for PolicyName {
     fn from_str(text: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|policy| policy.name() == text).ok_or_else(|| {
             let names = Self::ALL.map(Self::name).join(", ");
-            Error::input(format!("`{text}` is no halting policy"))
-                .hint(format!("there are: {names}"))
+            Error::input(format!("`{text}` is not a halting policy"))
+                .hint(format!("expected one of: {names}"))
         })
     }
 }

@@ -1,58 +1,58 @@
-//! What does a policy see, and what does it say?
+//! The interface of halting policies: the signals they read and the distribution they give.
 
-/// What a student would say if a token stopped now.
+/// The student's output if a token stopped now.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Output {
-    /// The likeliest token; of equals the first.
+    /// The top-1 token; of equals the first.
     pub top: u32,
-    /// Probability of the likeliest token less that of the second.
+    /// Top-1 margin: probability of the top-1 token minus that of the second.
     pub gap: f32,
-    /// KL(what it said a repetition ago || what it says now), nats; none at the first repetition.
+    /// KL(previous output || current output), nats; None after the first repetition.
     pub kl: Option<f32>,
 }
 
-/// One token after one repetition.
+/// The signals of one token after one repetition.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Signal {
     /// |h_r - h_(r-1)| / |h_r|, h the state after a repetition; h_0 comes from the prelude.
     pub change: f32,
-    /// |(h_r - h_(r-1)) - (h_(r-1) - h_(r-2))| / |h_r|; none at the first repetition.
-    pub bend: Option<f32>,
-    /// What the policy's gate says of the state, before the sigmoid; none without a gate.
+    /// |(h_r - h_(r-1)) - (h_(r-1) - h_(r-2))| / |h_r|; None after the first repetition.
+    pub second_difference: Option<f32>,
+    /// Logit of the policy's gate; None without a gate.
     pub gate: Option<f32>,
-    /// None unless the policy reads it: it costs the coda and the head.
+    /// The output; None unless the policy reads it, because it costs the coda and the head.
     pub output: Option<Output>,
 }
 
-/// What a policy looks at.
+/// The signals that a policy reads.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reads {
-    /// What the student would say: coda, norm and head at every repetition.
+    /// The student's output, which costs coda, norm and head after every repetition.
     pub output: bool,
-    /// A fitted gate.
+    /// The logit of a gate.
     pub gate: bool,
 }
 
-/// What the probabilities of stopping average.
+/// What the halting distribution averages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mix {
-    /// The states: one output of their mean. ACT.
+    /// States: the output is that of the mean of the states. ACT.
     States,
-    /// The losses: the output of the repetition at which the token stops.
+    /// Losses: the output is that of the repetition at which the token stops.
     Losses,
 }
 
 /// A distribution over the repetition at which a token stops.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StopDistribution {
-    /// Of stopping after each repetition, (N); sums to one.
+    /// Probability of stopping after each repetition, (N); sums to one.
     pub probability: Vec<f32>,
-    /// What is added to a loss: a ponder cost, a KL to a prior, or a negative entropy.
+    /// Cost in the loss of the policy: ponder cost, KL to a prior, or negative entropy.
     pub cost: f32,
 }
 
 impl StopDistribution {
-    /// All on repetition `stop` (from 1) of `repetitions`, free.
+    /// All probability on repetition `stop`, counted from 1, of `repetitions`, at no cost.
     #[must_use]
     pub fn at(stop: usize, repetitions: usize) -> Self {
         let probability = (1..=repetitions).map(|r| f32::from(r == stop)).collect();
@@ -60,14 +60,14 @@ impl StopDistribution {
     }
 }
 
-/// When a token stops. The last repetition there is always stops it.
+/// A halting policy. Every token stops after the last repetition at the latest.
 pub trait HaltingPolicy: Send + Sync {
-    /// What it looks at.
+    /// The signals that the policy reads.
     fn reads(&self) -> Reads {
         Reads::default()
     }
 
-    /// What the probabilities average.
+    /// What the halting distribution averages.
     fn mix(&self) -> Mix {
         Mix::Losses
     }
@@ -75,12 +75,12 @@ pub trait HaltingPolicy: Send + Sync {
     /// Whether a token with these signals, one for each repetition so far, stops now.
     fn stops(&self, signals: &[Signal]) -> bool;
 
-    /// Where it would stop, by all of a token's signals, (N).
+    /// The distribution over the repetitions of a token with these signals, (N).
     fn distribution(&self, signals: &[Signal]) -> StopDistribution {
         StopDistribution::at(self.stop(signals), signals.len())
     }
 
-    /// The repetition, from 1, at which a token with these signals stops.
+    /// The repetition, counted from 1, after which a token with these signals, (N), stops.
     fn stop(&self, signals: &[Signal]) -> usize {
         let count = signals.len();
         (1..count).find(|&r| self.stops(&signals[..r])).unwrap_or(count)
@@ -91,14 +91,20 @@ pub trait HaltingPolicy: Send + Sync {
 pub(super) mod examples {
     use super::*;
 
-    /// Signals of one kind, the rest left empty.
+    /// Signals with gate logits only.
     pub(crate) fn gates(logits: &[f32]) -> Vec<Signal> {
-        let signal = |&gate| Signal { change: 1.0, bend: None, gate: Some(gate), output: None };
+        let signal =
+            |&gate| Signal { change: 1.0, second_difference: None, gate: Some(gate), output: None };
         logits.iter().map(signal).collect()
     }
 
     pub(crate) fn outputs(outputs: &[Output]) -> Vec<Signal> {
-        let signal = |&output| Signal { change: 1.0, bend: None, gate: None, output: Some(output) };
+        let signal = |&output| Signal {
+            change: 1.0,
+            second_difference: None,
+            gate: None,
+            output: Some(output),
+        };
         outputs.iter().map(signal).collect()
     }
 
@@ -108,10 +114,10 @@ pub(super) mod examples {
     }
 
     #[track_caller]
-    pub(crate) fn assert_near(found: &[f32], expected: &[f32]) {
-        assert_eq!(found.len(), expected.len());
-        for (found, expected) in found.iter().zip(expected) {
-            assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
+    pub(crate) fn assert_near(actual: &[f32], expected: &[f32]) {
+        assert_eq!(actual.len(), expected.len());
+        for (actual, expected) in actual.iter().zip(expected) {
+            assert!((actual - expected).abs() < 1e-5, "{actual} is not {expected}");
         }
     }
 }

@@ -1,23 +1,23 @@
-//! A token stops with a probability, repetition by repetition. Banino et al. 2021, PonderNet:
-//! p_n = lambda_n (1 - lambda_1) .. (1 - lambda_(n-1)), cost KL(p || geometric prior).
+//! PonderNet. Banino et al. 2021: a token stops after repetition n with probability
+//! p_n = lambda_n (1 - lambda_1) .. (1 - lambda_(n-1)); the cost is KL(p || geometric prior).
 
 use super::gate::{sigmoid, survival};
 use super::policy::{HaltingPolicy, Reads, Signal, StopDistribution};
 
-/// PonderNet's prior: of the repetitions that are left, so many stop.
+/// Default parameter of the geometric prior.
 pub const PRIOR: f32 = 0.4;
 
-/// PonderNet. Where the paper draws the repetition, the first one with P(stopped) >= `threshold`
-/// is taken: the same token stops at the same place every time.
+/// PonderNet. The paper samples the repetition; here a token stops at the first one at which
+/// P(stopped) >= `threshold`, so that decoding is deterministic.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Ponder {
     /// Probability of having stopped at which a token stops, 0 to 1.
     pub threshold: f32,
-    /// Of the geometric prior: one over the repetitions expected, 0 to 1.
+    /// Parameter of the geometric prior, one over its mean, 0 to 1.
     pub prior: f32,
 }
 
-/// The geometric distribution over `repetitions`, what lies past them cut off: (N).
+/// The geometric distribution truncated to `repetitions` and normalised, (N).
 #[must_use]
 pub fn geometric(prior: f32, repetitions: usize) -> Vec<f32> {
     let mut weights: Vec<f32> =
@@ -49,10 +49,10 @@ impl HaltingPolicy for Ponder {
     }
 }
 
-/// Probability of having stopped by the last of these signals.
+/// Probability of having stopped after the last of these signals.
 pub(super) fn stopped(signals: &[Signal]) -> f32 {
-    let goes_on = signals.iter().filter_map(|signal| signal.gate).map(|gate| 1.0 - sigmoid(gate));
-    1.0 - goes_on.product::<f32>()
+    let continues = signals.iter().filter_map(|signal| signal.gate).map(|gate| 1.0 - sigmoid(gate));
+    1.0 - continues.product::<f32>()
 }
 
 #[cfg(test)]
@@ -61,18 +61,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_survives_is_stopped_by_the_last_repetition() {
+    fn the_last_repetition_takes_the_remaining_probability() {
         let signals = gates(&[0.5, 0.5, 0.1].map(logit));
         let policy = Ponder { threshold: 0.7, prior: 0.5 };
-        let found = policy.distribution(&signals);
-        assert_near(&found.probability, &[0.5, 0.25, 0.25]);
+        let stop = policy.distribution(&signals);
+        assert_near(&stop.probability, &[0.5, 0.25, 0.25]);
         // Prior 0.5, 0.25, 0.125 over 0.875.
         let prior = [4.0 / 7.0, 2.0 / 7.0, 1.0 / 7.0];
         assert_near(&geometric(0.5, 3), &prior);
         let cost = 0.5 * (0.5_f32 * 7.0 / 4.0).ln()
             + 0.25 * (0.25_f32 * 7.0 / 2.0).ln()
             + 0.25 * (0.25_f32 * 7.0).ln();
-        assert_near(&[found.cost], &[cost]);
+        assert_near(&[stop.cost], &[cost]);
         assert_eq!(policy.stop(&signals), 2);
         assert_eq!(Ponder { threshold: 0.4, ..policy }.stop(&signals), 1);
         assert_eq!(Ponder { threshold: 0.9, ..policy }.stop(&signals), 3);

@@ -1,4 +1,4 @@
-//! Which policy is meant by a name?
+//! Construction of a policy from its name and threshold.
 
 use super::act::Act;
 use super::change::Change;
@@ -15,13 +15,14 @@ use super::stable::Stable;
 use crate::error::{Error, Result};
 
 impl PolicyName {
-    /// What it looks at.
+    /// The signals that the policy reads.
     #[must_use]
     pub fn reads(self) -> Reads {
         self.with(1.0).map_or_else(|_| Reads::default(), |policy| policy.reads())
     }
 
-    /// Whether it averages states: what a token says where it stops is not what its state there says.
+    /// Whether the policy averages states, so that the output of a stopped token is not that of its
+    /// last state.
     #[must_use]
     pub fn averages(self) -> bool {
         self.with(1.0).is_ok_and(|policy| policy.mix() == Mix::States)
@@ -32,15 +33,15 @@ impl PolicyName {
     /// # Errors
     /// The threshold lies outside its range.
     pub fn with(self, threshold: f64) -> Result<Box<dyn HaltingPolicy>> {
-        let (fits, expected) = match self.range() {
+        let (valid, expected) = match self.range() {
             Range::Share => (threshold > 0.0 && threshold <= 1.0, "above 0 and up to 1"),
             Range::Size => (threshold >= 0.0 && threshold.is_finite(), "0 or more"),
             Range::Count => {
-                let whole = threshold >= 1.0 && threshold.fract() == 0.0 && threshold < 1e6;
-                (whole, "a whole number from 1")
+                let integer = threshold >= 1.0 && threshold.fract() == 0.0 && threshold < 1e6;
+                (integer, "a whole number from 1")
             }
         };
-        if !fits {
+        if !valid {
             return Err(Error::input(format!(
                 "the threshold of `{self}` is {threshold}, expected {expected}"
             )));
@@ -66,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_comes_back_and_a_threshold_outside_its_range_does_not() {
+    fn names_parse_and_thresholds_out_of_range_are_refused() {
         for policy in PolicyName::ALL {
             assert_eq!(policy.name().parse::<PolicyName>().unwrap(), policy);
             assert!(policy.with(1.0).is_ok());

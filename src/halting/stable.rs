@@ -1,11 +1,11 @@
-//! A token stops when the likeliest word stays the same. Geiping et al. 2025 wait for 5.
+//! Halting on a stable top-1 token. Geiping et al. 2025, 5 repetitions.
 
 use super::policy::{HaltingPolicy, Reads, Signal};
 
-/// Stops when the likeliest token was the same `repetitions` more times in a row.
+/// Stops when the top-1 token did not change over the last `repetitions` repetitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stable {
-    /// How often it must come again, 1 or more.
+    /// Repetitions without a change, 1 or more.
     pub repetitions: usize,
 }
 
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_word_must_come_again_and_again() {
+    fn a_top_token_must_stay_for_the_given_repetitions() {
         let output = |top| Output { top, gap: 0.0, kl: None };
         let signals = outputs(&[7, 3, 3, 5, 5, 5, 5].map(output));
         assert_eq!(Stable { repetitions: 1 }.stop(&signals), 3);

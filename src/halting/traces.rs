@@ -1,4 +1,5 @@
-//! What would each token have become, had it stopped earlier?
+//! Traces: measurements of every token after every repetition, from which halting policies are
+//! fitted, swept and compared.
 
 use super::curve::{Curve, CurvePoint};
 use super::gate::{Gate, log_change, sigmoid};
@@ -6,147 +7,148 @@ use super::name::{PolicyName, Range};
 use super::policy::{Output, Signal};
 use crate::error::Result;
 
-/// Thresholds that are tried.
+/// Number of thresholds of a sweep.
 const THRESHOLDS: usize = 64;
 
-/// Every token at every repetition from 1 to N, every token going on to N: tokens x N of each.
+/// Measurements of every token after each of the repetitions 1 to N, without early stopping;
+/// (tokens, N) row by row unless said otherwise.
 #[derive(Debug, Clone, Default)]
 pub struct Traces {
     /// N.
     pub repetitions: usize,
     /// D.
     pub width: usize,
-    /// States after each repetition, brought to a mean square of 1, (tokens, N, D); may be empty.
+    /// States after each repetition, scaled to a mean square of 1, (tokens, N, D); may be empty.
     pub states: Vec<f32>,
-    /// As [`Signal::change`].
+    /// [`Signal::change`].
     pub change: Vec<f32>,
-    /// As [`Signal::bend`].
-    pub bend: Vec<Option<f32>>,
-    /// What the student would say.
+    /// [`Signal::second_difference`].
+    pub second_difference: Vec<Option<f32>>,
+    /// Output of the student.
     pub output: Vec<Output>,
     /// KL(teacher || student), nats.
     pub kl: Vec<f32>,
     /// -log p of the next token, nats.
     pub nll: Vec<f32>,
-    /// Whether student and teacher prefer the same token.
+    /// Whether student and teacher have the same top-1 token.
     pub agree: Vec<bool>,
-    /// What each token says at full depth, as long as the tokens; empty: what it says after N
-    /// repetitions.
-    pub full: Vec<Full>,
+    /// The full-depth reference of each token, (tokens); empty: the output after N repetitions.
+    pub full: Vec<FullDepth>,
 }
 
-/// What a token says when nothing stops early.
+/// The output of a token without early stopping, with which early outputs are compared.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Full {
-    /// The likeliest token.
+pub struct FullDepth {
+    /// The top-1 token.
     pub top: u32,
     /// KL(teacher || student), nats.
     pub kl: f32,
 }
 
 impl Traces {
-    /// No tokens yet.
+    /// Traces of no tokens.
     #[must_use]
     pub fn new(repetitions: usize, width: usize) -> Self {
         Self { repetitions, width, ..Self::default() }
     }
 
-    /// How many tokens there are.
+    /// Number of tokens.
     #[must_use]
     pub fn tokens(&self) -> usize {
         self.change.len() / self.repetitions.max(1)
     }
 
-    /// The tokens from `first` on in a second one, these without them.
+    /// Splits the traces before the token `first`.
     #[must_use]
     pub fn split(mut self, first: usize) -> (Self, Self) {
-        let at = first * self.repetitions;
+        let start = first * self.repetitions;
         let rest = Self {
             repetitions: self.repetitions,
             width: self.width,
-            states: self.states.split_off((at * self.width).min(self.states.len())),
-            change: self.change.split_off(at),
-            bend: self.bend.split_off(at),
-            output: self.output.split_off(at),
-            kl: self.kl.split_off(at),
-            nll: self.nll.split_off(at),
-            agree: self.agree.split_off(at),
+            states: self.states.split_off((start * self.width).min(self.states.len())),
+            change: self.change.split_off(start),
+            second_difference: self.second_difference.split_off(start),
+            output: self.output.split_off(start),
+            kl: self.kl.split_off(start),
+            nll: self.nll.split_off(start),
+            agree: self.agree.split_off(start),
             full: self.full.split_off(first.min(self.full.len())),
         };
         (self, rest)
     }
 
-    /// State of a token after repetition `r`, from 0, (D).
+    /// State of a token after repetition `r`, counted from 0, (D).
     pub(super) fn state(&self, token: usize, r: usize) -> &[f32] {
         let start = (token * self.repetitions + r) * self.width;
         &self.states[start..start + self.width]
     }
 
-    /// What stopping a token early is compared with: of a policy that averages states not their mean.
-    fn full_of(&self, token: usize) -> Full {
+    /// The full-depth reference of a token.
+    fn full_depth(&self, token: usize) -> FullDepth {
         let last = || {
-            let at = (token + 1) * self.repetitions - 1;
-            Full { top: self.output[at].top, kl: self.kl[at] }
+            let index = (token + 1) * self.repetitions - 1;
+            FullDepth { top: self.output[index].top, kl: self.kl[index] }
         };
         self.full.get(token).copied().unwrap_or_else(last)
     }
 
-    /// The same, where stopping early is compared with what these tokens say in `plain`, whose states
-    /// are not averaged.
+    /// These traces with the full-depth outputs of `plain` as reference: the traces of a policy that
+    /// averages states are compared with those of the last states.
     #[must_use]
-    pub fn beside(self, plain: &Self) -> Self {
-        Self { full: (0..plain.tokens()).map(|token| plain.full_of(token)).collect(), ..self }
+    pub fn relative_to(self, plain: &Self) -> Self {
+        Self { full: (0..plain.tokens()).map(|token| plain.full_depth(token)).collect(), ..self }
     }
 
-    pub(super) fn kl_of(&self, token: usize) -> &[f32] {
+    pub(super) fn token_kl(&self, token: usize) -> &[f32] {
         &self.kl[token * self.repetitions..][..self.repetitions]
     }
 
-    pub(super) fn agree_of(&self, token: usize) -> &[bool] {
+    pub(super) fn token_agreement(&self, token: usize) -> &[bool] {
         &self.agree[token * self.repetitions..][..self.repetitions]
     }
 
-    /// What `gate` says of a token after each repetition, (N).
+    /// Logits of `gate` for a token after each repetition, (N).
     pub(super) fn logits(&self, gate: &Gate, token: usize) -> Vec<f32> {
         let logit = |r: usize| {
-            let along: f32 =
+            let projection: f32 =
                 self.state(token, r).iter().zip(&gate.weight).map(|(x, w)| x * w).sum();
             let change = log_change(self.change[token * self.repetitions + r]);
-            along + gate.change * change + gate.bias_at(r + 1)
+            projection + gate.change * change + gate.bias_at(r + 1)
         };
         (0..self.repetitions).map(logit).collect()
     }
 
-    /// What a policy would see of a token, (N).
+    /// The signals of a token that a policy reads, (N).
     #[must_use]
     pub fn signals(&self, token: usize, gate: Option<&Gate>) -> Vec<Signal> {
         let logits = gate.map(|gate| self.logits(gate, token));
         let signal = |r: usize| {
-            let at = token * self.repetitions + r;
+            let index = token * self.repetitions + r;
             Signal {
-                change: self.change[at],
-                bend: self.bend[at],
+                change: self.change[index],
+                second_difference: self.second_difference[index],
                 gate: logits.as_ref().map(|logits| logits[r]),
-                output: Some(self.output[at]),
+                output: Some(self.output[index]),
             }
         };
         (0..self.repetitions).map(signal).collect()
     }
 
-    /// The outcome when each token stops where `stop` says, from 1.
+    /// The measurements when each token stops after repetition `stop(token)`, counted from 1.
     #[must_use]
     pub fn outcome(&self, threshold: f64, stop: impl Fn(usize) -> usize) -> CurvePoint {
         let mut point = CurvePoint { threshold, ..CurvePoint::default() };
         point.stops = vec![0; self.repetitions];
         for token in 0..self.tokens() {
             let stop = stop(token);
-            let at = token * self.repetitions + stop - 1;
+            let index = token * self.repetitions + stop - 1;
+            let changed = self.output[index].top != self.full_depth(token).top;
             point.stops[stop - 1] += 1;
             point.mean_repetitions += stop as f64;
-            point.kl_nats += f64::from(self.kl[at]);
-            point.nll_nats += f64::from(self.nll[at]);
-            point.agreement += f64::from(u8::from(self.agree[at]));
-            point.changed += f64::from(u8::from(self.output[at].top != self.full_of(token).top));
+            point.kl_nats += f64::from(self.kl[index]);
+            point.nll_nats += f64::from(self.nll[index]);
+            point.agreement += f64::from(u8::from(self.agree[index]));
+            point.changed += f64::from(u8::from(changed));
         }
         let tokens = self.tokens().max(1) as f64;
         for sum in [
@@ -161,10 +163,10 @@ impl Traces {
         point
     }
 
-    /// The outcomes of `policy` at many thresholds, from the fewest repetitions to the most.
+    /// The curve of `policy` over its thresholds, in order of mean repetitions.
     ///
     /// # Errors
-    /// No threshold lies in the policy's range.
+    /// A threshold is out of the policy's range.
     pub fn sweep(&self, policy: PolicyName, gate: Option<&Gate>) -> Result<Curve> {
         let signals: Vec<Vec<Signal>> =
             (0..self.tokens()).map(|token| self.signals(token, gate)).collect();
@@ -176,11 +178,12 @@ impl Traces {
         points.sort_by(|a, b| a.mean_repetitions.total_cmp(&b.mean_repetitions));
         points.dedup_by(|b, a| a.stops == b.stops);
         let tokens = self.tokens();
-        let full_kl: f64 = (0..tokens).map(|token| f64::from(self.full_of(token).kl)).sum();
+        let full_kl: f64 = (0..tokens).map(|token| f64::from(self.full_depth(token).kl)).sum();
         Ok(Curve { policy, full_kl_nats: full_kl / tokens.max(1) as f64, points })
     }
 
-    /// Thresholds that make a difference: quantiles of what is compared with them, and the ends.
+    /// Thresholds of a sweep: quantiles of the scores that are compared with them, and the strictest
+    /// one.
     fn thresholds(&self, policy: PolicyName, signals: &[Vec<Signal>]) -> Vec<f64> {
         if policy.range() == Range::Count {
             return (1..=self.repetitions).map(|count| count as f64).collect();
@@ -191,29 +194,30 @@ impl Traces {
             .flat_map(|signals| (1..=last).filter_map(|r| score(policy, &signals[..r])))
             .collect();
         scores.sort_unstable_by(f32::total_cmp);
-        let mut picked: Vec<f64> = (0..THRESHOLDS)
+        let mut thresholds: Vec<f64> = (0..THRESHOLDS)
             .filter_map(|i| scores.get(i * scores.len().saturating_sub(1) / (THRESHOLDS - 1)))
             .map(|&score| f64::from(score))
             .filter(|&threshold| policy.with(threshold).is_ok())
             .collect();
-        picked.push(if policy.rises() { 0.0 } else { 1.0 });
-        picked.sort_unstable_by(f64::total_cmp);
-        picked.dedup();
-        picked
+        thresholds.push(if policy.rises() { 0.0 } else { 1.0 });
+        thresholds.sort_unstable_by(f64::total_cmp);
+        thresholds.dedup();
+        thresholds
     }
 
-    /// The first repetition of each token from which its answer never changes, from 1.
+    /// The repetition, counted from 1, from which the top-1 token of each token no longer changes,
+    /// (tokens).
     #[must_use]
     pub fn settled(&self) -> Vec<usize> {
         let settled = |outputs: &[Output]| {
             let last = outputs[outputs.len() - 1].top;
             let changed = outputs.iter().rposition(|output| output.top != last);
-            changed.map_or(1, |at| at + 2)
+            changed.map_or(1, |index| index + 2)
         };
         self.output.chunks_exact(self.repetitions.max(1)).map(settled).collect()
     }
 
-    /// The oracle: each token stops as soon as its answer never changes.
+    /// The oracle: each token stops as soon as its top-1 token no longer changes.
     #[must_use]
     pub fn oracle(&self) -> CurvePoint {
         let settled = self.settled();
@@ -221,7 +225,7 @@ impl Traces {
     }
 }
 
-/// What is compared with the threshold of a policy.
+/// The score that a policy compares with its threshold.
 fn score(policy: PolicyName, signals: &[Signal]) -> Option<f32> {
     let last = signals.last()?;
     match policy {
@@ -233,8 +237,8 @@ fn score(policy: PolicyName, signals: &[Signal]) -> Option<f32> {
         PolicyName::Kl => last.output?.kl,
         PolicyName::Change => Some(last.change),
         PolicyName::SecondDifference => {
-            let before = signals.len().checked_sub(2).and_then(|at| signals[at].bend)?;
-            Some(last.bend?.max(before))
+            let previous = &signals[signals.len().checked_sub(2)?];
+            Some(last.second_difference?.max(previous.second_difference?))
         }
         PolicyName::Gap => Some(last.output?.gap),
         PolicyName::Fixed | PolicyName::Stable => None,
@@ -248,7 +252,7 @@ pub(super) mod examples {
 
     use super::*;
 
-    /// Traces whose tokens need few repetitions or many, as the first number of their state says.
+    /// Traces whose tokens need one repetition or three, as the sign of their first dimension tells.
     pub(crate) fn easy_and_hard(tokens: usize, seed: u64) -> Traces {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let repetitions = 4;
@@ -260,7 +264,7 @@ pub(super) mod examples {
                 let noise: f32 = rng.random_range(-0.1..0.1);
                 traces.states.extend([if hard { 1.0 } else { -1.0 }, noise, r as f32 - 1.5]);
                 traces.change.push(if done { 0.01 } else { 1.0 });
-                traces.bend.push(None);
+                traces.second_difference.push(None);
                 traces.output.push(Output {
                     top: u32::from(done),
                     gap: if done { 0.9 } else { 0.1 },
@@ -301,7 +305,7 @@ mod tests {
             assert!(means.is_sorted() && points.len() >= 2, "{policy}: {means:?}");
             assert!(points.iter().all(|point| point.stops.iter().sum::<u64>() == 200));
         }
-        // What separates easy from hard is as good as the oracle.
+        // A signal that separates easy from hard tokens is as good as the oracle.
         let oracle = traces.oracle();
         let gap = traces.sweep(PolicyName::Gap, None).unwrap();
         let near = |p: &CurvePoint| (p.mean_repetitions - oracle.mean_repetitions).abs() < 1e-9;
@@ -309,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn two_halves_hold_what_one_whole_held() {
+    fn a_split_keeps_every_token() {
         let traces = easy_and_hard(30, 1);
         let (first, second) = traces.clone().split(12);
         assert_eq!((first.tokens(), second.tokens()), (12, 18));

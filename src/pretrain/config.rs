@@ -1,4 +1,4 @@
-//! What does a recipe say of a model that is trained from nothing?
+//! Recipe sections of pretraining: model, tokenizer and supervision.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,8 +7,8 @@ use crate::data::SpecialTokens;
 use crate::error::Result;
 use crate::model::{RopeScaling, TransformerConfig};
 
-/// The decoder to train: `[model]` of a recipe. It is of the Llama family, so that every loader
-/// opens it.
+/// The decoder to train: `[model]` of a recipe. It is of the Llama family, which every loader
+/// supports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ModelConfig {
@@ -55,7 +55,7 @@ impl Default for ModelConfig {
 }
 
 impl ModelConfig {
-    /// The same with every width written out.
+    /// The same configuration with every optional width resolved.
     #[must_use]
     pub fn filled(&self) -> Self {
         Self {
@@ -68,10 +68,10 @@ impl ModelConfig {
         }
     }
 
-    /// The decoder with a vocabulary.
+    /// The configuration of the decoder with a vocabulary of this size.
     ///
     /// # Errors
-    /// No decoder has this shape.
+    /// The widths are inconsistent.
     pub fn transformer(
         &self,
         vocabulary: usize,
@@ -106,18 +106,18 @@ impl ModelConfig {
     }
 }
 
-/// Where the tokens of a new model come from: `[tokenizer]` of a recipe.
+/// The tokenizer of a new model: `[tokenizer]` of a recipe.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum TokenizerConfig {
-    /// A byte-level BPE learned from the training text.
+    /// A byte-level BPE trained on the training text.
     Bpe {
-        /// Tokens, the 256 bytes among them.
+        /// V, number of tokens, including the 256 bytes.
         vocabulary: usize,
     },
     /// A published `tokenizer.json`.
     File {
-        /// Where it is.
+        /// Path of the file.
         path: String,
     },
 }
@@ -128,24 +128,24 @@ impl Default for TokenizerConfig {
     }
 }
 
-/// What a model is told of the chains in its batches.
+/// Supervision of the steps of a chain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Supervision {
-    /// The answer alone.
+    /// Final answer only.
     #[default]
     Final,
     /// Every step.
     Chain,
-    /// So many steps, evenly spaced, and the answer.
+    /// A number of evenly spaced steps, and the answer.
     Some {
-        /// How many.
+        /// Number of supervised steps before the answer.
         steps: usize,
     },
 }
 
 impl Supervision {
-    /// The steps before the last that are asked, of `all`, counted from 0.
+    /// The supervised steps before the last of `all`, counted from 0.
     #[must_use]
     pub fn steps(self, all: usize) -> Vec<usize> {
         let before = all.saturating_sub(1);

@@ -1,4 +1,4 @@
-//! What does an untrained model start as?
+//! Random initialization of models that are trained from scratch.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,8 @@ use crate::error::{Error, Result};
 use crate::model::{LoopedConfig, TransformerConfig, halting_head};
 
 /// Every tensor of `config`, on the CPU: norms are 1, biases 0, matrices normal with variance
-/// 2 / (5 D), those that write to the residual stream divided by sqrt(2 L).
+/// 2 / (5 D); the standard deviation of those that write to the residual stream is divided by
+/// sqrt(2 L).
 /// Nguyen and Salazar 2019; Radford et al. 2019.
 ///
 /// # Errors
@@ -20,7 +21,7 @@ pub fn initial_tensors(config: &TransformerConfig, seed: u64) -> Result<BTreeMap
     initial(config.tensors(), config.width, config.layers, seed)
 }
 
-/// The same for a factored model, of which L counts every application of a layer.
+/// The same for a looped model, where L counts every application of a layer.
 ///
 /// # Errors
 /// There is not enough memory.
@@ -47,7 +48,7 @@ fn initial(
         let count = shape.iter().product();
         let values = if shape.len() == 1 && name.contains("norm") && name.ends_with("weight") {
             vec![1.0; count]
-        } else if shape.len() == 1 || is_correction(&name) {
+        } else if shape.len() == 1 || is_lora_b(&name) {
             vec![0.0; count]
         } else if name.ends_with("attention.o.weight") || name.ends_with("mlp.down.weight") {
             normal(seed, &name, residual, count)?
@@ -59,12 +60,12 @@ fn initial(
     tensors.collect()
 }
 
-/// Whether it is the B of a low-rank correction, which starts as no correction. Hu et al. 2021.
-fn is_correction(name: &str) -> bool {
+/// Whether it is the B of a low-rank adapter, which starts at zero. Hu et al. 2021.
+fn is_lora_b(name: &str) -> bool {
     name.contains(".lora.") && name.rsplit('.').next() == Some("b")
 }
 
-/// Numbers that depend on the seed and the name alone: adding a tensor changes no other.
+/// Normal samples that depend only on the seed and the name: adding a tensor changes no other.
 fn normal(seed: u64, name: &str, spread: f32, count: usize) -> Result<Vec<f32>> {
     let mut hasher = blake3::Hasher::new_derive_key("factorexe lm initial tensor 1");
     hasher.update(&seed.to_le_bytes());

@@ -1,4 +1,4 @@
-//! How is a teacher made from text alone?
+//! Pretraining: language models and task models trained from scratch.
 
 pub mod config;
 pub mod init;

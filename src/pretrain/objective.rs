@@ -1,4 +1,4 @@
-//! How surprising is what comes next, or what is asked?
+//! The pretraining objective: cross entropy of the supervised tokens.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::config::Supervision;
 use crate::autograd::{Params, Tape, Value};
-use crate::data::{Asked, Batch};
+use crate::data::{Batch, SupervisedTokens};
 use crate::error::{Error, Result};
 use crate::losses::output::compare;
 use crate::losses::terms::{HeadWeights, mean};
@@ -14,39 +14,39 @@ use crate::model::{CausalLm, LoopedConfig, LoopedTransformer, Transformer, Trans
 use crate::nn::gather::gather;
 use crate::train::{Loss, Objective, StepContext};
 
-/// Cross entropy of every token that is asked something, with every weight trainable. Where a batch
-/// knows the steps of a chain, they may be asked on the way: step s of S after that share of the
-/// layers or repetitions.
+/// Cross entropy of every supervised token, with every parameter trainable. Where a batch has the
+/// steps of a chain, they can be supervised as well: step s of S after the share s / S of the layers
+/// or repetitions.
 #[derive(Debug)]
 pub struct LanguageModeling<M = Transformer> {
     params: Params,
     model: M,
     supervision: Supervision,
-    /// Steps of the longest chain, for which all repetitions are taken; 0: always all are.
-    longest: usize,
+    /// Steps of the longest chain, which takes all repetitions; 0: every chain does.
+    longest_chain: usize,
 }
 
 impl LanguageModeling<Transformer> {
-    /// A model that starts as `tensors` and shares its numbers with [`Objective::params`].
+    /// A model initialized with `tensors`, whose parameters are [`Objective::params`].
     ///
     /// # Errors
     /// A tensor is missing.
     pub fn new(config: &TransformerConfig, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
         let params = trainable(tensors)?;
         let model = Transformer::new(config, &params)?;
-        Ok(Self { params, model, supervision: Supervision::Final, longest: 0 })
+        Ok(Self { params, model, supervision: Supervision::Final, longest_chain: 0 })
     }
 }
 
 impl LanguageModeling<LoopedTransformer> {
-    /// The same of a factored model.
+    /// The same for a looped model.
     ///
     /// # Errors
     /// A tensor is missing.
     pub fn looped(config: &LoopedConfig, tensors: &BTreeMap<String, Tensor>) -> Result<Self> {
         let params = trainable(tensors)?;
         let model = LoopedTransformer::new(config, &params)?;
-        Ok(Self { params, model, supervision: Supervision::Final, longest: 0 })
+        Ok(Self { params, model, supervision: Supervision::Final, longest_chain: 0 })
     }
 }
 
@@ -59,47 +59,46 @@ fn trainable(tensors: &BTreeMap<String, Tensor>) -> Result<Params> {
 }
 
 impl<M: CausalLm> LanguageModeling<M> {
-    /// Asks for the steps of chains too, of which the longest has `longest`; a shorter one takes
-    /// its share of the repetitions.
+    /// Supervises the steps of chains as well. The longest chain has `longest_chain` steps; a
+    /// shorter one takes its share of the repetitions.
     #[must_use]
-    pub fn supervised(mut self, supervision: Supervision, longest: usize) -> Self {
-        (self.supervision, self.longest) = (supervision, longest);
-        self
+    pub fn supervised(self, supervision: Supervision, longest_chain: usize) -> Self {
+        Self { supervision, longest_chain, ..self }
     }
 
-    /// The model as it stands.
+    /// The model with its current parameters.
     #[must_use]
     pub fn model(&self) -> &M {
         &self.model
     }
 
-    /// Repetitions for a chain of so many steps.
+    /// Repetitions for a chain of `steps` steps.
     fn repetitions(&self, steps: usize) -> usize {
         let all = self.model.repetitions();
-        let (Some(_), 1..) = (self.model.factorization(), self.longest.min(steps)) else {
+        let (Some(_), 1..) = (self.model.factorization(), self.longest_chain.min(steps)) else {
             return all;
         };
-        (all * steps).div_ceil(self.longest).clamp(1, all)
+        (all * steps).div_ceil(self.longest_chain).clamp(1, all)
     }
 
-    /// What is read out: the index of a state, and what its tokens are to say there. The last one
-    /// is the answer.
-    fn readings<'b>(&self, batch: &'b Batch, states: usize) -> Vec<(usize, &'b [u32])> {
+    /// The supervised states: the index of each among `states`, and the targets of its tokens. The
+    /// last entry is the answer.
+    fn supervised_states<'b>(&self, batch: &'b Batch, states: usize) -> Vec<(usize, &'b [u32])> {
         let steps = batch.chain.len();
-        // A looped model thinks between its prelude and its coda, a deep one in all layers.
+        // The steps of a looped model are spread over its core, those of a deep one over all layers.
         let (first, last) = match self.model.factorization() {
             Some(config) => (config.prelude_layers, states - 1 - config.coda_layers),
             None => (0, states - 1),
         };
-        let on_the_way = self.supervision.steps(steps).into_iter().map(|step| {
+        let intermediate = self.supervision.steps(steps).into_iter().map(|step| {
             let share = (last - first) * (step + 1);
             (first + share.div_ceil(steps), batch.chain[step].as_slice())
         });
-        on_the_way.chain([(states - 1, batch.targets.as_slice())]).collect()
+        intermediate.chain([(states - 1, batch.targets.as_slice())]).collect()
     }
 
-    /// A state of the core goes through the coda before it is read.
-    fn read(&self, tape: &Tape, states: &[Value], index: usize) -> Result<Value> {
+    /// The input of the last norm for the state `index`: a state of the core goes through the coda.
+    fn coda_output(&self, tape: &Tape, states: &[Value], index: usize) -> Result<Value> {
         let state = &states[index];
         if index + 1 == states.len() {
             return Ok(state.clone());
@@ -113,29 +112,30 @@ impl<M: CausalLm + Sync> Objective for LanguageModeling<M> {
         &self.params
     }
 
-    fn loss(&self, batch: &Batch, _moment: &mut StepContext) -> Result<Loss> {
+    fn loss(&self, batch: &Batch, _context: &mut StepContext) -> Result<Loss> {
         let tape = Tape::recording();
         let embedding_and_head = self.model.embedding_and_head();
         let ids = batch.input_tensor(embedding_and_head.device())?;
         let repetitions = self.repetitions(batch.chain.len());
         let states = self.model.states(&tape, &ids, repetitions)?;
-        let readings = self.readings(batch, states.len());
-        let share = 1.0 / readings.len() as f64;
+        let supervised_states = self.supervised_states(batch, states.len());
+        let share = 1.0 / supervised_states.len() as f64;
         let weights = HeadWeights { cross_entropy: share as f32, kl: 0.0, temperature: 1.0 };
         let (mut total, mut answer) = (0.0, 0.0);
-        for (index, targets) in readings {
-            let state = self.read(&tape, &states, index)?;
-            let asked = Asked::of(targets);
-            let (state, targets) = match &asked {
-                Some(asked) if asked.places.is_empty() => {
-                    return Err(Error::input("a batch asks nothing of any token"));
+        for (index, targets) in supervised_states {
+            let state = self.coda_output(&tape, &states, index)?;
+            let supervised = SupervisedTokens::in_targets(targets);
+            let (state, targets) = match &supervised {
+                Some(tokens) if tokens.places.is_empty() => {
+                    return Err(Error::input("a batch has no supervised token"));
                 }
-                Some(asked) => (gather(&tape, &state, &asked.places)?, asked.targets.as_slice()),
+                Some(tokens) => (gather(&tape, &state, &tokens.places)?, tokens.targets.as_slice()),
                 None => (state, targets),
             };
             let hidden = embedding_and_head.normed(&tape, &state)?;
-            let found = compare(&tape, &hidden, embedding_and_head.head(), None, targets, weights)?;
-            answer = mean(&found.cross_entropy);
+            let head = embedding_and_head.head();
+            let terms = compare(&tape, &hidden, head, None, targets, weights)?;
+            answer = mean(&terms.cross_entropy);
             total += share * answer;
         }
         drop(states);

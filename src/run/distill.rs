@@ -115,7 +115,7 @@ impl Stage<'_> {
         let deep = self.teacher.deep()?;
         let searched = [wanted.prelude_layers, wanted.coda_layers]
             .iter()
-            .any(|layers| matches!(layers, Layers::Found(_)));
+            .any(|layers| matches!(layers, Layers::Auto(_)));
         let batches: Vec<Tensor> =
             if searched || !folder.has_checkpoint { calibration()? } else { Vec::new() };
         let mut config = split::find(deep, &wanted, &batches, &self.options.context)?;
@@ -267,7 +267,7 @@ impl Stage<'_> {
         };
         let context = &self.options.context;
         let mut trainer =
-            Trainer::new(&recipe.train, recipe.seed, &folder.path, context).under(folder.lock);
+            Trainer::new(&recipe.train, recipe.seed, &folder.path, context).with_lock(folder.lock);
         let summary = trainer.fit(objective, &batches, folder.resume, Some(&mut validate));
         // Cached teacher outputs are complete even when the run was stopped.
         objective.close();

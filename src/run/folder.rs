@@ -165,7 +165,7 @@ fn continue_as(begun: &Path, recipe: &mut Recipe) -> Result<()> {
         for (old, new) in
             [(old.prelude_layers, &mut new.prelude_layers), (old.coda_layers, &mut new.coda_layers)]
         {
-            if matches!(new, Layers::Found(_)) {
+            if matches!(new, Layers::Auto(_)) {
                 *new = old;
             }
         }

@@ -136,7 +136,7 @@ fn train<'t>(
         ]))
     };
     let mut trainer =
-        Trainer::new(&recipe.train, recipe.seed, &folder.path, context).under(folder.lock);
+        Trainer::new(&recipe.train, recipe.seed, &folder.path, context).with_lock(folder.lock);
     let summary = trainer.fit(objective, &batches, folder.resume, Some(&mut validate))?;
     trainer.use_ema(objective.params())?;
     Ok((trainer, summary))

@@ -44,7 +44,7 @@ pub(super) fn to_restore(
     let (wide, width) = (teacher.model.lm().base().width, config.base.width);
     let mut tensors = BTreeMap::new();
     for (name, shape) in config.tensors() {
-        let values = if frozen.holds(&name) {
+        let values = if frozen.matches(&name) {
             let copied = teacher_name(&name, config).filter(|_| wide == width);
             let Some(tensor) = copied.and_then(|name| teacher.checkpoint.tensors.get(&name)) else {
                 return Ok(None);

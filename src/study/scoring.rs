@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::sweep::job::Measured;
 use crate::context::Context;
-use crate::data::{Asked, Batch};
+use crate::data::{Batch, SupervisedTokens};
 use crate::error::{Error, Result};
 use crate::eval::{Reading, read};
 use crate::model::CausalLm;
@@ -41,8 +41,8 @@ pub(super) fn measure(
     let mut scores: Vec<Vec<Score>> = vec![Vec::new(); repetitions.len()];
     for batch in batches {
         context.check_cancelled("while answers were counted")?;
-        let targets =
-            Asked::of(&batch.targets).map_or_else(|| batch.targets.clone(), |asked| asked.targets);
+        let targets = SupervisedTokens::in_targets(&batch.targets)
+            .map_or_else(|| batch.targets.clone(), |asked| asked.targets);
         let said = teacher.map(|teacher| read(teacher, batch, &[1])).transpose()?;
         let said = said.as_ref().and_then(|said| said.first());
         for (all, reading) in scores.iter_mut().zip(read(model, batch, repetitions)?) {

@@ -1,7 +1,7 @@
-//! How does a run survive a kill at any moment?
+//! Atomic checkpoints of a run, which survive a kill at any time.
 //!
-//! A checkpoint is written into a temporary folder, forced to the disk, and renamed: a folder
-//! called `step-...` was whole when it got its name. A checksum finds what went bad afterwards.
+//! A checkpoint is written into a temporary folder, synced to the disk, and renamed, so that a
+//! folder named `step-...` is complete. A checksum detects damage afterwards.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -19,16 +19,17 @@ use crate::error::{Error, Result};
 const TENSORS: &str = "state.safetensors";
 const MANIFEST: &str = "state.json";
 
-/// Which weights of a run are wanted.
+/// Which weights of a run are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weights {
-    /// Those of the last step.
+    /// The weights of the last step.
     Last,
-    /// Their moving average.
+    /// The exponential moving average.
     Ema,
 }
 
-/// Copies the weights of the newest readable checkpoint of a run into `params`, and tells its step.
+/// Copies the weights of the newest readable checkpoint of a run into `params`; the value is its
+/// step.
 ///
 /// # Errors
 /// There is none, or it belongs to another model.
@@ -57,13 +58,13 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Of that run; the newest `keep` are kept when one is written.
+    /// The checkpoints of a run; saving one deletes all but the newest `keep`.
     #[must_use]
     pub fn new(run_folder: &Path, keep: usize) -> Self {
         Self { folder: run_folder.join("checkpoints"), keep: keep.max(1) }
     }
 
-    /// The steps that have a checkpoint, whole or damaged, oldest first.
+    /// The steps that have a checkpoint, intact or damaged, oldest first.
     ///
     /// # Errors
     /// The folder cannot be read.
@@ -77,7 +78,7 @@ impl Checkpoints {
         Ok(steps)
     }
 
-    /// Where the checkpoint of a step lies.
+    /// The folder of the checkpoint of a step.
     #[must_use]
     pub fn path(&self, step: u64) -> PathBuf {
         self.folder.join(format!("step-{step:08}"))
@@ -95,7 +96,7 @@ impl Checkpoints {
             .map_err(|error| Error::io("listing checkpoints", &self.folder, &error))
     }
 
-    /// Writes one, whole or not at all, then deletes what is too old.
+    /// Writes a checkpoint atomically, then deletes the old ones.
     pub(super) fn save(
         &self,
         mut manifest: Manifest,
@@ -105,7 +106,7 @@ impl Checkpoints {
         let temporary = self.folder.join(format!(".writing-step-{:08}", manifest.progress.step));
         let written = write(&temporary, &mut manifest, tensors).and_then(|()| {
             if done.exists() {
-                // Only a damaged one is ever written again.
+                // Only a damaged checkpoint is written again.
                 std::fs::remove_dir_all(&done)
                     .map_err(|error| Error::io("replacing a damaged checkpoint", &done, &error))?;
             }
@@ -114,7 +115,7 @@ impl Checkpoints {
             sync_folder(&self.folder)
         });
         if written.is_err() {
-            // The disk may be full: give the space back. The error that is told is the first.
+            // The disk may be full: free the space. The first error is reported.
             let _ = std::fs::remove_dir_all(&temporary);
         }
         written?;
@@ -133,7 +134,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// The newest that is whole; damaged ones are passed over with a warning.
+    /// The newest intact checkpoint; damaged ones are skipped with a warning.
     pub(super) fn latest(&self, context: &Context) -> Result<Option<Restored>> {
         let steps = self.steps()?;
         for step in steps.iter().rev() {
@@ -174,7 +175,7 @@ fn write(folder: &Path, manifest: &mut Manifest, tensors: Vec<(String, Saved<'_>
     let path = folder.join(MANIFEST);
     let io = |error: std::io::Error| Error::io("writing a checkpoint", &path, &error);
     let json = serde_json::to_vec_pretty(manifest)
-        .map_err(|error| Error::internal(format!("{MANIFEST} is no JSON: {error}")))?;
+        .map_err(|error| Error::internal(format!("{MANIFEST} is not valid JSON: {error}")))?;
     std::fs::write(&path, json).map_err(io)?;
     File::open(&path).and_then(|file| file.sync_all()).map_err(io)?;
     sync_folder(folder)

@@ -1,4 +1,4 @@
-//! How long, how fast and how carefully is a model trained?
+//! The `[train]` section of a recipe.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use super::optimizer::OptimizerConfig;
 use super::schedule::Schedule;
 use crate::error::{Error, Result};
 
-/// One training run.
+/// A training run: `[train]` of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrainConfig {
@@ -19,19 +19,19 @@ pub struct TrainConfig {
     pub accumulate: u64,
     /// The optimizer.
     pub optimizer: OptimizerConfig,
-    /// The learning rate over time, as a fraction of `optimizer.lr`.
+    /// Learning-rate schedule, as a fraction of `optimizer.lr`.
     pub schedule: Schedule,
     /// Decay per step of an exponential moving average of the weights, for example 0.999; early
-    /// steps use less. Absent: no average is kept.
+    /// steps use a smaller decay. Absent: no average.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ema: Option<f64>,
     /// Steps between checkpoints; 0: only at the end and on Ctrl-C.
     pub checkpoint_every_steps: u64,
-    /// Checkpoints kept; older ones are deleted.
+    /// Number of newest checkpoints to keep; older ones are deleted.
     pub keep_checkpoints: usize,
     /// Steps between validations; 0: never.
     pub validate_every_steps: u64,
-    /// Consecutive steps whose loss or gradient is not finite that end the run.
+    /// Consecutive steps with a non-finite loss or gradient after which the run ends with an error.
     pub max_bad_steps: u64,
 }
 
@@ -53,7 +53,7 @@ impl Default for TrainConfig {
 }
 
 impl TrainConfig {
-    /// Refuses values that train nothing or break the arithmetic.
+    /// Refuses values out of range.
     ///
     /// # Errors
     /// The first key out of its range, with the range.

@@ -1,4 +1,4 @@
-//! What is the average of the weights over the last steps?
+//! Exponential moving average of the weights.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ pub struct Ema {
 }
 
 impl Ema {
-    /// Starts at the parameters as they are.
+    /// An average that starts at the current parameters.
     ///
     /// # Errors
     /// The device is out of memory.
@@ -29,20 +29,20 @@ impl Ema {
         Ok(Self { decay, averages })
     }
 
-    /// Follows the parameters after step `step`, counted from 0.
+    /// Updates the averages after step `step`, counted from 0.
     ///
     /// # Errors
     /// The device fails.
     pub fn update(&mut self, params: &Params, step: u64) -> Result<()> {
-        self.follow(step).rest_of(params)
+        self.begin_update(step).finish(params)
     }
 
-    /// What follows the parameters of step `step`, counted from 0, when they are stepped.
-    pub(super) fn follow(&mut self, step: u64) -> Following<'_> {
-        // The average forgets its start: (1 + t) / (10 + t) at first, as in TensorFlow's.
+    /// The update of step `step`, counted from 0, part of which a fused kernel may do.
+    pub(super) fn begin_update(&mut self, step: u64) -> EmaUpdate<'_> {
+        // (1 + t) / (10 + t) at first, as in TensorFlow, so that the average forgets its start.
         let decay = self.decay.min((1.0 + step as f64) / (10.0 + step as f64));
         let averages = self.averages.iter_mut().map(|(name, store)| (name.as_str(), store));
-        Following { rest: 1.0 - decay, averages: averages.collect() }
+        EmaUpdate { rest: 1.0 - decay, averages: averages.collect() }
     }
 
     /// Copies the averages into the parameters.
@@ -66,7 +66,7 @@ impl Ema {
             .collect()
     }
 
-    /// Takes over a checkpoint's averages, where it has them.
+    /// Loads the averages of a checkpoint, where it has them.
     pub(super) fn load(
         &mut self,
         params: &Params,
@@ -82,14 +82,15 @@ impl Ema {
     }
 }
 
-/// Averages that have not followed their parameters yet.
-pub(super) struct Following<'a> {
+/// The averages that are not updated yet in a step.
+pub(super) struct EmaUpdate<'a> {
+    /// 1 - decay.
     rest: f64,
     averages: BTreeMap<&'a str, &'a mut Store>,
 }
 
-impl<'a> Following<'a> {
-    /// The average of one parameter, for a kernel that steps both.
+impl<'a> EmaUpdate<'a> {
+    /// Removes the average of one parameter, for a fused kernel that updates both.
     pub(super) fn take(&mut self, name: &str) -> Option<Average<'a>> {
         if !matches!(self.averages.get(name)?, Store::Host(_)) {
             return None;
@@ -100,8 +101,8 @@ impl<'a> Following<'a> {
         }
     }
 
-    /// Moves all that were not taken.
-    pub(super) fn rest_of(self, params: &Params) -> Result<()> {
+    /// Updates the averages that were not taken.
+    pub(super) fn finish(self, params: &Params) -> Result<()> {
         let Self { rest, mut averages } = self;
         for (name, var) in params.trainable() {
             match averages.get_mut(name) {

@@ -1,4 +1,4 @@
-//! What do the micro-batches of one step say together?
+//! Gradient accumulation over the micro-batches of a step.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +17,19 @@ pub struct GradientSum {
 }
 
 impl GradientSum {
-    /// Of no micro-batch yet.
+    /// The sum over no micro-batch.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds one micro-batch, or an equal part of one: the gradient of every trainable parameter that has one.
+    /// Adds the gradients of one micro-batch, or of one of its shards of equal size. Parameters
+    /// without a gradient are left out.
     ///
     /// # Errors
     /// A gradient has another shape than its parameter, or the device fails.
     pub fn add(&mut self, params: &Params, gradients: &mut Gradients) -> Result<()> {
-        let mut found = Vec::new();
+        let mut on_host = Vec::new();
         for (name, var) in params.trainable() {
             let Some(gradient) = gradients.remove(name) else { continue };
             if gradient.dims() != var.dims() {
@@ -40,12 +41,12 @@ impl GradientSum {
             }
             let gradient = gradient.to_dtype(DType::F32)?;
             match self.sums.get_mut(name) {
-                Some(sum) if sum.device().is_cpu() => found.push((sum.clone(), gradient)),
+                Some(sum) if sum.device().is_cpu() => on_host.push((sum.clone(), gradient)),
                 Some(sum) => *sum = (&*sum + gradient)?,
                 None => drop(self.sums.insert(name.to_owned(), gradient.contiguous()?)),
             }
         }
-        found.par_iter().try_for_each(|(sum, gradient)| kernels::add_to(sum, gradient))?;
+        on_host.par_iter().try_for_each(|(sum, gradient)| kernels::add_to(sum, gradient))?;
         self.micro_batches += 1;
         Ok(())
     }
@@ -56,7 +57,7 @@ impl GradientSum {
         self.sums.get(name)
     }
 
-    /// What turns the sums into means.
+    /// The factor that turns the sums into means.
     #[must_use]
     pub fn mean_factor(&self) -> f64 {
         1.0 / self.micro_batches.max(1) as f64

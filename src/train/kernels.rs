@@ -1,4 +1,4 @@
-//! How is a parameter stepped in one pass over memory?
+//! Fused optimizer kernels: AdamW and the moving average in one pass over memory.
 //!
 //! Every loop runs over chunks of a fixed size, and every sum over chunks is taken in order, so
 //! the result is the same to the bit for any number of threads.
@@ -26,12 +26,12 @@ pub(super) struct Update {
     pub(super) step_size: f32,
     /// 1 / sqrt(1 - beta2^t).
     pub(super) inverse_root: f32,
-    /// What the gradient is multiplied by: one over the micro-batches, and clipping.
+    /// Factor of the summed gradient: one over the micro-batches, times the clipping factor.
     pub(super) gradient_scale: f32,
 }
 
-/// What is changed together with a parameter.
-pub(super) struct Beside<'a> {
+/// The state that is updated together with a parameter.
+pub(super) struct Moments<'a> {
     pub(super) m: &'a mut [f32],
     pub(super) v: &'a mut [f32],
     pub(super) average: Option<Average<'a>>,
@@ -43,20 +43,21 @@ pub(super) struct Average<'a> {
     pub(super) rest: f32,
 }
 
-/// Steps an f32 parameter on the CPU: parameter, gradient, moments and average in one pass.
+/// Updates an f32 parameter on the CPU: parameter, gradient, moments and average in one pass.
 pub(super) fn adamw(
     var: &Var,
     gradient: &Tensor,
     update: Update,
-    beside: Beside<'_>,
+    moments: Moments<'_>,
 ) -> Result<()> {
-    let op = AdamW { update, beside: RefCell::new(beside) };
+    let op = AdamW { update, moments: RefCell::new(moments) };
     Ok(var.inplace_op2(gradient, &op)?)
 }
 
 struct AdamW<'a> {
     update: Update,
-    beside: RefCell<Beside<'a>>,
+    /// candle calls the operation with `&self`.
+    moments: RefCell<Moments<'a>>,
 }
 
 impl InplaceOp2 for AdamW<'_> {
@@ -72,26 +73,26 @@ impl InplaceOp2 for AdamW<'_> {
         gradient_layout: &Layout,
     ) -> candle_core::Result<()> {
         let (CpuStorage::F32(values), CpuStorage::F32(gradient)) = (values, gradient) else {
-            candle_core::bail!("adamw steps f32 parameters with f32 gradients")
+            candle_core::bail!("adamw expects f32 parameters and gradients")
         };
         let ranges = (values_layout.contiguous_offsets(), gradient_layout.contiguous_offsets());
-        let (Some((start, end)), Some((from, to))) = ranges else {
-            candle_core::bail!("adamw steps contiguous parameters with contiguous gradients")
+        let (Some((start, end)), Some((gradient_start, gradient_end))) = ranges else {
+            candle_core::bail!("adamw expects contiguous parameters and gradients")
         };
-        let (values, gradient) = (&mut values[start..end], &gradient[from..to]);
-        let Beside { m, v, average } = &mut *self.beside.borrow_mut();
+        let (values, gradient) = (&mut values[start..end], &gradient[gradient_start..gradient_end]);
+        let Moments { m, v, average } = &mut *self.moments.borrow_mut();
         let update = self.update;
-        let stepped = values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
-        let stepped = stepped.zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)));
+        let chunks = values.par_chunks_mut(CHUNK).zip(gradient.par_chunks(CHUNK));
+        let chunks = chunks.zip(m.par_chunks_mut(CHUNK).zip(v.par_chunks_mut(CHUNK)));
         match average {
-            None => stepped.for_each(|((values, gradient), (m, v))| {
+            None => chunks.for_each(|((values, gradient), (m, v))| {
                 step_chunk(values, gradient, m, v, update);
             }),
             Some(Average { values: averages, rest }) => {
-                stepped.zip(averages.par_chunks_mut(CHUNK)).for_each(
+                chunks.zip(averages.par_chunks_mut(CHUNK)).for_each(
                     |(((values, gradient), (m, v)), average)| {
                         step_chunk(values, gradient, m, v, update);
-                        // The chunk is in the cache still.
+                        // The chunk is still in the cache.
                         blend(average, values, *rest);
                     },
                 );
@@ -101,7 +102,7 @@ impl InplaceOp2 for AdamW<'_> {
     }
 }
 
-/// Adds an f32 gradient on the CPU to a sum, where the sum stands.
+/// Adds an f32 gradient on the CPU to a sum in place.
 pub(super) fn add_to(sum: &Tensor, gradient: &Tensor) -> Result<()> {
     Ok(sum.inplace_op2(&gradient.contiguous()?, &AddTo)?)
 }
@@ -121,14 +122,14 @@ impl InplaceOp2 for AddTo {
         values_layout: &Layout,
     ) -> candle_core::Result<()> {
         let (CpuStorage::F32(sums), CpuStorage::F32(values)) = (sums, values) else {
-            candle_core::bail!("gradients are summed in f32")
+            candle_core::bail!("gradients to be summed must be f32")
         };
         let ranges = (sums_layout.contiguous_offsets(), values_layout.contiguous_offsets());
-        let (Some((start, end)), Some((from, to))) = ranges else {
-            candle_core::bail!("contiguous gradients are summed")
+        let (Some((start, end)), Some((values_start, values_end))) = ranges else {
+            candle_core::bail!("gradients to be summed must be contiguous")
         };
-        let parts = sums[start..end].par_chunks_mut(CHUNK).zip(values[from..to].par_chunks(CHUNK));
-        parts.for_each(|(sums, values)| {
+        let values = values[values_start..values_end].par_chunks(CHUNK);
+        sums[start..end].par_chunks_mut(CHUNK).zip(values).for_each(|(sums, values)| {
             for (sum, value) in sums.iter_mut().zip(values) {
                 *sum += value;
             }
@@ -180,7 +181,7 @@ pub(super) fn sum_of_squares(values: &[f32]) -> f64 {
     parts.iter().sum()
 }
 
-/// The same with the vector instructions of this processor.
+/// [`squares`] compiled for the vector instructions of this processor.
 fn chunk_squares(values: &[f32]) -> f64 {
     vectorised(
         #[inline(always)]
@@ -190,11 +191,11 @@ fn chunk_squares(values: &[f32]) -> f64 {
 
 #[inline(always)]
 fn squares(values: &[f32]) -> f64 {
-    // Eight running sums, so that the processor adds eight numbers at once in a fixed order.
+    // Eight running sums, which vectorise and still add in a fixed order.
     let mut sums = [0.0_f64; 8];
     let mut eights = values.chunks_exact(8);
-    for eight in &mut eights {
-        for (sum, &value) in sums.iter_mut().zip(eight) {
+    for lane_values in &mut eights {
+        for (sum, &value) in sums.iter_mut().zip(lane_values) {
             *sum += f64::from(value) * f64::from(value);
         }
     }
@@ -202,13 +203,13 @@ fn squares(values: &[f32]) -> f64 {
     sums.iter().sum::<f64>() + rest
 }
 
-/// Lends the numbers of a contiguous f32 tensor on the CPU.
+/// Calls `read` with the elements of a contiguous f32 tensor on the CPU.
 pub(super) fn with_host<R>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> R) -> Result<R> {
     let (storage, layout) = tensor.storage_and_layout();
     match (&*storage, layout.contiguous_offsets()) {
         (Storage::Cpu(CpuStorage::F32(values)), Some((start, end))) => {
             Ok(read(&values[start..end]))
         }
-        _ => Err(Error::internal("a contiguous f32 tensor on the CPU was expected")),
+        _ => Err(Error::internal("expected a contiguous f32 tensor on the CPU")),
     }
 }

@@ -1,4 +1,4 @@
-//! What is written down about each step?
+//! Metrics of each step: `metrics.jsonl` and TensorBoard.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,27 +15,27 @@ use crate::error::{Error, Result};
 pub struct StepMetrics {
     /// The step, counted from 1: after step 100 the checkpoint of 100 is written.
     pub step: u64,
-    /// Mean loss of the micro-batches; none if it was not finite.
+    /// Mean loss of the micro-batches; None if it was not finite.
     pub loss: Option<f64>,
-    /// Its parts by name, unweighted, those that are finite.
+    /// Its terms by name, unweighted; terms that are not finite are left out.
     pub terms: BTreeMap<String, f64>,
     /// The learning rate of the step.
     pub lr: f64,
-    /// Norm of the gradient before clipping; none if it was not finite.
+    /// Norm of the gradient before clipping; None if it was not finite.
     pub grad_norm: Option<f64>,
-    /// Tokens seen in the run so far.
+    /// Tokens processed in the run so far.
     pub tokens: u64,
-    /// Speed of this step.
+    /// Throughput of this step.
     pub tokens_per_s: f64,
-    /// Time trained so far, without the pauses between runs.
+    /// Training time so far in seconds, without the time between interruption and resumption.
     pub elapsed_s: f64,
     /// Steps of the run skipped so far because loss or gradient were not finite.
     pub skipped: u64,
-    /// Trainable parameters that got no gradient in this step.
+    /// Trainable parameters without a gradient in this step.
     pub params_without_gradient: usize,
 }
 
-/// What `validate` found after a step, a line of `metrics.jsonl` too.
+/// The metrics of a validation, another kind of line of `metrics.jsonl`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Validation<'a> {
     step: u64,
@@ -51,7 +51,7 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    /// Goes on after `step`: what was written about later steps is dropped, they come again.
+    /// Continues after `step`: lines of later steps are removed, because those steps run again.
     pub(super) fn open(folder: &Path, step: u64) -> Result<Self> {
         let path = folder.join("metrics.jsonl");
         let mut lines = File::options()
@@ -86,15 +86,15 @@ impl Recorder {
         self.events.scalars(metrics.step, scalars.iter().map(|(tag, value)| (tag.as_str(), *value)))
     }
 
-    pub(super) fn validation(&mut self, step: u64, found: &BTreeMap<String, f64>) -> Result<()> {
-        self.line(&Validation { step, validation: std::borrow::Cow::Borrowed(found) })?;
-        let tags: Vec<String> = found.keys().map(|name| format!("validation/{name}")).collect();
-        self.events.scalars(step, tags.iter().map(String::as_str).zip(found.values().copied()))
+    pub(super) fn validation(&mut self, step: u64, metrics: &BTreeMap<String, f64>) -> Result<()> {
+        self.line(&Validation { step, validation: std::borrow::Cow::Borrowed(metrics) })?;
+        let tags: Vec<String> = metrics.keys().map(|name| format!("validation/{name}")).collect();
+        self.events.scalars(step, tags.iter().map(String::as_str).zip(metrics.values().copied()))
     }
 
     fn line(&mut self, value: &impl Serialize) -> Result<()> {
         let mut line = serde_json::to_vec(value)
-            .map_err(|error| Error::internal(format!("metrics are no JSON: {error}")))?;
+            .map_err(|error| Error::internal(format!("metrics are not valid JSON: {error}")))?;
         line.push(b'\n');
         // One write, so that a kill leaves at most a half last line.
         self.lines
@@ -108,7 +108,7 @@ struct AnyLine {
     step: u64,
 }
 
-/// How many bytes of whole lines speak about steps up to `step`.
+/// Length in bytes of the leading complete lines of steps up to `step`.
 fn length_up_to(text: &[u8], step: u64) -> u64 {
     text.split_inclusive(|byte| *byte == b'\n')
         .take_while(|line| {
@@ -119,7 +119,7 @@ fn length_up_to(text: &[u8], step: u64) -> u64 {
         .sum()
 }
 
-/// The steps of a `metrics.jsonl`; a half-written last line and validations are passed over.
+/// The steps of a `metrics.jsonl`; validations and a half-written last line are skipped.
 ///
 /// # Errors
 /// The file cannot be read.

@@ -1,4 +1,4 @@
-//! How is anything trained?
+//! Training: objectives, optimizer, learning-rate schedule, checkpoints and metrics.
 
 pub mod checkpoint;
 pub mod config;

@@ -1,4 +1,4 @@
-//! What does a training step make smaller?
+//! The interface between the trainer and what it trains: loss and gradients of a micro-batch.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::autograd::{Gradients, Params};
 use crate::data::Batch;
 use crate::error::Result;
 
-/// The moment of training an objective is asked at.
+/// The position of a micro-batch in the run, and its randomness.
 #[derive(Debug, Clone)]
 pub struct StepContext {
     /// Steps taken so far.
@@ -22,7 +22,7 @@ pub struct StepContext {
 }
 
 impl StepContext {
-    /// The moment of micro-batch `micro` of step `step` in a run of `steps` steps from `seed`.
+    /// The context of micro-batch `micro` of step `step` in a run of `steps` steps from `seed`.
     #[must_use]
     pub fn new(seed: u64, step: u64, steps: u64, micro: u64) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key("factorexe train moment 1");
@@ -33,30 +33,31 @@ impl StepContext {
     }
 }
 
-/// What one micro-batch gave.
+/// Loss and gradients of one micro-batch.
 #[derive(Debug)]
 pub struct Loss {
     /// The number that is minimised.
     pub total: f64,
-    /// Its parts by name, unweighted, for the metrics.
+    /// Its terms by name, unweighted, for the metrics.
     pub terms: BTreeMap<String, f64>,
-    /// The gradient of `total` for every trainable parameter it depends on; may be empty when
-    /// `total` is not finite, for then the trainer skips the step.
+    /// The gradient of `total` for every trainable parameter it depends on. May be empty when
+    /// `total` is not finite, because the trainer then skips the step.
     pub gradients: Gradients,
-    /// This phase trains a part of the model: a parameter without gradient is no surprise.
+    /// Whether this step trains only a part of the model, so that a parameter without a gradient is
+    /// expected.
     pub partial: bool,
 }
 
-/// Something to train: pretraining, distillation and all that comes later. Rows of a batch are
-/// independent of each other: a batch may be asked for in parts, side by side.
+/// Something to train: parameters and a loss. Rows of a batch are independent of each other, so a
+/// batch may be split by rows and the parts computed in parallel.
 pub trait Objective: Sync {
     /// The parameters, trainable and frozen.
     fn params(&self) -> &Params;
 
-    /// Loss and gradients of one micro-batch. A trainable parameter without a gradient is left
-    /// alone in that step: a phase may train a part of the model.
+    /// Loss and gradients of one micro-batch. A trainable parameter without a gradient is not
+    /// updated in that step.
     ///
     /// # Errors
     /// The batch does not fit the model, or the device fails.
-    fn loss(&self, batch: &Batch, moment: &mut StepContext) -> Result<Loss>;
+    fn loss(&self, batch: &Batch, context: &mut StepContext) -> Result<Loss>;
 }

@@ -1,4 +1,4 @@
-//! How do gradients change the parameters?
+//! The AdamW optimizer with parameter groups and gradient clipping.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::ema::{Ema, Following};
+use super::ema::{Ema, EmaUpdate};
 use super::gradients::GradientSum;
-use super::kernels::{self, Beside, Update};
+use super::kernels::{self, Moments, Update};
 use super::store::{Saved, Store, is_fused};
 use crate::autograd::Params;
 use crate::error::{Error, Result};
@@ -22,14 +22,15 @@ pub struct OptimizerConfig {
     pub lr: f64,
     /// Decay of the running means of the gradient and of its square.
     pub betas: [f64; 2],
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub eps: f64,
-    /// Fraction of a weight that decays per unit of learning rate. Tensors of one dimension
-    /// (norms, biases) do not decay unless a group says so.
+    /// Weight decay per unit of learning rate. Tensors of one dimension (norms, biases) do not decay
+    /// unless a group sets it.
     pub weight_decay: f64,
-    /// Largest norm of the gradient over all parameters; 0: any.
+    /// Largest norm of the gradient over all parameters; larger ones are scaled down; 0: no
+    /// clipping.
     pub clip_norm: f64,
-    /// Exceptions by parameter name; the first group that matches a name counts.
+    /// Parameter groups by name; the first group that matches a name applies.
     pub groups: Vec<GroupConfig>,
 }
 
@@ -46,7 +47,7 @@ impl Default for OptimizerConfig {
     }
 }
 
-/// Parameters that are stepped differently.
+/// A parameter group with its own learning rate and weight decay.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GroupConfig {
@@ -54,7 +55,7 @@ pub struct GroupConfig {
     pub pattern: String,
     /// Multiplies the learning rate.
     pub lr_scale: f64,
-    /// Replaces the weight decay, also of tensors of one dimension.
+    /// Replaces the weight decay, including that of tensors of one dimension.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
 }
@@ -72,19 +73,19 @@ impl GroupConfig {
             return Err(Error::input("pattern is empty, expected names such as `core.*`").at(key));
         }
         glob::Pattern::new(&self.pattern).map_err(|error| {
-            Error::input(format!("`{}` is no pattern: {error}", self.pattern)).at(key)
+            Error::input(format!("`{}` is not a pattern: {error}", self.pattern)).at(key)
         })
     }
 }
 
 impl OptimizerConfig {
-    /// Refuses values that break the arithmetic.
+    /// Refuses values out of range.
     ///
     /// # Errors
     /// The first key out of its range, with the range.
     pub fn validate(&self) -> Result<()> {
-        let refuse = |key: &str, found: String, expected: &str| {
-            Err(Error::input(format!("{key} is {found}, expected {expected}"))
+        let refuse = |key: &str, value: String, expected: &str| {
+            Err(Error::input(format!("{key} is {value}, expected {expected}"))
                 .at(format!("train.optimizer.{key}")))
         };
         if !(self.lr > 0.0 && self.lr.is_finite()) {
@@ -117,19 +118,19 @@ impl OptimizerConfig {
     }
 }
 
-/// What the optimizer knows about one parameter.
+/// The optimizer state of one parameter.
 #[derive(Debug)]
 struct Slot {
     m: Store,
     v: Store,
-    /// Steps this parameter took part in: its own, so that one which is trained only in a later
-    /// phase has its bias corrected from there.
+    /// Updates of this parameter. Counted for each parameter, so that the bias correction of one
+    /// that is first trained in a later phase starts there.
     updates: u64,
     lr_scale: f64,
     weight_decay: f64,
 }
 
-/// `AdamW` and its moments, f32 by parameter name.
+/// `AdamW` and its f32 moments by parameter name.
 #[derive(Debug)]
 pub struct Optimizer {
     config: OptimizerConfig,
@@ -138,15 +139,16 @@ pub struct Optimizer {
 }
 
 impl Optimizer {
-    /// For the trainable parameters of `params`; fused where it can be.
+    /// An optimizer of the trainable parameters of `params`, with fused kernels for f32 parameters on
+    /// the CPU.
     ///
     /// # Errors
-    /// The configuration is refused, or the device is out of memory.
+    /// The configuration is invalid, or the device is out of memory.
     pub fn new(config: &OptimizerConfig, params: &Params) -> Result<Self> {
         Self::build(config, params, is_fused)
     }
 
-    /// The same by tensor operations alone: the reference that the fused kernels are tested by.
+    /// The same with tensor operations only, the reference of the fused kernels in tests.
     ///
     /// # Errors
     /// As [`Optimizer::new`].
@@ -180,14 +182,14 @@ impl Optimizer {
         Ok(Self { config: config.clone(), slots, unmatched })
     }
 
-    /// The patterns of the groups no trainable parameter belongs to.
+    /// The patterns of groups that match no trainable parameter.
     #[must_use]
     pub fn unmatched_groups(&self) -> &[String] {
         &self.unmatched
     }
 
-    /// Steps every parameter that has a gradient, with learning rate `lr`. `norm` is that of
-    /// the mean gradient, and is clipped here.
+    /// Updates every parameter that has a gradient, with learning rate `lr`. `norm` is the norm of
+    /// the mean gradient, by which gradients are clipped.
     ///
     /// # Errors
     /// The device fails.
@@ -198,11 +200,11 @@ impl Optimizer {
         norm: f64,
         lr: f64,
     ) -> Result<()> {
-        self.step_following(params, gradients, norm, lr, None)
+        self.step_with_update(params, gradients, norm, lr, None)
     }
 
-    /// The same; the averages in `ema` follow after step `step`, counted from 0, in the same pass
-    /// over memory.
+    /// [`Optimizer::step`] of step `step`, counted from 0, which updates the averages in `ema` in the
+    /// same pass over memory.
     ///
     /// # Errors
     /// The device fails.
@@ -214,23 +216,23 @@ impl Optimizer {
         lr: f64,
         (ema, step): (&mut Ema, u64),
     ) -> Result<()> {
-        let mut following = ema.follow(step);
-        self.step_following(params, gradients, norm, lr, Some(&mut following))?;
-        following.rest_of(params)
+        let mut ema_update = ema.begin_update(step);
+        self.step_with_update(params, gradients, norm, lr, Some(&mut ema_update))?;
+        ema_update.finish(params)
     }
 
-    fn step_following(
+    fn step_with_update(
         &mut self,
         params: &Params,
         gradients: &GradientSum,
         norm: f64,
         lr: f64,
-        mut following: Option<&mut Following<'_>>,
+        mut ema_update: Option<&mut EmaUpdate<'_>>,
     ) -> Result<()> {
         let clip = self.config.clip_norm;
         let clipped = if clip > 0.0 && norm > clip { clip / norm } else { 1.0 };
         let gradient_scale = gradients.mean_factor() * clipped;
-        let mut hosts = Vec::new();
+        let mut fused = Vec::new();
         for (name, slot) in &mut self.slots {
             let Some(param) = params.get(name).filter(|param| param.is_trainable()) else {
                 continue;
@@ -241,23 +243,23 @@ impl Optimizer {
             let var = param.var();
             match (&mut slot.m, &mut slot.v) {
                 (Store::Host(m), Store::Host(v)) => {
-                    let average = following.as_mut().and_then(|following| following.take(name));
-                    hosts.push((name, var, gradient, update, Beside { m, v, average }));
+                    let average = ema_update.as_mut().and_then(|ema_update| ema_update.take(name));
+                    fused.push((name, var, gradient, update, Moments { m, v, average }));
                 }
                 (Store::Tensor(m), Store::Tensor(v)) => {
-                    composed(var, gradient, update, m, v).map_err(|error| at(error, name))?;
+                    composed(var, gradient, update, m, v).map_err(|error| in_step(error, name))?;
                 }
-                _ => return Err(Error::internal("the moments live in different places")),
+                _ => return Err(Error::internal("the two moments are stored differently")),
             }
         }
-        // One parallel loop over parameters, and over the chunks of each inside it: a thread that
-        // is done with the small ones helps with the large.
-        hosts.into_par_iter().try_for_each(|(name, var, gradient, update, beside)| {
-            kernels::adamw(var, gradient, update, beside).map_err(|error| at(error, name))
+        // Nested parallel loops over parameters and their chunks: a thread that is done with the
+        // small parameters takes chunks of the large ones.
+        fused.into_par_iter().try_for_each(|(name, var, gradient, update, moments)| {
+            kernels::adamw(var, gradient, update, moments).map_err(|error| in_step(error, name))
         })
     }
 
-    /// How often each parameter was stepped.
+    /// Number of updates of each parameter.
     #[must_use]
     pub fn updates(&self) -> BTreeMap<String, u64> {
         self.slots.iter().map(|(name, slot)| (name.clone(), slot.updates)).collect()
@@ -311,11 +313,11 @@ impl Slot {
     }
 }
 
-fn at(error: Error, name: &str) -> Error {
-    error.at(format!("the step of parameter `{name}`"))
+fn in_step(error: Error, name: &str) -> Error {
+    error.at(format!("the update of parameter `{name}`"))
 }
 
-/// Steps a parameter of any type on any device.
+/// Updates a parameter of any type on any device.
 fn composed(var: &Var, gradient: &Tensor, u: Update, m: &mut Tensor, v: &mut Tensor) -> Result<()> {
     let scale = |tensor: &Tensor, factor: f32| tensor.affine(f64::from(factor), 0.0);
     let gradient = scale(gradient, u.gradient_scale)?;

@@ -1,18 +1,19 @@
-//! What must be the same when a run goes on?
+//! Resuming a run: which parts of its configuration must be the same.
 
 use std::collections::BTreeMap;
 
 use super::config::TrainConfig;
 use super::optimizer::Optimizer;
-use super::state::{FrozenMark, Restored};
+use super::state::{FrozenFingerprint, Restored};
 use crate::autograd::Params;
 use crate::context::Context;
 use crate::error::{Error, Result};
 
-/// The keys that change the numbers of a run, and their blake3.
+/// The configuration keys that change the results of a run, and their blake3 hash.
 pub(super) fn fingerprint(config: &TrainConfig) -> Result<(serde_json::Value, String)> {
-    let mut value = serde_json::to_value(config)
-        .map_err(|error| Error::internal(format!("the configuration is no JSON: {error}")))?;
+    let mut value = serde_json::to_value(config).map_err(|error| {
+        Error::internal(format!("the configuration is not valid JSON: {error}"))
+    })?;
     if let Some(keys) = value.as_object_mut() {
         let harmless =
             ["checkpoint_every_steps", "keep_checkpoints", "validate_every_steps", "max_bad_steps"];
@@ -22,27 +23,27 @@ pub(super) fn fingerprint(config: &TrainConfig) -> Result<(serde_json::Value, St
     Ok((value, hash))
 }
 
-/// Puts parameters and moments back as they were.
+/// Restores parameters and optimizer moments from a checkpoint.
 pub(super) fn restore(
     (config, seed): (&TrainConfig, u64),
     params: &Params,
     restored: &Restored,
-    frozen: &BTreeMap<String, FrozenMark>,
+    frozen: &BTreeMap<String, FrozenFingerprint>,
     optimizer: &mut Optimizer,
     context: &Context,
 ) -> Result<()> {
     let manifest = &restored.manifest;
     let hint = "the recipe or the teacher changed: give another folder with --out";
-    let same = frozen.len() == manifest.frozen.len();
-    let other = frozen
-        .iter()
-        .find(|(name, mark)| !manifest.frozen.get(*name).is_some_and(|saved| saved.is_like(mark)));
-    if let Some((name, _)) = other {
+    let same_count = frozen.len() == manifest.frozen.len();
+    let changed = frozen.iter().find(|(name, fingerprint)| {
+        !manifest.frozen.get(*name).is_some_and(|saved| saved.matches(fingerprint))
+    });
+    if let Some((name, _)) = changed {
         return Err(
             Error::input(format!("`{name}` is not what this run was trained with")).hint(hint)
         );
     }
-    if !same {
+    if !same_count {
         return Err(Error::input("this run was trained with more frozen parameters").hint(hint));
     }
     restored.set_parameters(params, "parameter").map_err(|error| error.hint(hint))?;
@@ -54,18 +55,18 @@ pub(super) fn restore(
         let mut changed: Vec<String> = changed.map(|(key, _)| format!("train.{key}")).collect();
         changed.extend((seed != manifest.seed).then(|| "seed".to_owned()));
         context.warn(&format!(
-            "going on with another configuration than the checkpoint's: {}",
+            "resuming with a configuration that differs from the checkpoint's: {}",
             changed.join(", ")
         ));
     }
     Ok(())
 }
 
-/// What to do about checkpoints that are already there.
+/// What to do with existing checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resume {
-    /// Refuse: a run is not overwritten.
+    /// Refuse to start, so that no run is overwritten.
     Fresh,
-    /// Go on from the newest one; begin if there is none.
+    /// Resume from the newest one; start from the beginning if there is none.
     IfPresent,
 }

@@ -1,36 +1,37 @@
-//! How large is the learning rate at each step?
+//! Learning-rate schedules: constant, warm-up with cosine or linear decay, and warm-up-stable-decay.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The course of the learning rate after the warm-up.
+/// Shape of the learning rate after the warm-up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleKind {
-    /// It stays.
+    /// Constant.
     Constant,
-    /// It falls along half a cosine.
+    /// Cosine decay. Loshchilov and Hutter 2017.
     #[default]
     WarmupCosine,
-    /// It falls along a line.
+    /// Linear decay.
     WarmupLinear,
-    /// Warm-up, stable, decay: it stays, then falls along a line over the last part of the run.
+    /// Warm-up, stable, decay: constant, then linear decay over the last part of the run. Hu et al.
+    /// 2024.
     Wsd,
 }
 
-/// A learning rate that changes over training.
+/// Learning-rate schedule: `[train.schedule]` of a recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Schedule {
-    /// The course after the warm-up: `constant`, `warmup-cosine`, `warmup-linear` or `wsd`.
+    /// Shape after the warm-up: `constant`, `warmup-cosine`, `warmup-linear` or `wsd`.
     pub kind: ScheduleKind,
-    /// Steps over which the rate rises along a line from near zero; at most half of the run.
+    /// Steps of linear warm-up; at most half of the run is used.
     pub warmup_steps: u64,
-    /// The rate at the end as a fraction of the highest; `constant` does not read it.
+    /// Learning rate at the end as a fraction of the highest; ignored by `constant`.
     pub final_lr_fraction: f64,
-    /// The part of the run over which `wsd` decays; the others do not read it.
+    /// Fraction of the run over which `wsd` decays; ignored by the others.
     pub decay_fraction: f64,
 }
 
@@ -69,21 +70,21 @@ impl Schedule {
     pub fn fraction(&self, step: u64, steps: u64) -> f64 {
         let warmup = self.warmup_steps.min(steps / 2);
         if step < warmup {
-            // The first step already learns: 1 / warmup, not 0.
+            // 1 / warmup in the first step, not 0, so that it updates the parameters.
             return (step + 1) as f64 / warmup as f64;
         }
-        let falling = match self.kind {
+        let decay_steps = match self.kind {
             ScheduleKind::Constant => return 1.0,
             ScheduleKind::WarmupCosine | ScheduleKind::WarmupLinear => steps - warmup,
             ScheduleKind::Wsd => {
                 ((steps as f64 * self.decay_fraction).round() as u64).min(steps - warmup)
             }
         };
-        let start = steps - falling;
+        let start = steps - decay_steps;
         if step < start {
             return 1.0;
         }
-        let progress = ((step - start) as f64 / falling.max(1) as f64).min(1.0);
+        let progress = ((step - start) as f64 / decay_steps.max(1) as f64).min(1.0);
         let remaining = match self.kind {
             ScheduleKind::WarmupCosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
             _ => 1.0 - progress,

@@ -1,8 +1,8 @@
-//! How do several cores work on one batch without waiting for each other?
+//! Data parallelism on the CPU: a micro-batch is split by rows into shards.
 //!
-//! Rows of a batch do not see each other, so each lane takes some of them all the way, forward and
-//! back, and the cores meet once a step instead of once an operation. How many lanes there are
-//! depends on the batch and the model and not on the number of threads, so neither does any sum.
+//! Rows of a batch are independent, so each shard runs forward and backward on its own, and threads
+//! synchronise once a step instead of once an operation. The number of shards depends on the batch
+//! and the model but not on the number of threads, and so does the order of every sum.
 
 use rayon::prelude::*;
 
@@ -12,39 +12,40 @@ use crate::data::Batch;
 use crate::error::Result;
 use crate::kernels::loops::{single_threaded, threads};
 
-/// Tokens a lane has at least: products of fewer rows are mostly spent on rearranging the weights.
-const LANE_TOKENS: usize = 512;
+/// Fewest tokens of a shard: smaller matrix products spend most of their time packing the weights.
+const SHARD_TOKENS: usize = 512;
 
-/// Numbers all lanes but the first may hold for gradients of their own: 256 MiB.
-const SPARE_NUMBERS: usize = 1 << 26;
+/// Most gradient elements that all shards but the first may hold together: 256 MiB of f32.
+const SPARE_GRADIENTS: usize = 1 << 26;
 
-/// The lanes of a batch: the most that divide its rows equally and keep within both bounds.
-fn count(batch: &Batch, params: &Params) -> usize {
+/// The number of shards: the largest that divides the rows equally and keeps within both bounds.
+fn shard_count(batch: &Batch, params: &Params) -> usize {
     let on_cpu = params.trainable().all(|(_, var)| var.device().is_cpu());
-    let numbers: usize = params.trainable().map(|(_, var)| var.elem_count()).sum();
-    let most = if on_cpu { batch.tokens() / LANE_TOKENS } else { 1 };
-    let most = most.min(1 + SPARE_NUMBERS / numbers.max(1)).clamp(1, batch.rows.max(1));
-    (1..=most).rev().find(|lanes| batch.rows.is_multiple_of(*lanes)).unwrap_or(1)
+    let elements: usize = params.trainable().map(|(_, var)| var.elem_count()).sum();
+    let most = if on_cpu { batch.tokens() / SHARD_TOKENS } else { 1 };
+    let most = most.min(1 + SPARE_GRADIENTS / elements.max(1)).clamp(1, batch.rows.max(1));
+    (1..=most).rev().find(|shards| batch.rows.is_multiple_of(*shards)).unwrap_or(1)
 }
 
-/// Loss and gradients of each lane of a micro-batch, in order; their mean is the micro-batch's.
-/// Every lane draws the same random numbers.
+/// Loss and gradients of each shard of a micro-batch, in order; their mean is the micro-batch's.
+/// Every shard uses the same random numbers.
 ///
 /// # Errors
-/// A lane fails.
+/// The objective fails on a shard.
 pub fn in_shards(
     objective: &dyn Objective,
     batch: &Batch,
-    moment: &StepContext,
+    context: &StepContext,
 ) -> Result<Vec<Loss>> {
-    let lanes = count(batch, objective.params());
-    let loss = |part: &Batch| objective.loss(part, &mut moment.clone());
-    if lanes == 1 {
+    let shards = shard_count(batch, objective.params());
+    let loss = |part: &Batch| objective.loss(part, &mut context.clone());
+    if shards == 1 {
         return Ok(vec![loss(batch)?]);
     }
-    let busy = lanes.is_multiple_of(threads());
-    let lane = |part: &Batch| if busy { single_threaded(|| loss(part)) } else { loss(part) };
-    batch.parts(lanes).par_iter().with_max_len(1).map(lane).collect()
+    let every_thread_busy = shards.is_multiple_of(threads());
+    let shard_loss =
+        |part: &Batch| if every_thread_busy { single_threaded(|| loss(part)) } else { loss(part) };
+    batch.parts(shards).par_iter().with_max_len(1).map(shard_loss).collect()
 }
 
 #[cfg(test)]
@@ -53,27 +54,27 @@ mod tests {
 
     use super::*;
 
-    fn lanes(rows: usize, columns: usize, numbers: usize) -> usize {
+    fn shards(rows: usize, columns: usize, elements: usize) -> usize {
         let tokens = vec![0; rows * columns];
         let inputs = tokens.clone();
         let batch = Batch { inputs, targets: tokens, rows, columns, ..Batch::default() };
         let mut params = Params::new();
-        let values = Tensor::zeros(numbers, DType::F32, &Device::Cpu).unwrap();
+        let values = Tensor::zeros(elements, DType::F32, &Device::Cpu).unwrap();
         params.insert("w", &values, true).unwrap();
-        count(&batch, &params)
+        shard_count(&batch, &params)
     }
 
     #[test]
-    fn a_lane_has_enough_tokens_and_an_equal_share_of_the_rows() {
-        assert_eq!(lanes(1, 4096, 10), 1);
-        assert_eq!(lanes(16, 128, 10), 4);
-        assert_eq!(lanes(6, 512, 10), 6);
-        assert_eq!(lanes(7, 128, 10), 1);
-        assert_eq!(lanes(10, 256, 10), 5);
+    fn a_shard_has_enough_tokens_and_an_equal_share_of_the_rows() {
+        assert_eq!(shards(1, 4096, 10), 1);
+        assert_eq!(shards(16, 128, 10), 4);
+        assert_eq!(shards(6, 512, 10), 6);
+        assert_eq!(shards(7, 128, 10), 1);
+        assert_eq!(shards(10, 256, 10), 5);
     }
 
     #[test]
-    fn a_large_model_has_fewer_lanes() {
-        assert_eq!(lanes(8, 512, SPARE_NUMBERS / 2), 2);
+    fn a_large_model_has_fewer_shards() {
+        assert_eq!(shards(8, 512, SPARE_GRADIENTS / 2), 2);
     }
 }

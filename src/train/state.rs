@@ -1,4 +1,4 @@
-//! What is a run made of, apart from its tensors?
+//! The state of a run as a checkpoint stores it, apart from its tensors.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,35 +9,35 @@ use serde::{Deserialize, Serialize};
 use crate::autograd::Params;
 use crate::error::{Error, Result};
 
-/// The layout of a checkpoint folder; another number is another layout.
+/// Version of the layout of a checkpoint folder.
 pub(super) const FORMAT: u32 = 1;
 
-/// How far a run has come.
+/// Progress of a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Progress {
     pub(super) step: u64,
     pub(super) tokens: u64,
     pub(super) skipped: u64,
-    /// Steps skipped in a row, up to now.
+    /// Steps skipped in a row up to the current one.
     pub(super) bad_run: u64,
     pub(super) elapsed_s: f64,
     pub(super) loss: f64,
     pub(super) terms: BTreeMap<String, f64>,
 }
 
-/// Everything about a checkpoint but its tensors: `state.json`.
+/// Everything in a checkpoint but its tensors: `state.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Manifest {
     pub(super) format: u32,
     /// blake3 of `state.safetensors`.
     pub(super) checksum: String,
     pub(super) progress: Progress,
-    /// Optimizer steps each parameter took part in.
+    /// Optimizer updates of each parameter.
     pub(super) updates: BTreeMap<String, u64>,
     pub(super) seed: u64,
     pub(super) config_hash: String,
     pub(super) config: serde_json::Value,
-    pub(super) frozen: BTreeMap<String, FrozenMark>,
+    pub(super) frozen: BTreeMap<String, FrozenFingerprint>,
 }
 
 impl Manifest {
@@ -55,19 +55,20 @@ impl Manifest {
     }
 }
 
-/// By what a frozen parameter, which is not saved, is known again.
+/// Fingerprint of a frozen parameter, which a checkpoint does not save: a run that is resumed checks
+/// that the parameter is the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct FrozenMark {
+pub(super) struct FrozenFingerprint {
     shape: Vec<usize>,
-    /// Sum of the magnitudes of the first numbers.
+    /// Sum of the magnitudes of the first elements.
     sample: f64,
 }
 
-impl FrozenMark {
+impl FrozenFingerprint {
     const SAMPLE: usize = 64;
 
-    /// The marks of all frozen parameters.
-    pub(super) fn of(params: &Params) -> Result<BTreeMap<String, Self>> {
+    /// The fingerprints of all frozen parameters.
+    pub(super) fn all(params: &Params) -> Result<BTreeMap<String, Self>> {
         let frozen = params.iter().filter(|(_, param)| !param.is_trainable());
         frozen.map(|(name, param)| Ok((name.to_owned(), Self::new(param.var())?))).collect()
     }
@@ -80,14 +81,15 @@ impl FrozenMark {
         Ok(Self { shape: values.dims().to_vec(), sample })
     }
 
-    /// Another device or number of threads may round a computed weight differently.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
+    /// Whether both are of the same parameter, up to rounding: another device or number of threads
+    /// may round a computed weight differently.
+    pub(super) fn matches(&self, other: &Self) -> bool {
         let close = 1e-3 * self.sample.max(other.sample);
         self.shape == other.shape && (self.sample - other.sample).abs() <= close
     }
 }
 
-/// A checkpoint read back: what is in it and where it lay.
+/// A checkpoint read from disk.
 #[derive(Debug)]
 pub(super) struct Restored {
     pub(super) path: PathBuf,
@@ -96,7 +98,7 @@ pub(super) struct Restored {
 }
 
 impl Restored {
-    /// Copies the tensors called `{prefix}.{name}` into the trainable parameters.
+    /// Copies the tensors named `{prefix}.{name}` into the trainable parameters.
     pub(super) fn set_parameters(&self, params: &Params, prefix: &str) -> Result<()> {
         for (name, _) in params.trainable() {
             let key = format!("{prefix}.{name}");

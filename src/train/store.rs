@@ -1,4 +1,4 @@
-//! Where does the trainer keep its own numbers beside a parameter?
+//! Storage of the moments and averages of a parameter.
 
 use std::borrow::Cow;
 
@@ -8,22 +8,22 @@ use safetensors::tensor::{Dtype, View};
 use super::kernels;
 use crate::error::{Error, Result};
 
-/// One f32 number per element of a parameter.
+/// One f32 per element of a parameter.
 #[derive(Debug)]
 pub(super) enum Store {
-    /// Beside an f32 parameter on the CPU, stepped by the fused kernels.
+    /// Of an f32 parameter on the CPU, updated by the fused kernels.
     Host(Vec<f32>),
-    /// Beside any other, stepped by tensor operations.
+    /// Of any other parameter, updated by tensor operations.
     Tensor(Tensor),
 }
 
-/// Whether a parameter is stepped by the fused kernels.
+/// Whether a parameter is updated by the fused kernels.
 pub(super) fn is_fused(var: &Var) -> bool {
     var.device().is_cpu() && var.dtype() == DType::F32 && var.is_contiguous()
 }
 
 impl Store {
-    /// Zeros, on the host or as a tensor of the parameter's device.
+    /// Zeros, on the host or as a tensor on the parameter's device.
     pub(super) fn zeros(var: &Var, fused: bool) -> Result<Self> {
         Ok(if fused {
             Self::Host(vec![0.0; var.elem_count()])
@@ -42,7 +42,7 @@ impl Store {
         })
     }
 
-    /// Takes over the saved numbers called `name`.
+    /// Loads the saved tensor named `name`.
     pub(super) fn load(&mut self, name: &str, saved: &Tensor, var: &Var) -> Result<()> {
         if saved.dims() != var.dims() {
             return Err(Error::input(format!(
@@ -59,7 +59,7 @@ impl Store {
         Ok(())
     }
 
-    /// The numbers as a tensor on the parameter's device.
+    /// The values as a tensor on the parameter's device.
     pub(super) fn to_tensor(&self, var: &Var) -> Result<Tensor> {
         Ok(match self {
             Self::Host(values) => Tensor::from_slice(values, var.dims(), var.device())?,
@@ -67,7 +67,7 @@ impl Store {
         })
     }
 
-    /// What is written into a checkpoint.
+    /// The view that is written into a checkpoint.
     pub(super) fn saved<'a>(&'a self, var: &'a Var) -> Saved<'a> {
         match self {
             Self::Host(values) => Saved::Host { values, shape: var.dims() },
@@ -76,7 +76,7 @@ impl Store {
     }
 }
 
-/// A tensor on its way into a file, turned into bytes only when its turn comes.
+/// A tensor to be written into a file, converted to bytes one at a time.
 pub(super) enum Saved<'a> {
     Host { values: &'a [f32], shape: &'a [usize] },
     Tensor(Tensor),

@@ -1,7 +1,7 @@
-//! How does `TensorBoard` learn the numbers of a run?
+//! Scalars of a run as `TensorBoard` event files.
 //!
 //! An event file is a sequence of records (`TFRecord`): the length, its checksum, a protocol
-//! buffer, its checksum. Only the handful of fields that scalars need are written.
+//! buffer, its checksum. Only the few fields that scalars need are written.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Result};
 
-/// One event file, appended to as the run goes.
+/// An event file that is appended to during a run.
 #[derive(Debug)]
 pub struct EventFile {
     file: File,
@@ -18,8 +18,8 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// A new file in `folder` for a run that goes on at `step`: `TensorBoard` forgets what earlier
-    /// files say about `step` and after.
+    /// Creates a file in `folder` for a run that continues at `step`: `TensorBoard` discards the
+    /// values that earlier files have for `step` and later steps.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -47,7 +47,7 @@ impl EventFile {
         Ok(events)
     }
 
-    /// Writes named numbers of one step.
+    /// Writes the named scalars of one step.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -155,7 +155,7 @@ fn checked(bytes: &[u8], length: usize) -> Option<(&[u8], &[u8])> {
     (checksum == masked_crc(data).to_le_bytes()).then_some((data, rest))
 }
 
-/// CRC-32C, rotated and shifted as `TFRecord` wants it.
+/// Masked CRC-32C of `TFRecord`.
 fn masked_crc(data: &[u8]) -> u32 {
     crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
 }

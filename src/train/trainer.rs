@@ -1,4 +1,4 @@
-//! How does a model come to do what an objective asks?
+//! The training loop: steps, validations and checkpoints of a run.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,34 +8,34 @@ use super::ema::Ema;
 use super::metrics::StepMetrics;
 use super::objective::Objective;
 use super::resume::Resume;
-use super::run::{Run, Setting};
+use super::run::{Run, RunInputs};
 use crate::autograd::Params;
 use crate::context::Context;
 use crate::data::Batches;
 use crate::disk::RunLock;
 use crate::error::{Error, Kind, Result};
 
-/// Measures the model as it stands after some step: numbers by name.
+/// Validates the model after a step: metrics by name.
 pub type Validate<'a> = &'a mut (dyn FnMut(u64) -> Result<BTreeMap<String, f64>> + 'a);
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Summary {
     /// Steps taken in the whole run, resumed or not.
     pub steps: u64,
-    /// Tokens seen.
+    /// Tokens processed.
     pub tokens: u64,
-    /// Time trained, without the pauses between runs.
+    /// Training time in seconds, without the time between an interruption and its resumption.
     pub seconds: f64,
     /// Steps skipped because loss or gradient were not finite.
     pub skipped: u64,
     /// Loss of the last step that was not skipped.
     pub loss: f64,
-    /// Its parts.
+    /// Its terms by name, unweighted.
     pub terms: BTreeMap<String, f64>,
 }
 
-/// Trains whatever an [`Objective`] describes, in a run folder.
+/// Trains an [`Objective`] in a run folder.
 #[derive(Debug)]
 pub struct Trainer<'a> {
     config: &'a TrainConfig,
@@ -54,18 +54,19 @@ impl<'a> Trainer<'a> {
         Self { config, seed, folder, context, lock: None, ema: None }
     }
 
-    /// Under a lock of the folder that the caller already took; else [`Trainer::fit`] takes one.
+    /// Uses a lock of the folder that the caller holds; otherwise [`Trainer::fit`] acquires one.
     #[must_use]
-    pub fn under(mut self, lock: RunLock) -> Self {
+    pub fn with_lock(mut self, lock: RunLock) -> Self {
         self.lock = Some(lock);
         self
     }
 
-    /// Trains on the caller's thread until all steps are taken.
+    /// Trains until all steps are taken, and saves a checkpoint at the end.
     ///
     /// # Errors
-    /// The configuration is refused, the folder is in use or holds another run, loss or gradient
-    /// stay non-finite, the disk is full, or the context is cancelled; then a checkpoint is saved.
+    /// The configuration is invalid, the folder is in use or holds another run, loss or gradient
+    /// stay non-finite, the disk is full, or the interrupt is set; in the last case a checkpoint is
+    /// saved first.
     pub fn fit(
         &mut self,
         objective: &dyn Objective,
@@ -73,21 +74,21 @@ impl<'a> Trainer<'a> {
         resume: Resume,
         validate: Option<Validate<'_>>,
     ) -> Result<Summary> {
-        let context = self.context.clone();
+        let context = &self.context.clone();
         self.config.validate()?;
         if self.lock.is_none() {
             self.lock = Some(RunLock::acquire(&self.folder)?);
         }
-        let setting = Setting {
+        let inputs = RunInputs {
             config: self.config,
             seed: self.seed,
             folder: &self.folder,
             params: objective.params(),
-            context: &context,
+            context,
         };
-        let mut run = Run::start(setting, resume)?;
-        begin(&context, self.config, run.progress.step);
-        let outcome = go(&mut run, setting, objective, batches, validate);
+        let mut run = Run::start(inputs, resume)?;
+        begin(context, self.config, run.progress.step);
+        let outcome = take_steps(&mut run, inputs, objective, batches, validate);
         context.end();
         outcome?;
         self.ema = run.ema;
@@ -101,8 +102,8 @@ impl<'a> Trainer<'a> {
         })
     }
 
-    /// Puts the average of the weights in their place, after [`Trainer::fit`]; tells whether
-    /// there was one.
+    /// Replaces the weights by their moving average, after [`Trainer::fit`]; false if no average
+    /// was configured.
     ///
     /// # Errors
     /// `params` are those of another model.
@@ -111,14 +112,14 @@ impl<'a> Trainer<'a> {
     }
 }
 
-fn go(
+fn take_steps(
     run: &mut Run<'_>,
-    setting: Setting<'_>,
+    inputs: RunInputs<'_>,
     objective: &dyn Objective,
     batches: &dyn Batches,
     mut validate: Option<Validate<'_>>,
 ) -> Result<()> {
-    let Setting { config, context, .. } = setting;
+    let RunInputs { config, context, .. } = inputs;
     while run.progress.step < config.steps {
         let Some(metrics) = run.step(objective, batches)? else { return stop(run, config.steps) };
         let step = run.progress.step;
@@ -126,11 +127,11 @@ fn go(
         if let Some(validate) =
             validate.as_mut().filter(|_| is_due(step, config.validate_every_steps))
         {
-            // It draws its own progress.
+            // A validation shows its own progress bar.
             context.end();
             match validate(step) {
                 Err(error) if error.kind() == Kind::Interrupted => return stop(run, config.steps),
-                found => run.validated(&found?)?,
+                metrics => run.record_validation(&metrics?)?,
             }
             begin(context, config, step);
         }
@@ -142,7 +143,7 @@ fn go(
     Ok(())
 }
 
-/// Saves a run that is asked to stop, and says how to go on.
+/// Saves an interrupted run; the error says how to resume.
 fn stop(run: &mut Run<'_>, steps: u64) -> Result<()> {
     let path = run.save()?;
     let step = run.progress.step;

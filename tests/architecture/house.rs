@@ -210,7 +210,7 @@ impl House {
                     places.insert(Place::Item { file, name });
                 }
                 Name::Module => {
-                    let inner = [module, &[first.clone()]].concat();
+                    let inner = [module, std::slice::from_ref(first)].concat();
                     places.extend(self.walk(&inner, rest, open));
                 }
                 Name::Import(target) => {

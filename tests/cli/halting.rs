@@ -92,7 +92,7 @@ fn budgets_thresholds_and_heads_that_make_no_sense_are_refused() {
     };
     ask("refuses", &["--budget", "0.5"]).refused(&["0.5 repetitions", "1 or more"]);
     ask("refuses", &["--budget", "max=0"]).refused(&["expected 1 or more"]);
-    ask("refuses", &["--budget", "cheap"]).refused(&["`cheap` is no budget", "90%=3"]);
+    ask("refuses", &["--budget", "cheap"]).refused(&["`cheap` is not a budget", "90%=3"]);
     ask("refuses", &["--policy", "kll"]).refused(&["no halting policy", "exit-gate"]);
     ask("refuses", &["--policy", "gap", "--threshold", "1.5"]).refused(&["threshold of `gap`"]);
     ask("refuses", &["--speculate", "3"]).refused(&["fewer repetitions than verify"]);

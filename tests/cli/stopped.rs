@@ -54,8 +54,8 @@ fn ctrl_c_is_noticed_while_the_student_is_initialised() {
     // Minutes of work.
     let long = ["--set", "student.calibration_tokens=100000", "--set", "data.window_tokens=256"];
     let said = press(&job, &long, "student: ", Duration::from_millis(300));
-    says_how_to_go_on(&said, "stopped: while the teacher was watched");
+    says_how_to_go_on(&said, "stopped: during calibration of the student");
     let auto = ["--set", "student.prelude_layers=auto", "--force"];
     let said = press(&job, &[&long[..], &auto[..]].concat(), "corpus: ", Duration::from_secs(1));
-    says_how_to_go_on(&said, "stopped: while the core was looked for");
+    says_how_to_go_on(&said, "stopped: during the measurement of angular distances");
 }

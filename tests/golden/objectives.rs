@@ -18,17 +18,17 @@ const BASE: &[&str] = &[
 ];
 
 /// Free of them from the first step on.
-const FREE: &[&str] = &["phases={ teacher_forced = 0.0, mixed_until = 0.0 }"];
+const FREE: &[&str] = &["phases={ teacher_forced = 0.0, scheduled_until = 0.0 }"];
 
 /// Name and changes.
 const OBJECTIVES: &[(&str, &[&str])] = &[
     // Whose states a repetition starts from.
-    ("forced-layers", &["phases={ teacher_forced = 1.0, mixed_until = 1.0 }"]),
+    ("forced-layers", &["phases={ teacher_forced = 1.0, scheduled_until = 1.0 }"]),
     (
         "forced-repetitions",
-        &["phases={ teacher_forced = 1.0, mixed_until = 1.0, force = \"repetition\" }"],
+        &["phases={ teacher_forced = 1.0, scheduled_until = 1.0, force = \"repetition\" }"],
     ),
-    ("mixed", &["phases={ teacher_forced = 0.0, mixed_until = 1.0 }"]),
+    ("mixed", &["phases={ teacher_forced = 0.0, scheduled_until = 1.0 }"]),
     ("free", FREE),
     ("forced-then-free", &[]),
     // Which states are compared, and how.
@@ -45,22 +45,22 @@ const OBJECTIVES: &[(&str, &[&str])] = &[
     ("cross-entropy", &["loss.cross_entropy=0.5", "loss.kl={ from = 1.0, to = 0.0 }"]),
     ("settle", &["loss.settle=0.3"]),
     // Readouts before the last repetition.
-    ("exits-uniform", &["loss.exits={ weight = 0.5, draws = 1 }"]),
+    ("exits-uniform", &["loss.early_exit={ weight = 0.5, draws = 1 }"]),
     (
         "exits-geometric",
-        &["loss.exits={ weight = 0.5, draws = 2, prior = { kind = \"geometric\", p = 0.4 } }"],
+        &["loss.early_exit={ weight = 0.5, draws = 2, prior = { kind = \"geometric\", p = 0.4 } }"],
     ),
-    ("exits-imitate-layer", &["loss.exits={ weight = 0.5, imitate = \"layer\" }"]),
-    ("exits-every-layer", &["loss.exits={ weight = 0.5, draws = 2, every = \"layer\" }"]),
+    ("exits-imitate-layer", &["loss.early_exit={ weight = 0.5, imitate = \"layer\" }"]),
+    ("exits-every-layer", &["loss.early_exit={ weight = 0.5, draws = 2, every = \"layer\" }"]),
     (
         "exits-layers-imitate-layers",
-        &["loss.exits={ weight = 0.5, draws = 2, every = \"layer\", imitate = \"layer\" }"],
+        &["loss.early_exit={ weight = 0.5, draws = 2, every = \"layer\", imitate = \"layer\" }"],
     ),
     // Gates that learn together with the student.
     ("ponder-both", &["loss.halting={ policy = \"ponder\" }"]),
-    ("ponder-gate", &["loss.halting={ policy = \"ponder\", learns = \"gate\", prior = 0.3 }"]),
+    ("ponder-gate", &["loss.halting={ policy = \"ponder\", trains = \"gate\", prior = 0.3 }"]),
     ("exit-gate-both", &["loss.halting={ policy = \"exit-gate\" }"]),
-    ("exit-gate-gate", &["loss.halting={ policy = \"exit-gate\", learns = \"gate\" }"]),
+    ("exit-gate-gate", &["loss.halting={ policy = \"exit-gate\", trains = \"gate\" }"]),
     ("act", &["loss.halting={ policy = \"act\", weight = 0.5, cost_weight = 0.05 }"]),
     (
         "ponder-random-depth",
@@ -75,12 +75,12 @@ const OBJECTIVES: &[(&str, &[&str])] = &[
     ("depth-ramp", &["depth.ramp=0.6"]),
     (
         "depth-of-tokens",
-        &["depth={ law = { kind = \"uniform\", least = 1, most = 5 }, drawn_for = \"token\" }"],
+        &["depth={ law = { kind = \"uniform\", least = 1, most = 5 }, sampled_per = \"token\" }"],
     ),
     (
         "depth-of-tokens-recomputed",
         &[
-            "depth={ law = { kind = \"poisson-lognormal\", sigma = 0.5, most = 6 }, drawn_for = \"token\", recompute = \"always\" }",
+            "depth={ law = { kind = \"poisson-lognormal\", sigma = 0.5, most = 6 }, sampled_per = \"token\", recompute = \"always\" }",
         ],
     ),
     // Which graphs are kept, and how far gradients go back.
@@ -136,7 +136,7 @@ const OBJECTIVES: &[(&str, &[&str])] = &[
         "cache-f32-exits",
         &[
             "teacher.cache={ states = \"f32\", top_k = 8 }",
-            "loss.exits={ weight = 0.5, imitate = \"layer\" }",
+            "loss.early_exit={ weight = 0.5, imitate = \"layer\" }",
         ],
     ),
     // The trainer.

@@ -165,7 +165,7 @@ fn a_folder_in_use_is_refused() {
     assert!(error.to_string().contains("in use by process"), "{error}");
     // The holder itself may train under it.
     let config = config();
-    let mut trainer = Trainer::new(&config, 3, folder.path(), &Context::cpu()).under(lock);
+    let mut trainer = Trainer::new(&config, 3, folder.path(), &Context::cpu()).with_lock(lock);
     trainer.fit(&Net::new(), &Counting, Resume::Fresh, None).unwrap();
     drop(trainer);
     RunLock::acquire(folder.path()).unwrap();

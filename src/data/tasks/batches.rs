@@ -10,10 +10,10 @@ use crate::data::batch::{Batch, Batches, IGNORED};
 use crate::data::permutation::Permutation;
 use crate::error::{Error, Result};
 
-/// What is asked after each of S steps, when chains of every length go on for as many.
+/// Targets of the S slots when chains of every length are padded to the same number of steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Told {
+pub enum TaskSupervision {
     /// Each step of the chain, and past its end its answer again.
     #[default]
     Steps,
@@ -33,8 +33,8 @@ pub struct TaskBatches {
     longest: usize,
     /// Number of distinct examples; `None`: every example is new.
     examples: Option<u64>,
-    /// What is asked for how many steps; none: as many as the chain has.
-    told: Option<(Told, usize)>,
+    /// Supervision and number of steps; None: as many steps as the chain has.
+    supervision: Option<(TaskSupervision, usize)>,
 }
 
 impl TaskBatches {
@@ -43,7 +43,7 @@ impl TaskBatches {
     pub fn new(task: &Task, split: TaskSplit, seed: u64, rows: usize) -> Self {
         let longest = task.chain_length();
         let (shortest, task) = (longest, task.clone());
-        Self { task, split, seed, rows, shortest, longest, examples: None, told: None }
+        Self { task, split, seed, rows, shortest, longest, examples: None, supervision: None }
     }
 
     /// All chains of `length`.
@@ -75,10 +75,11 @@ impl TaskBatches {
         Self { examples: Some(examples), ..self }
     }
 
-    /// Chains of every length go on for `steps` steps, at least as many as the longest has.
+    /// Pads chains of every length to `steps` steps, at least as many as the longest has.
     #[must_use]
-    pub fn told(self, told: Told, steps: usize) -> Self {
-        Self { told: Some((told, steps.max(self.task.chain_length()))), ..self }
+    pub fn supervised(self, supervision: TaskSupervision, steps: usize) -> Self {
+        let steps = steps.max(self.task.chain_length());
+        Self { supervision: Some((supervision, steps)), ..self }
     }
 
     /// The number of the example at a place in the stream of one length.
@@ -122,8 +123,8 @@ impl Batches for TaskBatches {
             batch.targets.extend(std::iter::repeat_n(IGNORED, unsupervised));
             batch.targets.extend(answer.unwrap_or_default());
         }
-        if let Some((told, steps)) = self.told {
-            if told == Told::Answers {
+        if let Some((supervision, steps)) = self.supervision {
+            if supervision == TaskSupervision::Answers {
                 batch.chain.clear();
             }
             batch.chain.resize(steps, batch.targets.clone());

@@ -22,7 +22,7 @@ mod word;
 
 pub use addition::AdditionConfig;
 pub use baselines::{Baselines, baselines};
-pub use batches::{TaskBatches, Told};
+pub use batches::{TaskBatches, TaskSupervision};
 pub use check::check;
 pub use config::TaskConfig;
 pub use example::{Chains, Example, NamedExample, TaskSplit};

@@ -1,4 +1,4 @@
-//! How is what a teacher says kept, and where?
+//! Configuration of the teacher cache.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use super::precision::StatePrecision;
 use crate::error::{Error, Result};
 
-/// What is kept of the teacher: `cache` in `[teacher]` of a recipe.
+/// What the cache stores of the teacher's outputs: `cache` in `[teacher]` of a recipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct TeacherCacheConfig {
-    /// The numbers of its states: f32, f16, bf16 or int8.
+    /// Precision of hidden states: f32, f16, bf16 or int8.
     pub states: StatePrecision,
-    /// k, the likeliest tokens kept at a position; all others are one event, the tail.
+    /// k, the top tokens stored for each position; all other tokens are one event, the tail.
     pub top_k: usize,
 }
 
@@ -23,7 +23,7 @@ impl Default for TeacherCacheConfig {
 }
 
 impl TeacherCacheConfig {
-    /// Refuses to keep nothing.
+    /// Refuses an empty top k.
     ///
     /// # Errors
     /// `top_k` is 0.

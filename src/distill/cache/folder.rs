@@ -1,4 +1,4 @@
-//! Is there room for another file of the cache?
+//! The folder of a teacher's cache: its files and the size limit over all teachers.
 
 use std::fs;
 use std::io::{self, Error, ErrorKind};
@@ -7,29 +7,29 @@ use std::time::{Duration, SystemTime};
 
 use safetensors::SafeTensorError;
 
-/// Its time of change tells when a teacher's folder was opened last.
+/// Its modification time is when a teacher's folder was last used.
 const MARKER: &str = "opened";
 const SHARD: &str = "shard-";
 const ENDING: &str = ".safetensors";
 const PART: &str = ".part";
-/// What was touched more recently may be in use by another process.
+/// A folder used more recently may be in use by another process.
 const IN_USE: Duration = Duration::from_hours(1);
 
-/// The folder of one teacher among those of others.
+/// The folder of one teacher.
 #[derive(Debug)]
 pub(super) struct Folder {
-    /// Of all teachers.
+    /// The folder of all teachers.
     root: PathBuf,
     own: PathBuf,
     limit_bytes: u64,
 }
 
 impl Folder {
-    /// Makes the folder if anything may be written into it, and removes what a killed process
-    /// left half-written.
+    /// Creates the folder if the limit allows writing, and removes the unfinished files of killed
+    /// processes.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be created.
     pub(super) fn open(root: PathBuf, key: &str, limit_bytes: u64) -> io::Result<Self> {
         let folder = Self { own: root.join(key), root, limit_bytes };
         if limit_bytes > 0 {
@@ -40,7 +40,7 @@ impl Folder {
         }
         for path in files(&folder.own) {
             if name(&path).ends_with(PART) && is_idle(changed(&path)) {
-                // What cannot be removed takes room, no more.
+                // A file that cannot be removed only takes space.
                 let _ = fs::remove_file(path);
             }
         }
@@ -60,7 +60,7 @@ impl Folder {
         fs::write(self.own.join(MARKER), "\n")
     }
 
-    /// The whole files, in order of name.
+    /// The finished files in order of name.
     pub(super) fn shards(&self) -> Vec<PathBuf> {
         let is_shard =
             |path: &PathBuf| name(path).starts_with(SHARD) && name(path).ends_with(ENDING);
@@ -74,8 +74,8 @@ impl Folder {
         bytes(&self.own)
     }
 
-    /// Whether `more` bytes fit below the limit, after those teachers went that were used longest
-    /// ago and not within the hour.
+    /// Whether `more` bytes fit below the limit. Deletes the least recently used folders of other
+    /// teachers first, except those that may be in use.
     pub(super) fn make_room(&self, more: u64) -> bool {
         let mut others: Vec<(SystemTime, PathBuf, u64)> = Vec::new();
         for path in files(&self.root).filter(|path| *path != self.own) {
@@ -94,15 +94,15 @@ impl Folder {
         total + more <= self.limit_bytes
     }
 
-    /// A new file, whole or not at all, written by `write` under another name.
+    /// Creates a file atomically: `write` writes it under a temporary name.
     ///
     /// # Errors
-    /// The disk is full or fails; then nothing is left of it.
+    /// The disk is full or fails; then the temporary file is removed.
     pub(super) fn publish(
         &self,
         write: impl FnOnce(&Path) -> Result<(), SafeTensorError>,
     ) -> io::Result<PathBuf> {
-        // Another process may have taken the folder for one that nobody uses.
+        // Another process may have deleted the folder as unused.
         fs::create_dir_all(&self.own)?;
         self.touch()?;
         let ending = format!("{ENDING}{PART}");
@@ -134,7 +134,7 @@ fn bytes(folder: &Path) -> u64 {
     files(folder).filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum()
 }
 
-/// When it was written last; long ago when that cannot be told.
+/// Time of the last modification; the epoch if it is unknown.
 fn changed(path: &Path) -> SystemTime {
     path.metadata().and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }

@@ -1,28 +1,28 @@
-//! Which tensors does a shard hold, and in which shapes?
+//! The file format of the cache: the tensors of a shard, their shapes and hashes.
 
 use safetensors::Dtype;
 
 use super::precision::StatePrecision;
 
-/// Of all that is written below; another number is another folder.
+/// Version of the format, part of the folder's name.
 const VERSION: u32 = 1;
 
-/// What is kept of a row of tokens.
+/// A part of the teacher's outputs for a row of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::distill) enum Item {
-    /// The teacher's state of this index, 0 for the embedding.
+    /// The hidden state of this index, 0 for the embedding.
     State(usize),
-    /// Its likeliest tokens.
+    /// The top tokens of the output.
     Outputs,
 }
 
-/// The bytes of one item of one row, a piece for each of its tensors.
+/// The bytes of one item of one row, one piece for each of its tensors.
 pub(super) type Pieces = Vec<Vec<u8>>;
 
-/// 128 bits of the blake3 of a row's tokens.
+/// The first 128 bits of a blake3 hash.
 pub(super) type RowKey = [u8; 16];
 
-/// The hash that a row of input tokens is found by.
+/// The hash of a row of input tokens, the key of the cache.
 pub(super) fn row_key(tokens: &[u32]) -> RowKey {
     let mut hasher = blake3::Hasher::new();
     for token in tokens {
@@ -31,7 +31,7 @@ pub(super) fn row_key(tokens: &[u32]) -> RowKey {
     first_half(&hasher.finalize())
 }
 
-/// The hash that tells whether the pieces of an item are those that were written.
+/// The checksum of the pieces of an item of a row.
 pub(super) fn digest<'p>(row: &RowKey, pieces: impl Iterator<Item = &'p [u8]>) -> RowKey {
     let mut hasher = blake3::Hasher::new();
     hasher.update(row);
@@ -47,10 +47,11 @@ fn first_half(hash: &blake3::Hash) -> RowKey {
     half
 }
 
-/// One tensor of a shard; its first axis, the rows, is left out.
+/// One tensor of a shard.
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) dtype: Dtype,
+    /// Shape without the first axis, the rows.
     pub(super) shape: Vec<usize>,
 }
 
@@ -65,7 +66,7 @@ impl Column {
     }
 }
 
-/// What all shards of a folder have in common.
+/// The parameters that all shards of a folder share.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Format {
     pub(super) precision: StatePrecision,
@@ -75,22 +76,22 @@ pub(super) struct Format {
     pub(super) layers: usize,
     /// V.
     pub(super) vocabulary: usize,
-    /// k.
-    pub(super) kept: usize,
-    /// Of the likeliest tokens.
+    /// k, top tokens of a position.
+    pub(super) top_k: usize,
+    /// Temperature of the stored probabilities.
     pub(super) temperature: f32,
 }
 
 impl Format {
     /// The name of the folder.
     pub(super) fn key(&self, fingerprint: &str) -> String {
-        let said = format!(
+        let identity = format!(
             "factorexe teacher {VERSION} {fingerprint} {} {} {:08x}",
             self.precision.name(),
-            self.kept,
+            self.top_k,
             self.temperature.to_bits()
         );
-        blake3::hash(said.as_bytes()).to_hex()[..32].to_owned()
+        blake3::hash(identity.as_bytes()).to_hex()[..32].to_owned()
     }
 
     /// The tensors of an item in rows of `tokens` tokens.
@@ -111,14 +112,14 @@ impl Format {
                 }
             }
             Item::Outputs => vec![
-                Column::new("top.ids", Dtype::U32, &[tokens, self.kept]),
-                Column::new("top.log_p", Dtype::F32, &[tokens, self.kept]),
+                Column::new("top.ids", Dtype::U32, &[tokens, self.top_k]),
+                Column::new("top.log_p", Dtype::F32, &[tokens, self.top_k]),
                 Column::new("top.log_tail", Dtype::F32, &[tokens]),
             ],
         }
     }
 
-    /// All that can be kept.
+    /// All items that a shard can hold.
     pub(super) fn items(&self) -> impl Iterator<Item = Item> {
         (0..=self.layers).map(Item::State).chain([Item::Outputs])
     }

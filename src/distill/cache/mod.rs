@@ -1,8 +1,8 @@
-//! What did the teacher say before?
+//! Cache of teacher outputs on disk.
 //!
-//! A folder a teacher, `<cache>/teacher/<key>/`, with files `shard-*.safetensors` that are written
-//! once: rows of tokens by their hash, the teacher's states under `state.<i>`, its likeliest
-//! tokens under `top.*`. Any number of processes may read and write one folder.
+//! Each teacher has a folder `<cache>/teacher/<key>/` of files `shard-*.safetensors` that are
+//! written once: rows of tokens by their hash, hidden states under `state.<i>`, top tokens under
+//! `top.*`. Any number of processes may read and write one folder.
 
 mod config;
 mod folder;

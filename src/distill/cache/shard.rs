@@ -1,4 +1,4 @@
-//! What is in one file of the cache?
+//! One file of the cache: reading a mapped shard, and drafting a new one.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -11,47 +11,47 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors, TensorInfo, View};
 use super::format::{Column, Format, Item, Pieces, RowKey, digest};
 use crate::disk::map_cached;
 
-/// The hashes of the rows, (rows, 16).
+/// The keys of the rows, (rows, 16).
 const ROWS: &str = "rows";
-/// A digest for each row and item, (rows, items, 16).
+/// The checksum of each row and item, (rows, items, 16).
 const DIGESTS: &str = "digests";
 const HASH_BYTES: usize = size_of::<RowKey>();
-/// What a tensor takes in a header, at most: its name, type, shape and place.
+/// Most bytes of a tensor in a header: its name, type, shape and offsets.
 const HEADER_BYTES_OF_TENSOR: usize = 160;
 
-/// A whole file, mapped.
+/// A finished file, memory-mapped.
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) path: PathBuf,
     bytes: Mmap,
     rows: usize,
     tokens: usize,
-    /// Where the tensors of each item begin, and the bytes of a row of each.
+    /// For each tensor of an item, its offset and the bytes of one row.
     items: BTreeMap<Item, Vec<(usize, usize)>>,
-    rows_at: usize,
-    digests_at: usize,
+    rows_offset: usize,
+    digests_offset: usize,
 }
 
 impl Shard {
     /// Maps the file at `path`.
     ///
     /// # Errors
-    /// It cannot be read, which says nothing of what is in it.
+    /// The file cannot be read, which does not mean that it is damaged.
     pub(super) fn map(path: &Path) -> std::io::Result<Mmap> {
         map_cached(&File::open(path)?)
     }
 
-    /// What the bytes of the file at `path` hold; none of its rows is read yet.
+    /// Parses the header of the mapped file at `path`; its rows are not read yet.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// A description of the damage.
     pub(super) fn new(path: &Path, bytes: Mmap, format: &Format) -> Result<Self, String> {
-        // The crate checks that the tensors follow each other without gap and fill the file.
+        // The safetensors crate checks that the tensors fill the file without gaps.
         let (header, metadata) =
             SafeTensors::read_metadata(&bytes).map_err(|error| error.to_string())?;
         let table = Table { start: size_of::<u64>() + header, metadata };
-        let (rows, rows_at) = match table.info(ROWS)? {
-            (Dtype::U8, [rows, HASH_BYTES], at) if *rows > 0 => (*rows, at),
+        let (rows, rows_offset) = match table.info(ROWS)? {
+            (Dtype::U8, [rows, HASH_BYTES], offset) if *rows > 0 => (*rows, offset),
             (dtype, shape, _) => return Err(format!("`{ROWS}` is {dtype:?} {shape:?}")),
         };
         let tokens = table.tokens()?;
@@ -61,27 +61,27 @@ impl Shard {
             if table.metadata.info(&columns[0].name).is_some() {
                 let column = |column: &Column| {
                     Ok((
-                        table.find(&column.name, column.dtype, rows, &column.shape)?,
+                        table.offset(&column.name, column.dtype, rows, &column.shape)?,
                         column.row_bytes(),
                     ))
                 };
                 items.insert(item, columns.iter().map(column).collect::<Result<_, String>>()?);
             }
         }
-        let digests_at = table.find(DIGESTS, Dtype::U8, rows, &[items.len(), HASH_BYTES])?;
-        Ok(Self { path: path.to_owned(), bytes, rows, tokens, items, rows_at, digests_at })
+        let digests_offset = table.offset(DIGESTS, Dtype::U8, rows, &[items.len(), HASH_BYTES])?;
+        Ok(Self { path: path.to_owned(), bytes, rows, tokens, items, rows_offset, digests_offset })
     }
 
-    /// The rows it holds, in order.
+    /// The keys of its rows, in order.
     pub(super) fn rows(&self) -> impl Iterator<Item = RowKey> {
-        let hashes = &self.bytes[self.rows_at..self.rows_at + self.rows * HASH_BYTES];
+        let hashes = &self.bytes[self.rows_offset..self.rows_offset + self.rows * HASH_BYTES];
         hashes.as_chunks::<HASH_BYTES>().0.iter().copied()
     }
 
-    /// The pieces of an item of a row of `tokens` tokens; none: it is not here.
+    /// The pieces of an item of a row of `tokens` tokens; None if the shard lacks the item.
     ///
     /// # Errors
-    /// The bytes are not those that were written.
+    /// A description of the damage.
     pub(super) fn pieces(
         &self,
         key: &RowKey,
@@ -97,11 +97,11 @@ impl Shard {
             ));
         }
         let piece =
-            |(at, bytes): &(usize, usize)| &self.bytes[at + row * bytes..at + (row + 1) * bytes];
+            |(offset, bytes): &(usize, usize)| &self.bytes[offset + row * bytes..][..*bytes];
         let pieces: Vec<&[u8]> = columns.iter().map(piece).collect();
-        let place = self.items.keys().position(|other| *other == item).unwrap_or(0);
-        let at = self.digests_at + (row * self.items.len() + place) * HASH_BYTES;
-        if self.bytes[at..at + HASH_BYTES] != digest(key, pieces.iter().copied()) {
+        let index = self.items.keys().position(|other| *other == item).unwrap_or(0);
+        let offset = self.digests_offset + (row * self.items.len() + index) * HASH_BYTES;
+        if self.bytes[offset..offset + HASH_BYTES] != digest(key, pieces.iter().copied()) {
             return Err(format!("the checksum of row {row} is wrong"));
         }
         Ok(Some(pieces))
@@ -122,53 +122,53 @@ impl Table {
         Ok((info.dtype, &info.shape, self.start + info.data_offsets.0))
     }
 
-    /// Where a tensor of the expected type and shape begins.
-    fn find(
+    /// Offset of a tensor, which must have the given type and shape.
+    fn offset(
         &self,
         name: &str,
         dtype: Dtype,
         rows: usize,
         shape: &[usize],
     ) -> Result<usize, String> {
-        let found = self.info(name)?;
+        let (actual_dtype, actual_shape, offset) = self.info(name)?;
         let expected = [&[rows], shape].concat();
-        if (found.0, found.1) != (dtype, &expected) {
+        if (actual_dtype, actual_shape) != (dtype, &expected) {
             return Err(format!(
-                "`{name}` is {:?} {:?}, expected {dtype:?} {expected:?}",
-                found.0, found.1
+                "`{name}` is {actual_dtype:?} {actual_shape:?}, expected {dtype:?} {expected:?}"
             ));
         }
-        Ok(found.2)
+        Ok(offset)
     }
 
-    /// T, the second axis of whatever is kept.
+    /// T, the second axis of the tensors of items.
     fn tokens(&self) -> Result<usize, String> {
-        let kept = self.metadata.tensors().into_iter();
-        let shapes = kept.filter(|(name, _)| name != ROWS && name != DIGESTS);
-        let found = shapes.map(|(_, info)| info.shape.get(1).copied().unwrap_or(0)).max();
-        found.filter(|tokens| *tokens > 0).ok_or_else(|| "it keeps nothing of its rows".to_owned())
+        let tensors = self.metadata.tensors().into_iter();
+        let items = tensors.filter(|(name, _)| name != ROWS && name != DIGESTS);
+        let tokens = items.map(|(_, info)| info.shape.get(1).copied().unwrap_or(0)).max();
+        tokens.filter(|tokens| *tokens > 0).ok_or_else(|| "it has no items".to_owned())
     }
 }
 
-/// Rows that wait for their file: all of as many tokens, with the same items.
+/// Rows that are not written yet, with the same number of tokens and the same items.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
     rows: Vec<RowKey>,
-    places: HashMap<RowKey, usize>,
+    /// Index of each key in `rows`.
+    indices: HashMap<RowKey, usize>,
     digests: Vec<u8>,
-    /// One a tensor, row by row.
+    /// The bytes of each tensor, row by row.
     columns: Vec<Vec<u8>>,
 }
 
 impl Draft {
-    /// No fewer than the file will have.
+    /// An upper bound of the size of the file.
     pub(super) fn bytes(&self) -> usize {
         let data = self.columns.iter().map(Vec::len).sum::<usize>();
         let hashes = self.digests.len() + self.rows.as_flattened().len();
         data + hashes + HEADER_BYTES_OF_TENSOR * (self.columns.len() + 3)
     }
 
-    /// Adds a row; `items` are those of the draft, in order.
+    /// Adds a row; `items` must be the draft's items, in order.
     pub(super) fn push(&mut self, key: RowKey, items: &[(Item, Pieces)]) {
         let tensors = items.iter().map(|(_, pieces)| pieces.len()).sum();
         self.columns.resize(tensors, Vec::new());
@@ -179,11 +179,11 @@ impl Draft {
                 column.extend_from_slice(piece);
             }
         }
-        self.places.insert(key, self.rows.len());
+        self.indices.insert(key, self.rows.len());
         self.rows.push(key);
     }
 
-    /// The pieces of one of `items`, of a row that is here.
+    /// The pieces of an item of a row; None if the draft lacks it.
     pub(super) fn pieces(
         &self,
         format: &Format,
@@ -191,19 +191,19 @@ impl Draft {
         key: &RowKey,
         item: Item,
     ) -> Option<Vec<&[u8]>> {
-        let row = *self.places.get(key)?;
+        let row = *self.indices.get(key)?;
         signature.items.contains(&item).then_some(())?;
         let before = signature.items.iter().take_while(|other| **other != item);
         let first = before.map(|item| format.columns(*item, signature.tokens).len()).sum::<usize>();
         let columns = format.columns(item, signature.tokens);
-        let piece = |(place, column): (usize, &Column)| {
+        let piece = |(index, column): (usize, &Column)| {
             let bytes = column.row_bytes();
-            &self.columns[first + place][row * bytes..(row + 1) * bytes]
+            &self.columns[first + index][row * bytes..(row + 1) * bytes]
         };
         Some(columns.iter().enumerate().map(piece).collect())
     }
 
-    /// Writes the file at `path`, which need not be on the disk yet when this returns.
+    /// Writes the file at `path` without syncing it to the disk.
     pub(super) fn write(
         &self,
         path: &Path,
@@ -212,37 +212,39 @@ impl Draft {
     ) -> Result<(), safetensors::SafeTensorError> {
         let count = self.rows.len();
         let rows = self.rows.as_flattened();
-        let hashes = [(ROWS, rows, vec![count, HASH_BYTES]), {
-            (DIGESTS, self.digests.as_slice(), vec![count, signature.items.len(), HASH_BYTES])
-        }];
+        let digest_shape = vec![count, signature.items.len(), HASH_BYTES];
+        let hashes = [
+            (ROWS, rows, vec![count, HASH_BYTES]),
+            (DIGESTS, self.digests.as_slice(), digest_shape),
+        ];
         let hashes = hashes.into_iter().map(|(name, bytes, shape)| {
-            (name.to_owned(), Stored { dtype: Dtype::U8, shape, bytes })
+            (name.to_owned(), TensorBytes { dtype: Dtype::U8, shape, bytes })
         });
         let columns =
             signature.items.iter().flat_map(|item| format.columns(*item, signature.tokens));
         let tensors = columns.zip(&self.columns).map(|(column, bytes)| {
             let shape = [&[count], column.shape.as_slice()].concat();
-            (column.name, Stored { dtype: column.dtype, shape, bytes })
+            (column.name, TensorBytes { dtype: column.dtype, shape, bytes })
         });
         safetensors::serialize_to_file(hashes.chain(tensors), None, path)
     }
 }
 
-/// What the rows of a draft have in common.
+/// Number of tokens and items that the rows of a draft share.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Signature {
     pub(super) tokens: usize,
     pub(super) items: Vec<Item>,
 }
 
-/// Bytes that become a tensor of a file.
-struct Stored<'a> {
+/// The bytes of a tensor to be written.
+struct TensorBytes<'a> {
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: &'a [u8],
 }
 
-impl View for Stored<'_> {
+impl View for TensorBytes<'_> {
     fn dtype(&self) -> Dtype {
         self.dtype
     }

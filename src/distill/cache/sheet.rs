@@ -1,4 +1,4 @@
-//! How do the kept rows of a batch become tensors again?
+//! Assembly of the cached rows of a batch into tensors.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use super::format::{Format, Item};
 use crate::error::Result;
 use crate::losses::terms::TopTokens;
 
-/// What the teacher said of a batch.
-pub(in crate::distill) struct Answer {
-    /// Its states by index, each (B, T, D).
+/// Hidden states and outputs of the teacher for a batch.
+pub(in crate::distill) struct CachedOutputs {
+    /// Hidden states by index, each (B, T, D).
     pub(in crate::distill) states: BTreeMap<usize, Tensor>,
-    /// Its likeliest tokens, if they were asked for.
+    /// Top tokens, if they were requested.
     pub(in crate::distill) outputs: Option<TopTokens>,
 }
 
-/// An answer that is written row by row.
+/// [`CachedOutputs`] under construction, filled row by row.
 pub(super) struct Sheet {
     format: Format,
     rows: usize,
@@ -36,8 +36,8 @@ impl Sheet {
                 }
                 Item::Outputs => {
                     sheet.outputs = Some(TopTokens {
-                        ids: vec![0; positions * format.kept],
-                        log_p: vec![0.0; positions * format.kept],
+                        ids: vec![0; positions * format.top_k],
+                        log_p: vec![0.0; positions * format.top_k],
                         log_tail: vec![0.0; positions],
                         temperature: format.temperature,
                     });
@@ -47,10 +47,10 @@ impl Sheet {
         sheet
     }
 
-    /// Writes the pieces of an item, as long as its columns say.
+    /// Decodes the pieces of an item into a row. Their lengths must be those of the item's columns.
     ///
     /// # Errors
-    /// What is wrong with them; the row is to be written again.
+    /// A description of the damage; the row must then be written again.
     pub(super) fn write(
         &mut self,
         row: usize,
@@ -68,14 +68,14 @@ impl Sheet {
                 }
             }
             (Item::Outputs, Some(outputs)) => {
-                let ids = &mut outputs.ids[span(format.kept)];
+                let ids = &mut outputs.ids[span(format.top_k)];
                 for (id, four) in ids.iter_mut().zip(pieces[0].as_chunks::<4>().0) {
                     *id = u32::from_le_bytes(*four);
                     if *id as usize >= format.vocabulary {
-                        return Err(format!("token {id} is past the vocabulary"));
+                        return Err(format!("token {id} is not in the vocabulary"));
                     }
                 }
-                read_f32(pieces[1], &mut outputs.log_p[span(format.kept)]);
+                read_f32(pieces[1], &mut outputs.log_p[span(format.top_k)]);
                 read_f32(pieces[2], &mut outputs.log_tail[span(1)]);
             }
             (Item::Outputs, None) => {}
@@ -83,10 +83,10 @@ impl Sheet {
         Ok(())
     }
 
-    pub(super) fn finish(self, device: &Device) -> Result<Answer> {
+    pub(super) fn finish(self, device: &Device) -> Result<CachedOutputs> {
         let shape = (self.rows, self.tokens, self.format.width);
         let tensor = |(index, values)| Ok((index, Tensor::from_vec(values, shape, device)?));
-        Ok(Answer {
+        Ok(CachedOutputs {
             states: self.states.into_iter().map(tensor).collect::<Result<_>>()?,
             outputs: self.outputs,
         })

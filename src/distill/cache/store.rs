@@ -1,4 +1,4 @@
-//! Was the teacher asked this before?
+//! The teacher cache: looks up teacher outputs on disk, and computes and stores what is missing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,33 +11,34 @@ use super::config::TeacherCacheConfig;
 use super::folder::Folder;
 use super::format::{Format, Item, Pieces, RowKey, row_key};
 use super::shard::{Draft, Shard, Signature};
-use super::sheet::{Answer, Sheet};
+use super::sheet::{CachedOutputs, Sheet};
 use crate::context::Context;
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::losses::terms::TopTokens;
 use crate::model::{CausalLm, Transformer, TransformerConfig};
 
-/// Bytes of a file, about.
+/// Approximate size of a file.
 const SHARD_BYTES: u64 = 64 << 20;
-/// Positions whose likeliest tokens one task finds.
+/// Positions whose top tokens are computed in one task.
 const POSITIONS_PER_TASK: usize = 16;
 
-/// What a teacher said of rows of tokens, on disk. What it has not said yet it is asked, and the
-/// answer is rounded as what is kept: a run's numbers do not depend on what the cache holds.
+/// Teacher outputs of rows of tokens, on disk. Missing outputs are computed and rounded to the
+/// precision of the cache, so that the results of a run do not depend on the cache's content.
 pub struct TeacherCache<'a> {
     format: Format,
     folder: Folder,
-    /// None: damaged.
+    /// None for damaged shards.
     shards: Vec<Option<Shard>>,
-    /// The shard and the place in it; a row may be in several, with other items in each.
+    /// Shard and index in it of each row; a row may be in several shards with different items.
     index: HashMap<RowKey, Vec<(usize, usize)>>,
     drafts: BTreeMap<Signature, Draft>,
     draft_bytes: u64,
     writes: bool,
-    /// Rows that were all there, and rows for which the teacher was asked.
-    known: u64,
-    asked: u64,
+    /// Rows that were complete in the cache.
+    hits: u64,
+    /// Rows for which the teacher was run.
+    misses: u64,
     context: &'a Context,
 }
 
@@ -49,12 +50,11 @@ impl fmt::Debug for TeacherCache<'_> {
 }
 
 impl<'a> TeacherCache<'a> {
-    /// Opens the cache of the teacher with this `fingerprint` and shape, with outputs at
-    /// `temperature`, in the folder `teacher` of the cache folder of `context`. Damaged files are
-    /// warned of and removed.
+    /// Opens the cache of a teacher of this shape, with outputs at `temperature`. Damaged files are
+    /// removed with a warning.
     ///
     /// # Errors
-    /// `config` keeps nothing.
+    /// `config` is invalid, or the folder cannot be created.
     pub fn open(
         fingerprint: &str,
         config: TeacherCacheConfig,
@@ -68,7 +68,7 @@ impl<'a> TeacherCache<'a> {
             width: teacher.width,
             layers: teacher.layers,
             vocabulary: teacher.vocabulary,
-            kept: config.top_k.min(teacher.vocabulary),
+            top_k: config.top_k.min(teacher.vocabulary),
             temperature,
         };
         let (root, limit_bytes) = (context.cache().join("teacher"), context.cache_limit_bytes());
@@ -82,12 +82,12 @@ impl<'a> TeacherCache<'a> {
             drafts: BTreeMap::new(),
             draft_bytes: 0,
             writes: limit_bytes > 0,
-            known: 0,
-            asked: 0,
+            hits: 0,
+            misses: 0,
             context,
         };
         for path in cache.folder.shards() {
-            // One that cannot be read, or was removed a moment ago, is no damaged one.
+            // A file that cannot be read may have just been removed; that is not damage.
             let Ok(bytes) = Shard::map(&path) else { continue };
             match Shard::new(&path, bytes, &format) {
                 Ok(shard) => cache.add(shard),
@@ -106,42 +106,43 @@ impl<'a> TeacherCache<'a> {
 
     fn discard(&self, path: &std::path::Path, damage: &str) {
         self.context.warn(&format!(
-            "a file of the teacher's cache is damaged and is made again: {damage} ({})",
+            "a file of the teacher's cache is damaged and will be rebuilt: {damage} ({})",
             path.display()
         ));
-        // Where it cannot be removed it is ignored.
+        // A file that cannot be removed is ignored.
         let _ = std::fs::remove_file(path);
     }
 
-    /// What is `wanted` of every row of `batch`. Several threads may ask at once; none holds the
-    /// cache while the teacher computes: whoever waits for a parallel loop may come to ask, too.
-    pub(in crate::distill) fn answer(
+    /// The `wanted` items of every row of `batch`, read or computed. Threads may call this
+    /// concurrently. The lock is not held while the teacher runs, because a thread that waits for a
+    /// parallel loop of the teacher may execute another call of this function.
+    pub(in crate::distill) fn outputs(
         cache: &Mutex<Self>,
         teacher: &Transformer,
         batch: &Batch,
         wanted: &[Item],
-    ) -> Result<Answer> {
-        let open = || cache.lock().unwrap_or_else(PoisonError::into_inner);
-        let format = open().format;
+    ) -> Result<CachedOutputs> {
+        let lock = || cache.lock().unwrap_or_else(PoisonError::into_inner);
+        let format = lock().format;
         let mut sheet = Sheet::new(format, batch.rows, batch.columns, wanted);
         for (row, tokens) in batch.inputs.chunks_exact(batch.columns).enumerate() {
             let key = row_key(tokens);
             let mut items = wanted.to_vec();
             {
-                let mut cache = open();
-                items.retain(|item| !cache.recall(&key, *item, row, batch.columns, &mut sheet));
-                *(if items.is_empty() { &mut cache.known } else { &mut cache.asked }) += 1;
+                let mut cache = lock();
+                items.retain(|item| !cache.read(&key, *item, row, batch.columns, &mut sheet));
+                *(if items.is_empty() { &mut cache.hits } else { &mut cache.misses }) += 1;
             }
             if !items.is_empty() {
-                let kept = format.ask(teacher, tokens, (row, items), &mut sheet)?;
-                open().keep(key, tokens.len(), &kept);
+                let computed = format.compute(teacher, tokens, (row, items), &mut sheet)?;
+                lock().store(key, tokens.len(), &computed);
             }
         }
         sheet.finish(teacher.embedding_and_head().device())
     }
 
-    /// Writes an item of a row into `sheet`, if it is here and whole.
-    fn recall(
+    /// Writes an item of a row into `sheet`; false if it is missing or damaged.
+    fn read(
         &mut self,
         key: &RowKey,
         item: Item,
@@ -149,18 +150,19 @@ impl<'a> TeacherCache<'a> {
         tokens: usize,
         sheet: &mut Sheet,
     ) -> bool {
-        for (at, place) in self.index.get(key).cloned().unwrap_or_default() {
-            let Some(shard) = &self.shards[at] else { continue };
-            let found = shard.pieces(key, place, item, tokens).and_then(|pieces| match pieces {
+        for (index, shard_row) in self.index.get(key).cloned().unwrap_or_default() {
+            let Some(shard) = &self.shards[index] else { continue };
+            let pieces = shard.pieces(key, shard_row, item, tokens);
+            let written = pieces.and_then(|pieces| match pieces {
                 Some(pieces) => sheet.write(row, item, &pieces).map(|()| true),
                 None => Ok(false),
             });
-            match found {
+            match written {
                 Ok(true) => return true,
                 Ok(false) => {}
                 Err(damage) => {
                     self.discard(&shard.path, &damage);
-                    self.shards[at] = None;
+                    self.shards[index] = None;
                 }
             }
         }
@@ -170,17 +172,18 @@ impl<'a> TeacherCache<'a> {
         })
     }
 
-    /// Puts what a row lacked beside what waits to be written, and writes when that is enough.
-    fn keep(&mut self, key: RowKey, tokens: usize, kept: &[(Item, Pieces)]) {
+    /// Adds the computed items of a row to a draft, and writes the largest draft when the drafts are
+    /// large enough.
+    fn store(&mut self, key: RowKey, tokens: usize, computed: &[(Item, Pieces)]) {
         if !self.writes {
             return;
         }
-        let items: Vec<Item> = kept.iter().map(|(item, _)| *item).collect();
+        let items: Vec<Item> = computed.iter().map(|(item, _)| *item).collect();
         let draft = self.drafts.entry(Signature { tokens, items }).or_default();
         let before = draft.bytes();
-        draft.push(key, kept);
+        draft.push(key, computed);
         self.draft_bytes += (draft.bytes() - before) as u64;
-        // A quarter: a small limit is used well, too.
+        // A quarter of the limit, so that a small limit still holds several files.
         if self.draft_bytes >= SHARD_BYTES.min(self.folder.limit_bytes() / 4) {
             let largest = self.drafts.iter().max_by_key(|(_, draft)| draft.bytes());
             if let Some(signature) = largest.map(|(signature, _)| signature.clone()) {
@@ -189,7 +192,7 @@ impl<'a> TeacherCache<'a> {
         }
     }
 
-    /// Writes a file. Where that fails the run goes on: it is only a cache.
+    /// Writes a file. If that fails, the run continues without further writes.
     fn flush(&mut self, signature: &Signature) {
         let Some(draft) = self.drafts.remove(signature) else { return };
         self.draft_bytes -= draft.bytes() as u64;
@@ -212,20 +215,20 @@ impl<'a> TeacherCache<'a> {
         self.drafts.clear();
         self.draft_bytes = 0;
         self.context.note(&format!(
-            "nothing more of the teacher is kept: {why}; what is not there is computed ({})",
+            "the teacher's cache is read-only from here on: {why}; missing outputs are computed ({})",
             self.folder.path().display()
         ));
     }
 
-    /// Writes what waits, and tells what the cache was good for.
+    /// Writes the drafts, and notes hits and misses to the observer.
     pub fn close(&mut self) {
         while let Some(signature) = self.drafts.keys().next().cloned() {
             self.flush(&signature);
         }
         self.context.note(&format!(
             "teacher: {} rows from the cache, {} computed; {:.3} GB in {}",
-            self.known,
-            self.asked,
+            self.hits,
+            self.misses,
             self.folder.bytes() as f64 / 1e9,
             self.folder.path().display()
         ));
@@ -233,9 +236,10 @@ impl<'a> TeacherCache<'a> {
 }
 
 impl Format {
-    /// Asks the teacher what a row lacks. A row alone: a product of more rows may sum in another
-    /// order, and what is kept must not depend on what a batch happened to lack.
-    fn ask(
+    /// Computes the missing items of a row. Each row is computed on its own, because a product of
+    /// more rows may sum in another order, and stored values must not depend on which rows of a
+    /// batch were missing.
+    fn compute(
         &self,
         teacher: &Transformer,
         tokens: &[u32],
@@ -245,43 +249,43 @@ impl Format {
         let ids =
             Tensor::from_slice(tokens, (1, tokens.len()), teacher.embedding_and_head().device())?;
         let last = self.layers;
-        let depth = |item: &Item| if let Item::State(index) = item { *index } else { last };
-        let deepest = items.iter().map(depth).max().unwrap_or(0);
+        let state_index = |item: &Item| if let Item::State(index) = item { *index } else { last };
+        let deepest = items.iter().map(state_index).max().unwrap_or(0);
         let states = teacher.states_through(&ids, deepest)?;
-        let mut kept = Vec::with_capacity(items.len());
+        let mut computed = Vec::with_capacity(items.len());
         for item in items {
-            let state = &states[depth(&item)];
+            let state = &states[state_index(&item)];
             let pieces = match item {
-                Item::State(_) => self.rounded(state)?,
-                Item::Outputs => self.likeliest(teacher, state)?,
+                Item::State(_) => self.encode_state(state)?,
+                Item::Outputs => self.encode_outputs(teacher, state)?,
             };
             let borrowed: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
             sheet.write(row, item, &borrowed).map_err(Error::internal)?;
-            kept.push((item, pieces));
+            computed.push((item, pieces));
         }
-        Ok(kept)
+        Ok(computed)
     }
 
     /// The pieces of a state, (1, T, D).
-    fn rounded(&self, state: &Tensor) -> Result<Pieces> {
-        let numbers = state.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let (values, scales) = self.precision.encode(&numbers, self.width)?;
+    fn encode_state(&self, state: &Tensor) -> Result<Pieces> {
+        let state = state.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let (values, scales) = self.precision.encode(&state, self.width)?;
         Ok(if scales.is_empty() { vec![values] } else { vec![values, scales] })
     }
 
-    /// The pieces of the likeliest tokens after a last state, (1, T, D).
-    fn likeliest(&self, teacher: &Transformer, state: &Tensor) -> Result<Pieces> {
-        let Self { vocabulary, kept, temperature, .. } = *self;
+    /// The pieces of the top tokens of the output on the last state, (1, T, D).
+    fn encode_outputs(&self, teacher: &Transformer, state: &Tensor) -> Result<Pieces> {
+        let Self { vocabulary, top_k, temperature, .. } = *self;
         let logits = teacher.embedding_and_head().logits(state)?.to_dtype(DType::F32)?;
         let logits = logits.flatten_all()?.to_vec1::<f32>()?;
         let parts: Vec<TopTokens> = logits
             .par_chunks(POSITIONS_PER_TASK * vocabulary)
-            .map(|logits| TopTokens::from_logits(logits, vocabulary, kept, temperature))
+            .map(|logits| TopTokens::from_logits(logits, vocabulary, top_k, temperature))
             .collect();
-        let floats = |of: fn(&TopTokens) -> &[f32]| {
-            parts.iter().flat_map(of).flat_map(|number| number.to_le_bytes()).collect()
+        let float_bytes = |values: fn(&TopTokens) -> &[f32]| {
+            parts.iter().flat_map(values).flat_map(|value| value.to_le_bytes()).collect()
         };
         let ids = parts.iter().flat_map(|part| &part.ids).flat_map(|id| id.to_le_bytes()).collect();
-        Ok(vec![ids, floats(|part| &part.log_p), floats(|part| &part.log_tail)])
+        Ok(vec![ids, float_bytes(|part| &part.log_p), float_bytes(|part| &part.log_tail)])
     }
 }

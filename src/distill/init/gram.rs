@@ -1,4 +1,4 @@
-//! What do the teacher's matrices see on a calibration text?
+//! Gram matrices of the inputs of the teacher's matrices on calibration text.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,13 +12,13 @@ use crate::kernels::gemm::{Into, Matrix, Threads, product};
 use crate::kernels::host::Host;
 use crate::model::{CausalLm, Transformer};
 
-/// C = X^T X of the inputs of every matrix in some layers, divided by the number of tokens.
+/// C = X^T X / tokens of the inputs X of every matrix in a range of layers.
 pub(crate) struct GramMatrices {
-    /// By layer and input: q, k and v share theirs, and so do gate and up.
+    /// By layer and input: q, k and v share an input, and so do gate and up.
     sums: BTreeMap<(usize, &'static str), Vec<f32>>,
 }
 
-/// The input that the matrix `name` of a layer is applied to.
+/// The name of the input of the matrix `name` of a layer.
 fn input_of(name: &str) -> Option<&'static str> {
     Some(match name {
         "attention.q.weight" | "attention.k.weight" | "attention.v.weight" => "attention",
@@ -30,34 +30,34 @@ fn input_of(name: &str) -> Option<&'static str> {
 }
 
 impl GramMatrices {
-    /// Runs the teacher over `calibration`, batches of (B, T) tokens, and sums over `layers`.
+    /// Measures the Gram matrices of `layers` on the `calibration` tokens, each (B, T).
     pub(crate) fn measure(
         teacher: &Transformer,
         layers: Range<usize>,
         calibration: &[Tensor],
         context: &Context,
     ) -> Result<Self> {
-        let mut products = Self { sums: BTreeMap::new() };
-        context.begin("watch the teacher", calibration.len() as u64, "batches");
-        let watched = calibration.iter().enumerate().try_for_each(|(index, ids)| {
-            products.watch(teacher, &layers, ids, context)?;
+        let mut grams = Self { sums: BTreeMap::new() };
+        context.begin("calibrate", calibration.len() as u64, "batches");
+        let outcome = calibration.iter().enumerate().try_for_each(|(index, ids)| {
+            grams.add_batch(teacher, &layers, ids, context)?;
             context.advance(index as u64 + 1, "");
             Ok::<_, Error>(())
         });
         context.end();
-        watched?;
+        outcome?;
         let tokens: usize = calibration.iter().map(Tensor::elem_count).sum();
         if tokens == 0 {
             return Err(Error::input("there is no calibration text to initialise from")
                 .hint("raise student.calibration_tokens, or choose another student.init"));
         }
         let share = 1.0 / tokens as f32;
-        products.sums.values_mut().for_each(|sum| sum.iter_mut().for_each(|x| *x *= share));
-        Ok(products)
+        grams.sums.values_mut().for_each(|sum| sum.iter_mut().for_each(|x| *x *= share));
+        Ok(grams)
     }
 
-    /// Adds what one batch lets the matrices of `layers` see.
-    fn watch(
+    /// Adds the inputs of the matrices of `layers` on one batch of tokens, (B, T).
+    fn add_batch(
         &mut self,
         teacher: &Transformer,
         layers: &Range<usize>,
@@ -67,7 +67,7 @@ impl GramMatrices {
         let table = teacher.embedding_and_head().rope(0, ids.dim(1)?);
         let mut state = teacher.embedding_and_head().embed(&Tape::off(), ids)?.tensor().clone();
         for layer in 0..layers.end {
-            context.check_cancelled("while the teacher was watched")?;
+            context.check_cancelled("during calibration of the student's initialization")?;
             let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;
             let (output, inputs) = block.trace(&state, &table)?;
             if layers.contains(&layer) {
@@ -83,11 +83,10 @@ impl GramMatrices {
     }
 
     /// C of the input of matrix `name` in `layer`, (inner, inner).
-    pub(crate) fn of(&self, layer: usize, name: &str) -> Result<&[f32]> {
-        let found = input_of(name).and_then(|input| self.sums.get(&(layer, input)));
-        found
-            .map(Vec::as_slice)
-            .ok_or_else(|| Error::internal(format!("no products of `{name}` in layer {layer}")))
+    pub(crate) fn get(&self, layer: usize, name: &str) -> Result<&[f32]> {
+        let gram = input_of(name).and_then(|input| self.sums.get(&(layer, input)));
+        gram.map(Vec::as_slice)
+            .ok_or_else(|| Error::internal(format!("no Gram matrix of `{name}` in layer {layer}")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Where a student starts: which layers of its teacher, in which tensors, and how wide.
+//! Initialization of a student from its teacher: its layers, its tensors and its width.
 
 mod gram;
 pub mod params;

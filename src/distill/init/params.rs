@@ -1,4 +1,4 @@
-//! Which parameters does a student start with, and which of them stay?
+//! The parameters of a new student, and which of them are frozen.
 
 use std::collections::BTreeMap;
 
@@ -12,9 +12,9 @@ use crate::distill::config::StudentConfig;
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, LoopedConfig, Transformer};
 
-/// Parameters, on the device of `context`, of a student of `teacher`, whose own tensors are `tensors`,
-/// both on that device too. Initialisations that need text use the `calibration` tokens, each (B, T).
-/// A student of reduced width has [`MAP`] among them.
+/// Parameters of a student of `teacher`, whose tensors are `tensors`, on `device`. Initializations
+/// that need text use the `calibration` tokens, each (B, T). The parameters of a student of reduced
+/// width include [`MAP`].
 ///
 /// # Errors
 /// The factorization does not fit the teacher, a decomposition fails, or the user stopped it.
@@ -27,25 +27,28 @@ pub fn student_params(
     context: &Context,
 ) -> Result<Params> {
     let device = context.device();
-    let start = |teacher: &Transformer, tensors: &BTreeMap<String, Tensor>| {
+    let initial = |teacher: &Transformer, tensors: &BTreeMap<String, Tensor>| {
         student_tensors(teacher, tensors, config, student, calibration, seed, context)
     };
     if config.base.width == teacher.base().width {
-        return params(&start(teacher, tensors)?, config, student, device);
+        return params(&initial(teacher, tensors)?, config, student, device);
     }
-    let narrow = project_width(teacher, tensors, &config.base, calibration, context)?;
-    let on = |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
-    let tensors: BTreeMap<String, Tensor> = narrow.tensors.iter().map(on).collect::<Result<_>>()?;
-    let start = start(&Transformer::new(&config.base, &tensors)?, &tensors)?;
-    let mut params = params(&start, config, student, device)?;
-    params.insert(MAP, &narrow.map.to_device(device)?, true)?;
+    let projected = project_width(teacher, tensors, &config.base, calibration, context)?;
+    let move_to_device =
+        |(name, tensor): (&String, &Tensor)| Ok((name.clone(), tensor.to_device(device)?));
+    let tensors: BTreeMap<String, Tensor> =
+        projected.tensors.iter().map(move_to_device).collect::<Result<_>>()?;
+    let initial = initial(&Transformer::new(&config.base, &tensors)?, &tensors)?;
+    let mut params = params(&initial, config, student, device)?;
+    params.insert(MAP, &projected.map.to_device(device)?, true)?;
     Ok(params)
 }
 
-/// The tensors of [`LoopedConfig::tensors`] as parameters, those that `student` freezes frozen.
+/// The tensors of [`LoopedConfig::tensors`] as parameters; those that match `student.frozen` are
+/// frozen.
 ///
 /// # Errors
-/// One is missing, or a pattern of names is none.
+/// A tensor is missing, or a pattern is malformed.
 pub fn params(
     tensors: &BTreeMap<String, Tensor>,
     config: &LoopedConfig,
@@ -57,33 +60,33 @@ pub fn params(
     for (name, _) in config.tensors() {
         let values = tensors
             .get(&name)
-            .ok_or_else(|| Error::internal(format!("the student starts without `{name}`")))?;
-        params.insert(&name, &values.to_device(device)?, !frozen.holds(&name))?;
+            .ok_or_else(|| Error::internal(format!("the student has no initial `{name}`")))?;
+        params.insert(&name, &values.to_device(device)?, !frozen.matches(&name))?;
     }
     Ok(params)
 }
 
-/// Which parameters stay as they start.
+/// The name patterns of frozen parameters.
 pub struct Frozen(Vec<glob::Pattern>);
 
 impl Frozen {
-    /// As the recipe says.
+    /// The patterns of `student.frozen`.
     ///
     /// # Errors
-    /// A pattern of names is none.
+    /// A pattern is malformed.
     pub fn new(student: &StudentConfig) -> Result<Self> {
         let pattern = |text: &String| {
             glob::Pattern::new(text).map_err(|error| {
-                Error::input(format!("`{text}` is no pattern of names: {error}"))
+                Error::input(format!("`{text}` is not a pattern of names: {error}"))
                     .at("student.frozen")
             })
         };
         Ok(Self(student.frozen.iter().map(pattern).collect::<Result<_>>()?))
     }
 
-    /// Whether this one stays.
+    /// Whether the parameter `name` is frozen.
     #[must_use]
-    pub fn holds(&self, name: &str) -> bool {
+    pub fn matches(&self, name: &str) -> bool {
         self.0.iter().any(|pattern| pattern.matches(name))
     }
 }

@@ -1,9 +1,10 @@
-//! How does a wide teacher become a narrow one to start from?
+//! Projection of a teacher to a reduced width, from which a student of that width is initialized.
 //!
-//! Its states are projected onto the directions they use most, and the projection is folded into
-//! the weights: y = P x, and what read x now reads P^T y. Norms only see how long a state is, so
-//! their gains go into the matrices behind them, with the share of the length that P keeps
-//! (Ashkboos et al. 2024, `SliceGPT`). Of heads and inner neurons those stay that write most.
+//! States are projected onto their principal directions, y = P x, and the projection is folded into
+//! the weights: matrices that read x read P^T y. RMS norms depend only on the length of a state, so
+//! their gains are folded into the matrices after them, together with the share of the length that
+//! P keeps (Ashkboos et al. 2024, `SliceGPT`). The heads and mlp neurons with the largest output
+//! are kept.
 
 use std::collections::BTreeMap;
 
@@ -15,28 +16,28 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, Transformer, TransformerConfig};
 
-/// The map from a narrow state to the teacher's width, (D of the teacher, D), among the parameters.
+/// Name of the parameter that maps a student's state to the teacher's width, (D of the teacher, D).
 pub const MAP: &str = "match.weight";
-/// The same as the name of a linear map.
+/// Name of the linear layer with the weight [`MAP`].
 pub(crate) const MAP_NAME: &str = "match";
 
-/// Shortest state whose direction is counted.
-const SHORTEST: f64 = 1e-12;
+/// Added to the squared length of a state before it is normalised.
+const LENGTH_EPS: f64 = 1e-12;
 
-/// A narrow stack, and how it is compared with the wide one.
+/// A teacher projected to a reduced width.
 #[derive(Debug)]
 pub struct ReducedWidth {
-    /// The tensors of [`TransformerConfig::tensors`].
+    /// The tensors of [`TransformerConfig::tensors`] at the reduced width.
     pub tensors: BTreeMap<String, Tensor>,
-    /// From its width to the teacher's, (D of the teacher, D).
+    /// P^T, from the reduced width to the teacher's, (D of the teacher, D).
     pub map: Tensor,
 }
 
-/// The shape of a stack of `width`: as many layers, heads of the same width but fewer, an mlp as
-/// much narrower, and a head of its own.
+/// `base` at a reduced `width`: the same layers and head width, proportionally fewer heads and mlp
+/// neurons, and an untied output head.
 ///
 /// # Errors
-/// Not a whole number of heads is left.
+/// The width does not leave a whole number of heads.
 pub fn reduced_width_config(base: &TransformerConfig, width: usize) -> Result<TransformerConfig> {
     let scaled = |count: usize| {
         (width > 0 && (count * width).is_multiple_of(base.width))
@@ -45,8 +46,8 @@ pub fn reduced_width_config(base: &TransformerConfig, width: usize) -> Result<Tr
     let (heads, kv_heads) = (scaled(base.heads), scaled(base.kv_heads));
     let (Some(heads), Some(kv_heads), true) = (heads, kv_heads, width <= base.width) else {
         return Err(Error::input(format!(
-            "a width of {width} leaves no whole number of the teacher's {} heads ({} for keys) at \
-             width {}",
+            "a width of {width} does not leave a whole number of the teacher's {} query heads and \
+             {} key heads at width {}",
             base.heads, base.kv_heads, base.width
         ))
         .at("student.width"));
@@ -58,18 +59,18 @@ pub fn reduced_width_config(base: &TransformerConfig, width: usize) -> Result<Tr
     Ok(config)
 }
 
-/// What the states and the inner parts of the teacher do on some text.
-struct Watched {
+/// Statistics of the teacher on calibration text.
+struct Statistics {
     /// Sum over states and tokens of x x^T / |x|^2, (D, D).
     directions: Tensor,
-    /// Sum of squares of what goes into the output matrix of attention, one vector a layer.
+    /// For each layer, sums of squares of the inputs of the output matrix of attention.
     mixed: Vec<Tensor>,
-    /// The same of what goes into the down matrix of the mlp.
+    /// For each layer, sums of squares of the inputs of the down matrix of the mlp.
     inner: Vec<Tensor>,
 }
 
-/// The narrow stack of shape `config` that comes nearest to `teacher`, whose own tensors are
-/// `tensors`, on the `calibration` tokens, each (B, T).
+/// Projects `teacher`, whose tensors are `tensors`, to the width of `config`, with directions,
+/// heads and neurons chosen on the `calibration` tokens, each (B, T).
 ///
 /// # Errors
 /// There is no calibration text, a decomposition fails, or the user stopped it.
@@ -80,34 +81,34 @@ pub fn project_width(
     calibration: &[Tensor],
     context: &Context,
 ) -> Result<ReducedWidth> {
-    let watched = watch(teacher, calibration, context)?;
+    let statistics = measure(teacher, calibration, context)?;
     let (wide, width) = (teacher.base().width, config.width);
-    let found = eigen(&watched.directions.flatten_all()?.to_vec1::<f32>()?, wide)?;
-    let kept = found.values[..width].iter().sum::<f32>();
-    let share = kept / found.values.iter().sum::<f32>().max(f32::MIN_POSITIVE);
-    let project = Tensor::from_slice(&found.vectors[..width * wide], (width, wide), &Device::Cpu)?;
+    let eigen = eigen(&statistics.directions.flatten_all()?.to_vec1::<f32>()?, wide)?;
+    let kept = eigen.values[..width].iter().sum::<f32>();
+    let share = kept / eigen.values.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+    let project = Tensor::from_slice(&eigen.vectors[..width * wide], (width, wide), &Device::Cpu)?;
     let length = (f64::from(share) * wide as f64 / width as f64).sqrt();
     let fold = Fold { tensors, project, length };
-    let mut made = BTreeMap::new();
+    let mut projected = BTreeMap::new();
     let embed = fold.tensor("embed.weight")?.matmul(&fold.project.t()?)?;
-    made.insert("embed.weight".to_owned(), embed);
-    made.insert(
+    projected.insert("embed.weight".to_owned(), embed);
+    projected.insert(
         "norm.weight".to_owned(),
         Tensor::ones(width, candle_core::DType::F32, &Device::Cpu)?,
     );
     let head = if teacher.base().tied_head { "embed.weight" } else { "head.weight" };
-    made.insert("head.weight".to_owned(), fold.reading(head, "norm.weight", None)?);
+    projected.insert("head.weight".to_owned(), fold.reading(head, "norm.weight", None)?);
     for layer in 0..config.layers {
-        context.check_cancelled("while the teacher was narrowed")?;
-        fold.layer(layer, config, &watched, &mut made)?;
+        context.check_cancelled("during the projection of the teacher to a reduced width")?;
+        fold.layer(layer, config, &statistics, &mut projected)?;
     }
-    Ok(ReducedWidth { tensors: made, map: fold.project.t()?.contiguous()? })
+    Ok(ReducedWidth { tensors: projected, map: fold.project.t()?.contiguous()? })
 }
 
-fn watch(teacher: &Transformer, calibration: &[Tensor], context: &Context) -> Result<Watched> {
-    let mut watched: Option<Watched> = None;
+fn measure(teacher: &Transformer, calibration: &[Tensor], context: &Context) -> Result<Statistics> {
+    let mut total: Option<Statistics> = None;
     for ids in calibration {
-        context.check_cancelled("while the teacher was watched")?;
+        context.check_cancelled("during calibration of the student's width")?;
         let table = teacher.embedding_and_head().rope(0, ids.dim(1)?);
         let mut state = teacher.embedding_and_head().embed(&Tape::off(), ids)?.tensor().clone();
         let (mut directions, mut mixed, mut inner) = (direction(&state)?, Vec::new(), Vec::new());
@@ -119,17 +120,17 @@ fn watch(teacher: &Transformer, calibration: &[Tensor], context: &Context) -> Re
             directions = (directions + direction(&output)?)?;
             state = output;
         }
-        watched = Some(match watched {
-            None => Watched { directions, mixed, inner },
-            Some(before) => Watched {
-                directions: (before.directions + directions)?,
-                mixed: sums(&before.mixed, &mixed)?,
-                inner: sums(&before.inner, &inner)?,
+        total = Some(match total {
+            None => Statistics { directions, mixed, inner },
+            Some(sum) => Statistics {
+                directions: (sum.directions + directions)?,
+                mixed: sums(&sum.mixed, &mixed)?,
+                inner: sums(&sum.inner, &inner)?,
             },
         });
     }
-    watched.ok_or_else(|| {
-        Error::input("there is no calibration text to narrow the teacher with")
+    total.ok_or_else(|| {
+        Error::input("there is no calibration text for a reduced student.width")
             .hint("raise student.calibration_tokens")
     })
 }
@@ -138,11 +139,11 @@ fn sums(a: &[Tensor], b: &[Tensor]) -> Result<Vec<Tensor>> {
     a.iter().zip(b).map(|(a, b)| Ok((a + b)?)).collect()
 }
 
-/// X^T X of states (B, T, D), every token of length one: (D, D).
+/// X^T X of states (B, T, D), each scaled to length one: (D, D).
 fn direction(states: &Tensor) -> Result<Tensor> {
     let width = states.dim(D::Minus1)?;
     let x = states.to_device(&Device::Cpu)?.reshape(((), width))?;
-    let squared = (x.sqr()?.sum_keepdim(1)? + SHORTEST)?;
+    let squared = (x.sqr()?.sum_keepdim(1)? + LENGTH_EPS)?;
     let x = x.broadcast_div(&squared.sqrt()?)?;
     Ok(x.t()?.matmul(&x)?)
 }
@@ -153,11 +154,13 @@ fn energy(input: &Tensor) -> Result<Tensor> {
     Ok(input.to_device(&Device::Cpu)?.reshape(((), width))?.sqr()?.sum(0)?)
 }
 
+/// Folds the projection into the teacher's tensors.
 struct Fold<'a> {
     tensors: &'a BTreeMap<String, Tensor>,
     /// P, (D, D of the teacher).
     project: Tensor,
-    /// How much longer a norm makes a projected state than its norm would have made it.
+    /// Length of a projected normalised state relative to that of the normalised projected state,
+    /// both averaged: sqrt(share of the squared length that P keeps * D of the teacher / D).
     length: f64,
 }
 
@@ -170,7 +173,7 @@ impl Fold<'_> {
         self.find(name).ok_or_else(|| Error::internal(format!("the teacher has no `{name}`")))?
     }
 
-    /// A matrix that reads a normed state, `rows` of it: W diag(g) P^T.
+    /// `rows` of a matrix that reads a normalised state: W diag(g) P^T times `length`.
     fn reading(&self, name: &str, norm: &str, rows: Option<&Tensor>) -> Result<Tensor> {
         let weight = self.tensor(name)?.broadcast_mul(&self.tensor(norm)?)?;
         let weight = (weight.matmul(&self.project.t()?)? * self.length)?;
@@ -180,7 +183,7 @@ impl Fold<'_> {
         })
     }
 
-    /// A matrix that writes to the stream, from `columns` of its input: P W.
+    /// A matrix that writes to the residual stream, from `columns` of its input: P W.
     fn writing(&self, name: &str, columns: &Tensor) -> Result<Tensor> {
         let weight = self.tensor(name)?.index_select(columns, 1)?;
         Ok(self.project.matmul(&weight)?)
@@ -190,17 +193,17 @@ impl Fold<'_> {
         &self,
         layer: usize,
         config: &TransformerConfig,
-        watched: &Watched,
-        made: &mut BTreeMap<String, Tensor>,
+        statistics: &Statistics,
+        projected: &mut BTreeMap<String, Tensor>,
     ) -> Result<()> {
         let name = |part: &str| format!("layers.{layer}.{part}");
-        let shape = (config.head_width, config.heads / config.kv_heads);
-        let written = self.written(&name("attention.o.weight"), &watched.mixed[layer])?;
-        let groups = best(&written, config.head_width * shape.1, config.kv_heads);
-        let keys = places(&groups, config.head_width)?;
-        let heads = places(&groups, config.head_width * shape.1)?;
-        let written = self.written(&name("mlp.down.weight"), &watched.inner[layer])?;
-        let neurons = places(&best(&written, 1, config.mlp_width), 1)?;
+        let group_width = config.head_width * (config.heads / config.kv_heads);
+        let energy = self.output_energy(&name("attention.o.weight"), &statistics.mixed[layer])?;
+        let groups = largest_groups(&energy, group_width, config.kv_heads);
+        let keys = group_members(&groups, config.head_width)?;
+        let heads = group_members(&groups, group_width)?;
+        let energy = self.output_energy(&name("mlp.down.weight"), &statistics.inner[layer])?;
+        let neurons = group_members(&largest_groups(&energy, 1, config.mlp_width), 1)?;
         let reading = [
             ("attention.q", "attention_norm", &heads),
             ("attention.k", "attention_norm", &keys),
@@ -211,42 +214,42 @@ impl Fold<'_> {
         for (part, norm, rows) in reading {
             let weight = name(&format!("{part}.weight"));
             let norm = name(&format!("{norm}.weight"));
-            made.insert(weight.clone(), self.reading(&weight, &norm, Some(rows))?);
+            projected.insert(weight.clone(), self.reading(&weight, &norm, Some(rows))?);
             let bias = name(&format!("{part}.bias"));
             if let Some(values) = self.find(&bias) {
-                made.insert(bias, values?.index_select(rows, 0)?);
+                projected.insert(bias, values?.index_select(rows, 0)?);
             }
         }
         for (part, columns) in [("attention.o", &heads), ("mlp.down", &neurons)] {
             let weight = name(&format!("{part}.weight"));
-            made.insert(weight.clone(), self.writing(&weight, columns)?);
+            projected.insert(weight.clone(), self.writing(&weight, columns)?);
             let bias = name(&format!("{part}.bias"));
             if let Some(values) = self.find(&bias) {
                 let values = self.project.matmul(&values?.unsqueeze(1)?)?.squeeze(1)?;
-                made.insert(bias, values);
+                projected.insert(bias, values);
             }
         }
         for norm in ["attention_norm.weight", "mlp_norm.weight"] {
             let ones = Tensor::ones(config.width, candle_core::DType::F32, &Device::Cpu)?;
-            made.insert(name(norm), ones);
+            projected.insert(name(norm), ones);
         }
         for norm in ["attention.q_norm.weight", "attention.k_norm.weight"] {
             if let Some(values) = self.find(&name(norm)) {
-                made.insert(name(norm), values?);
+                projected.insert(name(norm), values?);
             }
         }
         Ok(())
     }
 
-    /// What each column of a matrix writes: the energy of its input times its squared length.
-    fn written(&self, name: &str, energy: &Tensor) -> Result<Vec<f32>> {
+    /// Energy of the output of each column of a matrix: `input_energy` times its squared length.
+    fn output_energy(&self, name: &str, input_energy: &Tensor) -> Result<Vec<f32>> {
         let lengths = self.tensor(name)?.sqr()?.sum(0)?;
-        Ok((lengths * energy)?.to_vec1::<f32>()?)
+        Ok((lengths * input_energy)?.to_vec1::<f32>()?)
     }
 }
 
-/// The `count` groups of `size` neighbours with the largest sums, in order.
-fn best(values: &[f32], size: usize, count: usize) -> Vec<usize> {
+/// The indices of the `count` groups of `size` consecutive values with the largest sums, in order.
+fn largest_groups(values: &[f32], size: usize, count: usize) -> Vec<usize> {
     let sums: Vec<f32> = values.chunks(size).map(|group| group.iter().sum()).collect();
     let mut order: Vec<usize> = (0..sums.len()).collect();
     order.sort_by(|&a, &b| sums[b].total_cmp(&sums[a]).then(a.cmp(&b)));
@@ -255,11 +258,11 @@ fn best(values: &[f32], size: usize, count: usize) -> Vec<usize> {
     order
 }
 
-/// The members of groups of `size`.
-fn places(groups: &[usize], size: usize) -> Result<Tensor> {
-    let all: Vec<u32> = groups
+/// The indices of the members of groups of `size`, u32.
+fn group_members(groups: &[usize], size: usize) -> Result<Tensor> {
+    let members: Vec<u32> = groups
         .iter()
         .flat_map(|&group| (group * size) as u32..((group + 1) * size) as u32)
         .collect();
-    Ok(Tensor::from_vec(all, groups.len() * size, &Device::Cpu)?)
+    Ok(Tensor::from_vec(members, groups.len() * size, &Device::Cpu)?)
 }

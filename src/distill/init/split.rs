@@ -1,4 +1,4 @@
-//! Where does the core begin and end?
+//! The split of a teacher into prelude, core and coda.
 
 use candle_core::Tensor;
 
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::kernels::host::Host;
 use crate::model::{CausalLm, LoopedConfig, Transformer};
 
-/// Mean angle between the states before and after each layer, in half turns, 0 to 1: (L).
+/// Mean angular distance between the states before and after each layer, angle / pi, 0 to 1: (L).
 /// Koishekenov et al. 2025, after Gromov et al. 2024.
 ///
 /// # Errors
@@ -26,7 +26,7 @@ pub fn angular_distances(
         let (tape, table) = (Tape::off(), teacher.embedding_and_head().rope(0, ids.dim(1)?));
         let mut state = teacher.embedding_and_head().embed(&tape, ids)?;
         for (layer, sum) in sums.iter_mut().enumerate() {
-            context.check_cancelled("while the core was looked for")?;
+            context.check_cancelled("during the measurement of angular distances")?;
             let block = teacher.layer(layer).ok_or_else(|| Error::internal("no such layer"))?;
             let next = block.forward(&tape, &state, &table, None)?;
             let cpu = |x: &Tensor| x.to_device(&candle_core::Device::Cpu)?.contiguous();
@@ -40,8 +40,10 @@ pub fn angular_distances(
         tokens += ids.elem_count();
     }
     if tokens == 0 {
-        return Err(Error::input("there is no calibration text to find the core with")
-            .hint("raise student.calibration_tokens, or give prelude_layers and coda_layers"));
+        return Err(Error::input(
+            "there is no calibration text for prelude_layers or coda_layers = \"auto\"",
+        )
+        .hint("raise student.calibration_tokens, or give prelude_layers and coda_layers"));
     }
     Ok(sums.into_iter().map(|sum| sum / tokens as f64).collect())
 }
@@ -54,28 +56,29 @@ fn angle(a: &[f32], b: &[f32]) -> f64 {
     cosine.clamp(-1.0, 1.0).acos() / std::f64::consts::PI
 }
 
-/// Layers to keep at the bottom and at the top: up to the knee of the falling distances, the point
-/// farthest below the line from the end to the smallest. Satopaa et al. 2011.
+/// Number of prelude and coda layers: up to the knee of the decreasing distances from either end,
+/// the point farthest below the line from that end to the smallest distance. Satopaa et al. 2011.
 #[must_use]
 pub fn knees(distances: &[f64]) -> (usize, usize) {
     let lowest =
         (0..distances.len()).min_by(|&a, &b| distances[a].total_cmp(&distances[b])).unwrap_or(0);
-    let knee = |falling: &[f64]| -> usize {
-        let last = falling.len().saturating_sub(1).max(1);
-        let (high, low) = (falling[0], falling[falling.len() - 1]);
-        let below = |i: usize| high + (low - high) * i as f64 / last as f64 - falling[i];
-        (0..falling.len())
+    let knee = |decreasing: &[f64]| -> usize {
+        let last = decreasing.len().saturating_sub(1).max(1);
+        let (high, low) = (decreasing[0], decreasing[decreasing.len() - 1]);
+        let below = |i: usize| high + (low - high) * i as f64 / last as f64 - decreasing[i];
+        (0..decreasing.len())
             .max_by(|&a, &b| below(a).total_cmp(&below(b)).then(b.cmp(&a)))
             .unwrap_or(0)
     };
-    let falling: Vec<f64> = distances[lowest..].iter().rev().copied().collect();
-    (knee(&distances[..=lowest]), knee(&falling))
+    let from_top: Vec<f64> = distances[lowest..].iter().rev().copied().collect();
+    (knee(&distances[..=lowest]), knee(&from_top))
 }
 
-/// The factorization a recipe asks for, with prelude and coda found where it says `auto`.
+/// The factorization that `student` configures, with `auto` resolved on the `calibration` tokens,
+/// each (B, T).
 ///
 /// # Errors
-/// It does not fit the teacher, or the user stopped the search.
+/// It does not fit the teacher, there is no calibration text, or the user stopped it.
 pub fn find(
     teacher: &Transformer,
     student: &StudentConfig,
@@ -86,11 +89,11 @@ pub fn find(
         (Layers::Count(prelude), Layers::Count(coda)) => (prelude, coda),
         (prelude, coda) => {
             let (bottom, top) = knees(&angular_distances(teacher, calibration, context)?);
-            let kept = |layers: Layers, found: usize| match layers {
+            let resolve = |layers: Layers, knee: usize| match layers {
                 Layers::Count(count) => count,
-                Layers::Found(_) => found,
+                Layers::Auto(_) => knee,
             };
-            (kept(prelude, bottom), kept(coda, top))
+            (resolve(prelude, bottom), resolve(coda, top))
         }
     };
     let base = match student.width.filter(|&width| width != teacher.base().width) {
@@ -123,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn distances_that_only_fall_leave_no_coda() {
+    fn decreasing_distances_leave_no_coda() {
         assert_eq!(knees(&[0.9, 0.2, 0.1]).1, 0);
     }
 }

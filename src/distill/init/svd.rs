@@ -1,6 +1,6 @@
-//! Which linear algebra does an initialisation need?
+//! Linear algebra of initializations: eigenvalues, inverses and truncated decompositions.
 //!
-//! Matrices are f32 slices, row by row; factorisations run in f64.
+//! Matrices are f32 slices in row-major order; decompositions run in f64.
 
 use faer::{Mat, Side};
 
@@ -19,10 +19,10 @@ pub(crate) fn eigen(matrix: &[f32], size: usize) -> Result<Eigen> {
     let wide = Mat::from_fn(size, size, |i, j| {
         f64::midpoint(f64::from(matrix[i * size + j]), f64::from(matrix[j * size + i]))
     });
-    let found = wide
+    let decomposition = wide
         .self_adjoint_eigen(Side::Lower)
         .map_err(|_| Error::internal("an eigenvalue decomposition did not converge"))?;
-    let (values, vectors) = (found.S(), found.U());
+    let (values, vectors) = (decomposition.S(), decomposition.U());
     let descending = || (0..size).rev();
     Ok(Eigen {
         values: descending().map(|k| values[k] as f32).collect(),
@@ -37,13 +37,13 @@ pub(crate) fn times_inverse(right: &[f32], matrix: &[f32], size: usize) -> Resul
     let wide = Mat::from_fn(size, size, |i, j| f64::from(matrix[i * size + j]));
     let factor = wide
         .llt(Side::Lower)
-        .map_err(|_| Error::internal("a matrix of products is not positive definite"))?;
+        .map_err(|_| Error::internal("a Gram matrix is not positive definite"))?;
     let rows = right.len() / size;
     let mut columns = Mat::from_fn(size, rows, |i, j| f64::from(right[j * size + i]));
     faer::linalg::solvers::Solve::solve_in_place(&factor, &mut columns);
     Ok((0..rows)
         .flat_map(|j| (0..size).map(move |i| (i, j)))
-        .map(|at| columns[at] as f32)
+        .map(|index| columns[index] as f32)
         .collect())
 }
 
@@ -54,21 +54,21 @@ pub(crate) fn times(a: Matrix<'_>, b: Matrix<'_>, rows: usize, columns: usize) -
     output
 }
 
-/// The two thin factors (out, rank) and (rank, in) of a matrix.
-pub(crate) struct Thin {
+/// The factors B (out, rank) and A (rank, inner) of a low-rank matrix B A.
+pub(crate) struct LowRank {
     pub(crate) b: Vec<f32>,
     pub(crate) a: Vec<f32>,
 }
 
 /// The best approximation of `delta` (out, inner) of rank `rank`: B A that minimises
-/// |(delta - B A) C^(1/2)|, with C the `metric` (inner, inner) or the identity. Both factors get
-/// an equal share of the size. Eckart & Young 1936.
+/// |(delta - B A) C^(1/2)|, with C the `metric` (inner, inner) or the identity. Columns of B and
+/// rows of A have equal length. Eckart and Young 1936.
 pub(crate) fn truncated(
     delta: &[f32],
     (out, inner): (usize, usize),
     rank: usize,
     metric: Option<&[f32]>,
-) -> Result<Thin> {
+) -> Result<LowRank> {
     let matrix = Matrix::new(delta, out, inner);
     let (b, a) = if out <= inner {
         // Left singular vectors of delta C^(1/2) are eigenvectors of delta C delta^T.
@@ -100,13 +100,13 @@ pub(crate) fn truncated(
 
 /// The first `rank` rows, with zero rows where there are fewer.
 fn padded(rows: &[f32], width: usize, rank: usize) -> Vec<f32> {
-    let mut kept = rows[..rows.len().min(rank * width)].to_vec();
-    kept.resize(rank * width, 0.0);
-    kept
+    let mut padded = rows[..rows.len().min(rank * width)].to_vec();
+    padded.resize(rank * width, 0.0);
+    padded
 }
 
-/// Gives each pair of a column of B and a row of A the same length.
-fn balanced(mut b: Vec<f32>, mut a: Vec<f32>, rank: usize, inner: usize) -> Thin {
+/// Scales each column of B and the row of A it is multiplied with to equal length.
+fn balanced(mut b: Vec<f32>, mut a: Vec<f32>, rank: usize, inner: usize) -> LowRank {
     let out = b.len() / rank;
     for k in 0..rank {
         let row = &mut a[k * inner..(k + 1) * inner];
@@ -118,20 +118,20 @@ fn balanced(mut b: Vec<f32>, mut a: Vec<f32>, rank: usize, inner: usize) -> Thin
             (0..out).for_each(|i| b[i * rank + k] /= factor);
         }
     }
-    Thin { b, a }
+    LowRank { b, a }
 }
 
 /// The square root of a positive semi-definite matrix and the inverse of that root.
 fn roots(matrix: &[f32], size: usize) -> Result<(Vec<f32>, Vec<f32>)> {
-    let found = eigen(matrix, size)?;
-    let floor = found.values[0].max(1e-20) * 1e-6;
+    let eigen = eigen(matrix, size)?;
+    let floor = eigen.values[0].max(1e-20) * 1e-6;
     let power = |exponent: f32| {
-        let mut scaled = found.vectors.clone();
-        for (row, value) in scaled.chunks_exact_mut(size).zip(&found.values) {
+        let mut scaled = eigen.vectors.clone();
+        for (row, value) in scaled.chunks_exact_mut(size).zip(&eigen.values) {
             let factor = value.max(floor).powf(exponent);
             row.iter_mut().for_each(|x| *x *= factor);
         }
-        let vectors = Matrix::new(&found.vectors, size, size);
+        let vectors = Matrix::new(&eigen.vectors, size, size);
         times(vectors.transposed(), Matrix::new(&scaled, size, size), size, size)
     };
     Ok((power(0.5), power(-0.5)))
@@ -150,13 +150,13 @@ mod tests {
     use super::*;
 
     fn wave(count: usize, step: f32) -> Vec<f32> {
-        // Squares turn faster and faster: no row is a combination of two others.
+        // The frequency grows with the index, so that the rows are linearly independent.
         (0..count).map(|i| ((i * i) as f32 * step).sin()).collect()
     }
 
-    fn distance(delta: &[f32], thin: &Thin, shape: (usize, usize), rank: usize) -> f32 {
-        let b = Matrix::new(&thin.b, shape.0, rank);
-        let product = times(b, Matrix::new(&thin.a, rank, shape.1), shape.0, shape.1);
+    fn distance(delta: &[f32], factors: &LowRank, shape: (usize, usize), rank: usize) -> f32 {
+        let b = Matrix::new(&factors.b, shape.0, rank);
+        let product = times(b, Matrix::new(&factors.a, rank, shape.1), shape.0, shape.1);
         product.iter().zip(delta).map(|(x, y)| (x - y).powi(2)).sum::<f32>().sqrt()
     }
 
@@ -169,8 +169,8 @@ mod tests {
             let metric = times(x.transposed(), x, shape.1, shape.1);
             let rank = shape.0.min(shape.1);
             for metric in [None, Some(metric.as_slice())] {
-                let thin = truncated(&delta, shape, rank, metric).unwrap();
-                assert!(distance(&delta, &thin, shape, rank) < 2e-3, "{shape:?}");
+                let factors = truncated(&delta, shape, rank, metric).unwrap();
+                assert!(distance(&delta, &factors, shape, rank) < 2e-3, "{shape:?}");
             }
         }
     }
@@ -179,8 +179,8 @@ mod tests {
     fn a_truncated_approximation_loses_the_smallest_singular_values() {
         // Two orthogonal directions of sizes 3 and 1: rank one loses exactly 1.
         let delta = [3.0, 0.0, 0.0, 0.0, 1.0, 0.0];
-        let thin = truncated(&delta, (2, 3), 1, None).unwrap();
-        assert!((distance(&delta, &thin, (2, 3), 1) - 1.0).abs() < 1e-5);
+        let factors = truncated(&delta, (2, 3), 1, None).unwrap();
+        assert!((distance(&delta, &factors, (2, 3), 1) - 1.0).abs() < 1e-5);
     }
 
     #[test]

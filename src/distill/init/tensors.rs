@@ -1,4 +1,4 @@
-//! What does a student start as?
+//! The initial tensors of a student.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use rand_distr::{Distribution, Normal};
 use rayon::prelude::*;
 
 use super::gram::GramMatrices;
-use super::state_rms::typical_size;
-use super::svd::{self, Thin, times, times_inverse};
+use super::state_rms::state_rms;
+use super::svd::{self, LowRank, times, times_inverse};
 use crate::context::Context;
 use crate::distill::config::{Init, LoraInit, StudentConfig};
 use crate::error::{Error, Result};
@@ -18,22 +18,22 @@ use crate::kernels::gemm::Matrix;
 use crate::kernels::host::Host;
 use crate::model::{LoopedConfig, Relaxation, Transformer, halting_head};
 
-/// Pulls the least-squares matrices towards the plain mean where the calibration text says little;
-/// relative to the mean square of the inputs.
+/// Ridge coefficient of least squares towards the plain mean of the matrices, relative to the mean
+/// square of the inputs.
 const RIDGE: f32 = 1e-2;
 
-/// Everything an initialisation looks at.
+/// The inputs of an initialization.
 struct Source<'a> {
     tensors: &'a BTreeMap<String, Tensor>,
     config: &'a LoopedConfig,
     student: &'a StudentConfig,
-    products: Option<GramMatrices>,
+    grams: Option<GramMatrices>,
     context: &'a Context,
 }
 
-/// The tensors of [`LoopedConfig::tensors`] for a student of `teacher`, whose own are `tensors`;
-/// least squares, its low-rank parts and a norm between repetitions look at the `calibration`
-/// tokens, each (B, T).
+/// The tensors of [`LoopedConfig::tensors`] for a student of `teacher`, whose tensors are `tensors`.
+/// Least squares, its low-rank adapters and the state norm use the `calibration` tokens, each
+/// (B, T).
 ///
 /// # Errors
 /// The factorization does not fit the teacher, a decomposition fails, or the user stopped it.
@@ -47,13 +47,13 @@ pub fn student_tensors(
     context: &Context,
 ) -> Result<BTreeMap<String, Tensor>> {
     config.validate()?;
-    let products = (student.init == Init::LeastSquares)
+    let grams = (student.init == Init::LeastSquares)
         .then(|| GramMatrices::measure(teacher, config.middle(), calibration, context))
         .transpose()?;
-    let source = Source { tensors, config, student, products, context };
-    let mut made = BTreeMap::new();
+    let source = Source { tensors, config, student, grams, context };
+    let mut initial = BTreeMap::new();
     for (name, _) in config.base.outer_tensors() {
-        made.insert(name.to_owned(), source.teacher(name)?);
+        initial.insert(name.to_owned(), source.teacher(name)?);
     }
     let last = config.base.layers - config.coda_layers;
     for (part, layers, first) in
@@ -61,8 +61,8 @@ pub fn student_tensors(
     {
         for layer in 0..layers {
             for (name, _) in config.base.layer_tensors() {
-                let from = source.layer(first + layer, name)?;
-                made.insert(format!("{part}.{layer}.{name}"), from);
+                let tensor = source.layer(first + layer, name)?;
+                initial.insert(format!("{part}.{layer}.{name}"), tensor);
             }
         }
     }
@@ -76,26 +76,26 @@ pub fn student_tensors(
         .iter()
         .map(|(layer, name, shape)| source.noise(*layer, name, shape, &mut rng))
         .collect::<Result<Vec<_>>>()?;
-    context.begin("initialise the core", jobs.len() as u64, "matrices");
+    context.begin("initialize the core", jobs.len() as u64, "matrices");
     let cores = jobs
         .par_iter()
         .zip(noise)
         .map(|((layer, name, shape), noise)| source.core(*layer, name, shape, noise))
         .collect::<Result<Vec<_>>>();
     context.end();
-    made.extend(cores?.into_iter().flatten());
-    made.extend(config.injection.start(config.base.width)?);
-    made.extend(halting_head::start(config.gate, config.base.width, config.repetitions)?);
+    initial.extend(cores?.into_iter().flatten());
+    initial.extend(config.injection.start(config.base.width)?);
+    initial.extend(halting_head::start(config.gate, config.base.width, config.repetitions)?);
     if !config.state_norm.is_none() {
-        let size = typical_size(teacher, config.middle(), calibration, context)?;
-        made.extend(config.state_norm.start(config.base.width, size)?);
+        let rms = state_rms(teacher, config.middle(), calibration, context)?;
+        initial.extend(config.state_norm.start(config.base.width, rms)?);
     }
-    Ok(made)
+    Ok(initial)
 }
 
 impl Source<'_> {
     fn check_cancelled(&self) -> Result<()> {
-        self.context.check_cancelled("while the student was initialised")
+        self.context.check_cancelled("during the initialization of the student")
     }
 
     fn teacher(&self, name: &str) -> Result<Tensor> {
@@ -108,12 +108,12 @@ impl Source<'_> {
         self.teacher(&format!("layers.{layer}.{name}"))
     }
 
-    /// The teacher's layers that core layer `layer` stands for, one for each repetition.
-    fn aligned_layer(&self, layer: usize) -> Vec<usize> {
+    /// The teacher's layers aligned with core layer `layer`, one for each repetition.
+    fn aligned_layers(&self, layer: usize) -> Vec<usize> {
         (0..self.config.repetitions).map(|r| self.config.aligned_layer(r, layer)).collect()
     }
 
-    /// Normal numbers with the spread of the teacher's own matrix, where they are asked for.
+    /// For `random`, a normal matrix with the root mean square of the teacher's; else None.
     fn noise(
         &self,
         layer: usize,
@@ -124,15 +124,16 @@ impl Source<'_> {
         if self.student.init != Init::Random || shape.len() < 2 {
             return Ok(None);
         }
-        let like = self.layer(self.aligned_layer(layer)[0], name)?;
-        let spread = like.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
+        let aligned = self.layer(self.aligned_layers(layer)[0], name)?;
+        let spread = aligned.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
         let normal = Normal::new(0.0, spread)
-            .map_err(|_| Error::input(format!("the teacher's `{name}` holds no finite spread")))?;
+            .map_err(|_| Error::input(format!("the teacher's `{name}` is not finite")))?;
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| normal.sample(rng)).collect();
         Ok(Some(Tensor::from_vec(values, shape, &Device::Cpu)?))
     }
 
-    /// A tensor of one core layer, and what each repetition adds to it or has instead.
+    /// A tensor of one core layer: the shared one and the low-rank adapters of each repetition, or
+    /// one tensor for each repetition.
     fn core(
         &self,
         layer: usize,
@@ -143,7 +144,7 @@ impl Source<'_> {
         self.check_cancelled()?;
         let own = format!("core.{layer}.{name}");
         let (stem, kind) = own.rsplit_once('.').unwrap_or((&own, "weight"));
-        let layers = self.aligned_layer(layer);
+        let layers = self.aligned_layers(layer);
         if shape.len() == 1 && self.config.relaxation != Relaxation::None {
             let vector = |(r, layer): (usize, &usize)| {
                 Ok((format!("{stem}.repetition.{r}.{kind}"), self.layer(*layer, name)?))
@@ -154,24 +155,24 @@ impl Source<'_> {
             Some(noise) => noise,
             None => self.shared(layer, name, shape, &layers)?,
         };
-        let mut made = vec![(own.clone(), shared.clone())];
+        let mut tensors = vec![(own.clone(), shared.clone())];
         if let (Relaxation::Lora { rank }, &[out, inner]) = (self.config.relaxation, shape) {
-            for (repetition, from) in layers.into_iter().enumerate() {
+            for (repetition, aligned) in layers.into_iter().enumerate() {
                 self.check_cancelled()?;
-                let thin = match self.student.lora_init {
-                    LoraInit::Svd => self.residual(from, name, &shared, rank)?,
-                    LoraInit::Zero => self.empty(from, name, (out, inner), rank)?,
+                let factors = match self.student.lora_init {
+                    LoraInit::Svd => self.residual_factors(aligned, name, &shared, rank)?,
+                    LoraInit::Zero => self.zero_factors(aligned, name, rank)?,
                 };
                 let part = |part: &str| format!("{stem}.lora.{repetition}.{part}");
-                let a = Tensor::from_vec(thin.a, (rank, inner), &Device::Cpu)?;
-                made.push((part("a"), a));
-                made.push((part("b"), Tensor::from_vec(thin.b, (out, rank), &Device::Cpu)?));
+                let a = Tensor::from_vec(factors.a, (rank, inner), &Device::Cpu)?;
+                let b = Tensor::from_vec(factors.b, (out, rank), &Device::Cpu)?;
+                tensors.extend([(part("a"), a), (part("b"), b)]);
             }
         }
-        Ok(made)
+        Ok(tensors)
     }
 
-    /// The matrix or vector that all repetitions share.
+    /// The matrix or vector that all repetitions share, initialized from the teacher's `layers`.
     fn shared(
         &self,
         layer: usize,
@@ -200,23 +201,23 @@ impl Source<'_> {
 
     /// (sum W_r C_r + ridge mean W) (sum C_r + ridge I)^-1. Jin et al. 2022, for merging models.
     fn least_squares(&self, name: &str, layers: &[usize]) -> Result<Tensor> {
-        let products = self.products.as_ref().ok_or_else(|| Error::internal("no products"))?;
+        let grams = self.grams.as_ref().ok_or_else(|| Error::internal("no Gram matrices"))?;
         let mean = self.mean(name, layers)?;
         let (out, inner) = mean.dims2()?;
         let mut total = vec![0.0; inner * inner];
         let mut right = vec![0.0; out * inner];
         for &layer in layers {
             self.check_cancelled()?;
-            let c = products.of(layer, name)?;
+            let c = grams.get(layer, name)?;
             let weight = self.layer(layer, name)?;
             let weight = Host::new(&weight)?;
-            let both =
+            let product =
                 times(Matrix::new(&weight, out, inner), Matrix::new(c, inner, inner), out, inner);
-            right.iter_mut().zip(&both).for_each(|(sum, x)| *sum += x);
+            right.iter_mut().zip(&product).for_each(|(sum, x)| *sum += x);
             total.iter_mut().zip(c).for_each(|(sum, x)| *sum += x);
         }
-        let typical = (0..inner).map(|i| total[i * inner + i]).sum::<f32>() / inner as f32;
-        let ridge = RIDGE * typical.max(1e-12);
+        let mean_square = (0..inner).map(|i| total[i * inner + i]).sum::<f32>() / inner as f32;
+        let ridge = RIDGE * mean_square.max(1e-12);
         (0..inner).for_each(|i| total[i * inner + i] += ridge);
         let mean = Host::new(&mean)?;
         right.iter_mut().zip(&*mean).for_each(|(sum, x)| *sum += ridge * x);
@@ -224,27 +225,25 @@ impl Source<'_> {
         Ok(Tensor::from_vec(solved, (out, inner), &Device::Cpu)?)
     }
 
-    /// What sharing loses of the teacher's matrix, truncated to `rank`.
-    fn residual(&self, layer: usize, name: &str, shared: &Tensor, rank: usize) -> Result<Thin> {
-        let delta = (self.layer(layer, name)? - shared)?;
-        let shape = delta.dims2()?;
-        let metric = match &self.products {
-            Some(products) => Some(products.of(layer, name)?),
-            None => None,
-        };
-        svd::truncated(&Host::new(&delta)?, shape, rank, metric)
-    }
-
-    /// B = 0, and A that reads the directions the teacher's matrix reads most.
-    fn empty(
+    /// The teacher's matrix minus the shared one, approximated with rank `rank`.
+    fn residual_factors(
         &self,
         layer: usize,
         name: &str,
-        (out, inner): (usize, usize),
+        shared: &Tensor,
         rank: usize,
-    ) -> Result<Thin> {
+    ) -> Result<LowRank> {
+        let delta = (self.layer(layer, name)? - shared)?;
+        let shape = delta.dims2()?;
+        let metric = self.grams.as_ref().map(|grams| grams.get(layer, name)).transpose()?;
+        svd::truncated(&Host::new(&delta)?, shape, rank, metric)
+    }
+
+    /// B = 0, and A with the leading right singular vectors of the teacher's matrix.
+    fn zero_factors(&self, layer: usize, name: &str, rank: usize) -> Result<LowRank> {
         let weight = self.layer(layer, name)?;
+        let (out, inner) = weight.dims2()?;
         let a = svd::truncated(&Host::new(&weight)?, (out, inner), rank, None)?.a;
-        Ok(Thin { b: vec![0.0; out * rank], a })
+        Ok(LowRank { b: vec![0.0; out * rank], a })
     }
 }

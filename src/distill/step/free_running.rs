@@ -6,8 +6,8 @@ use super::hidden_loss::{Later, Loop, Step};
 use super::output_loss::Outputs;
 use crate::autograd::checkpoint::{Link, recompute_chain};
 use crate::autograd::{Tape, Value};
-use crate::distill::exits::Exit;
-use crate::distill::granularity::Every;
+use crate::distill::early_exit::EarlyExit;
+use crate::distill::granularity::Granularity;
 use crate::distill::objective::Distillation;
 use crate::error::Result;
 use crate::model::alignment::TeacherLayer;
@@ -21,7 +21,7 @@ impl Distillation<'_> {
         looped: &Loop,
         first: &Value,
         depths: Vec<TeacherLayer>,
-        (outputs, exits): (&Outputs, &[Exit]),
+        (outputs, exits): (&Outputs, &[EarlyExit]),
     ) -> Result<Vec<Value>> {
         let progress = outputs.progress;
         let mut repetitions: Vec<Vec<Value>> = Vec::with_capacity(looped.starts.len());
@@ -43,7 +43,7 @@ impl Distillation<'_> {
             step.matched += matching.repetition(tape, repetition, states, &looped.teacher)?;
         }
         step.matching = Some(matching);
-        if outputs.loss.exits.every == Every::Layer && outputs.reads_early() {
+        if outputs.loss.early_exit.every == Granularity::Layer && outputs.reads_early() {
             let states: Vec<&Value> = repetitions.iter().flatten().collect();
             let part = 1.0 / (states.len() - 1).max(1) as f64;
             for (application, state) in states[..states.len() - 1].iter().enumerate() {
@@ -70,7 +70,7 @@ impl Distillation<'_> {
         looped: &Rc<Loop>,
         first: &Value,
         depths: Vec<TeacherLayer>,
-        (outputs, exits): (&Outputs, &[Exit]),
+        (outputs, exits): (&Outputs, &[EarlyExit]),
     ) -> Result<Vec<Value>> {
         let progress = outputs.progress;
         let repetitions = looped.starts.len();

@@ -5,8 +5,8 @@ use candle_core::Tensor;
 use super::hidden_loss::Step;
 use super::output_loss::Outputs;
 use crate::autograd::{Tape, Value};
-use crate::data::Asked;
-use crate::distill::halting::{HaltingConfig, Learns};
+use crate::data::SupervisedTokens;
+use crate::distill::halting::{HaltingConfig, Trains};
 use crate::error::{Error, Result};
 use crate::halting::gate::survival;
 use crate::halting::joint::expected;
@@ -35,8 +35,8 @@ impl Outputs<'_> {
         if halting.policy == JointPolicy::Act {
             return self.averaged(step, ends, halting);
         }
-        let asked = Asked::of(&self.batch.targets).map(|asked| asked.places);
-        let gates = self.gates(&step.tape, ends, halting.learns, asked.as_deref())?;
+        let asked = SupervisedTokens::in_targets(&self.batch.targets).map(|asked| asked.places);
+        let gates = self.gates(&step.tape, ends, halting.trains, asked.as_deref())?;
         let stops: Vec<Vec<f32>> = gates.logits.iter().map(|logits| survival(logits)).collect();
         let (off, said) = (Tape::off(), self.teacher.output()?);
         let ce = self.loss.cross_entropy.at(self.progress);
@@ -44,10 +44,10 @@ impl Outputs<'_> {
         let mut losses: Vec<Vec<f32>> = Vec::with_capacity(ends.len());
         for (n, end) in ends.iter().enumerate() {
             let own = if n == last { 1.0 } else { 0.0 };
-            let (tape, weight) = match halting.learns {
-                Learns::Both => (&step.tape, weight),
-                Learns::Gate if n == last => (&step.tape, 0.0),
-                Learns::Gate => (&off, 0.0),
+            let (tape, weight) = match halting.trains {
+                Trains::Both => (&step.tape, weight),
+                Trains::Gate if n == last => (&step.tape, 0.0),
+                Trains::Gate => (&off, 0.0),
             };
             let of_tokens: Vec<f32> = stops.iter().map(|p| own + weight * p[n]).collect();
             let found = self.read(tape, end, said, ce, (1.0, Some(&of_tokens)))?;
@@ -98,7 +98,7 @@ impl Outputs<'_> {
     /// ACT: the last repetition's own loss, and what the mean of the states says of every token.
     fn averaged(&self, step: &mut Step, ends: &[Value], halting: &HaltingConfig) -> Result<()> {
         self.last(step, &ends[ends.len() - 1])?;
-        let gates = self.gates(&step.tape, ends, halting.learns, None)?;
+        let gates = self.gates(&step.tape, ends, halting.trains, None)?;
         let stops: Vec<usize> =
             gates.logits.iter().map(|logits| act::stop(logits, act::SPENT)).collect();
         let (mean, left) = weighted_mean(&step.tape, ends, &gates.values, &stops)?;
@@ -124,13 +124,13 @@ impl Outputs<'_> {
         &self,
         tape: &Tape,
         ends: &[Value],
-        learns: Learns,
+        trains: Trains,
         places: Option<&[usize]>,
     ) -> Result<Gates> {
         let gate = |(n, end): (usize, &Value)| {
-            let heard = match learns {
-                Learns::Both => end.clone(),
-                Learns::Gate => end.detached(),
+            let heard = match trains {
+                Trains::Both => end.clone(),
+                Trains::Gate => end.detached(),
             };
             let heard = match places {
                 Some(places) => gather(tape, &heard, places)?,

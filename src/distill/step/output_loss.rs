@@ -3,9 +3,9 @@
 use super::hidden_loss::Step;
 use super::teacher_outputs::TeacherOutputs;
 use crate::autograd::{Tape, Value};
-use crate::data::{Asked, Batch};
+use crate::data::{Batch, SupervisedTokens};
 use crate::distill::config::LossConfig;
-use crate::distill::exits::ExitTarget;
+use crate::distill::early_exit::EarlyExitTarget;
 use crate::distill::halting::HaltingConfig;
 use crate::error::Result;
 use crate::losses::output::compare_weighted;
@@ -34,7 +34,7 @@ pub(crate) struct Outputs<'a> {
 impl Outputs<'_> {
     /// Whether anything before the last state is read out.
     pub(crate) fn reads_early(&self) -> bool {
-        self.loss.exits.weight.at(self.progress) > 0.0
+        self.loss.early_exit.weight.at(self.progress) > 0.0
     }
 
     /// The gate that learns in this step, if one does.
@@ -70,14 +70,14 @@ impl Outputs<'_> {
         application: usize,
         part: f64,
     ) -> Result<()> {
-        let share = self.loss.exits.weight.at(self.progress) * part;
-        let (found, ce) = match self.loss.exits.imitate {
-            ExitTarget::Answer => {
+        let share = self.loss.early_exit.weight.at(self.progress) * part;
+        let (found, ce) = match self.loss.early_exit.imitate {
+            EarlyExitTarget::Answer => {
                 let ce = self.loss.cross_entropy.at(self.progress);
                 let said = self.teacher.output()?;
                 (self.read(&step.tape, state, said, ce, (share, None))?, ce)
             }
-            ExitTarget::Layer => {
+            EarlyExitTarget::Layer => {
                 let said = (self.output_at)(self.depths[application])?;
                 (self.read(&step.tape, state, &said, 0.0, (share, None))?, 0.0)
             }
@@ -106,7 +106,9 @@ impl Outputs<'_> {
             kl: (share * kl) as f32,
             temperature: loss.temperature as f32,
         };
-        if let Some(Asked { places, targets }) = Asked::of(&self.batch.targets) {
+        if let Some(SupervisedTokens { places, targets }) =
+            SupervisedTokens::in_targets(&self.batch.targets)
+        {
             let hidden = embedding_and_head.normed(tape, &gather(tape, last, &places)?)?;
             let (said, targets) = (said.gather(&places)?, (&targets[..], of_tokens));
             compare_weighted(

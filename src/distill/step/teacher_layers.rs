@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::distill::config::DistillConfig;
 use crate::distill::depth::RepetitionSampling;
-use crate::distill::granularity::Every;
+use crate::distill::granularity::Granularity;
 use crate::model::alignment::{TeacherLayer, equal_steps};
 use crate::model::{Alignment, LoopedConfig};
 
@@ -28,9 +28,9 @@ impl RequiredLayers {
         let count = student.repetitions * student.core_layers;
         let depths = equal_steps(student, count, hidden.alignment);
         let every = |stride: usize| depths.iter().skip(stride - 1).step_by(stride);
-        let stride = |every: Every| match every {
-            Every::Layer => 1,
-            Every::Repetition => student.core_layers,
+        let stride = |every: Granularity| match every {
+            Granularity::Layer => 1,
+            Granularity::Repetition => student.core_layers,
         };
         // The first step after the forced phase may still start repetitions from the teacher.
         let starts = every(student.core_layers);

@@ -105,7 +105,7 @@ impl<'a> TeacherSource<'a> {
         more: Option<Item>,
     ) -> Result<TeacherOutputs> {
         let items: Vec<Item> = wanted.iter().copied().map(Item::State).chain(more).collect();
-        let answer = TeacherCache::answer(cache, &self.teacher, batch, &items)?;
+        let answer = TeacherCache::outputs(cache, &self.teacher, batch, &items)?;
         Ok(TeacherOutputs { states: answer.states, output: answer.outputs.map(TeacherOutput::Top) })
     }
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::data::tasks::{TaskConfig, TaskSplit, Told};
+use crate::data::tasks::{TaskConfig, TaskSplit, TaskSupervision};
 use crate::error::{Error, Result};
 use crate::halting::Risk;
 use crate::pretrain::Supervision;
@@ -54,7 +54,7 @@ pub struct MixedConfig {
     pub shortest: usize,
     /// What is asked after each step.
     #[serde(default)]
-    pub told: Told,
+    pub told: TaskSupervision,
     /// Steps beyond the longest chain, in which an answer has to stay.
     pub spare_steps: usize,
     /// The learner.

@@ -18,7 +18,7 @@ pub(crate) fn exits(job: &ExitsJob, work: &Work) -> Result<Exits> {
     let task = learner.task.build()?;
     let rows = learner.train.batch_rows;
     let examples = stream(job, &task, TaskSplit::Train, learner.seed, rows)?;
-    let batches = examples.told(job.told, job.steps);
+    let batches = examples.supervised(job.told, job.steps);
     let (objective, config) = start(learner, &task)?;
     let summary = work.fit(&objective, &batches, &learner.train.train(), learner.seed, None)?;
     let model = objective.model();

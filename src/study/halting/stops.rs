@@ -104,7 +104,7 @@ impl Exits {
             let stop = |token| policy.stop(&traces.signals(token, gate));
             let stops: Vec<usize> = (0..lengths.len()).map(stop).collect();
             let by = gate.filter(|_| found.curve.policy.averages());
-            let means = by.map(averaged).transpose()?.map(|means| means.beside(traces));
+            let means = by.map(averaged).transpose()?.map(|means| means.relative_to(traces));
             let traces = means.as_ref().unwrap_or(traces);
             rules.push(rule(traces, found.curve.policy.name(), Some(threshold), &stops));
         }

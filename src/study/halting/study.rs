@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::config::ExitsRecipe;
 use super::stops::{Exits, Rule};
-use crate::data::tasks::Told;
+use crate::data::tasks::TaskSupervision;
 use crate::disk::write_json;
 use crate::error::Result;
 use crate::study::findings::Findings;
@@ -32,7 +32,7 @@ pub struct LearnerExits {
     /// The task, with its longest chain.
     pub task: String,
     /// What was asked after each step.
-    pub told: Told,
+    pub told: TaskSupervision,
     /// Those that are done.
     pub seeds: Vec<u64>,
     /// Means over them.

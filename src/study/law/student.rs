@@ -12,9 +12,9 @@ use crate::data::tasks::{Task, TaskBatches, TaskSplit};
 use crate::distill::init::params::params;
 use crate::distill::init::split;
 use crate::distill::{
-    Compared, DepthConfig, DistillConfig, Distillation, Every, ExitTarget, ExitsConfig,
-    HiddenConfig, Layers, LossConfig, PhaseConfig, Recompute, StudentConfig, WeightSchedule,
-    student_params,
+    Compared, DepthConfig, DistillConfig, Distillation, EarlyExitConfig, EarlyExitTarget,
+    Granularity, HiddenConfig, Layers, LossConfig, PhaseConfig, Recompute, StudentConfig,
+    WeightSchedule, student_params,
 };
 use crate::error::Result;
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer, Parameters, Transformer};
@@ -123,20 +123,20 @@ fn distillation(job: &StudentJob) -> DistillConfig {
             hidden: HiddenConfig {
                 weight: WeightSchedule::Constant(job.hidden_weight),
                 skip_tokens: 0,
-                tokens: Compared::Asked,
+                tokens: Compared::Supervised,
                 ..HiddenConfig::default()
             },
-            exits: ExitsConfig {
+            early_exit: EarlyExitConfig {
                 weight: WeightSchedule::Constant(job.layers_weight),
                 draws: job.repetitions.saturating_sub(1).max(1),
-                imitate: ExitTarget::Layer,
-                every: Every::Layer,
-                ..ExitsConfig::default()
+                imitate: EarlyExitTarget::Layer,
+                every: Granularity::Layer,
+                ..EarlyExitConfig::default()
             },
             ..LossConfig::default()
         },
         // A narrow state cannot start from a wide one, and all widths are treated alike.
-        phases: PhaseConfig { teacher_forced: 0.0, mixed_until: 0.0, ..PhaseConfig::default() },
+        phases: PhaseConfig { teacher_forced: 0.0, scheduled_until: 0.0, ..PhaseConfig::default() },
         depth: DepthConfig {
             sampling: job.depth,
             recompute: Recompute::Never,

@@ -20,7 +20,7 @@ pub(crate) fn learn(job: &TextJob, work: &Work) -> Result<Measured> {
         sets.push(set("student.width", job.width.to_string()));
         // What is projected is not what its teacher had: nothing of it stays.
         sets.push("student.frozen=[]".to_owned());
-        sets.push("phases={ teacher_forced = 0.0, mixed_until = 0.0 }".to_owned());
+        sets.push("phases={ teacher_forced = 0.0, scheduled_until = 0.0 }".to_owned());
     }
     if job.role == Role::RandomN {
         let law = format!("{{ kind = \"uniform\", least = 1, most = {} }}", job.repetitions);

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::data::tasks::{TaskConfig, Told};
+use crate::data::tasks::{TaskConfig, TaskSupervision};
 use crate::distill::{Init, RepetitionSampling};
 use crate::error::{Error, Result};
 use crate::halting::Risk;
@@ -199,7 +199,7 @@ pub struct ExitsJob {
     /// for each.
     pub learner: LearnerJob,
     /// What is asked after each step.
-    pub told: Told,
+    pub told: TaskSupervision,
     /// S, steps in which something is asked, evenly spread over N.
     pub steps: usize,
     /// What thresholds keep.

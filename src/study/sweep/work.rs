@@ -64,8 +64,8 @@ impl Work<'_> {
         part: Option<&str>,
     ) -> Result<Summary> {
         let folder = part.map_or_else(|| self.folder.clone(), |part| self.folder.join(part));
-        let mut trainer =
-            Trainer::new(train, seed, &folder, self.context()).under(self.patient_lock(&folder)?);
+        let mut trainer = Trainer::new(train, seed, &folder, self.context())
+            .with_lock(self.patient_lock(&folder)?);
         trainer.fit(objective, batches, Resume::IfPresent, None)
     }
 }
