@@ -14,13 +14,10 @@ use factorexe::autograd::{Gradients, Params, Tape, Value, Weight, Weights};
 use factorexe::losses::hidden::compare_states;
 use factorexe::losses::output::compare;
 use factorexe::losses::terms::{HeadWeights, StateComparison, StateScale, TeacherOutput};
-use factorexe::nn::attention::attention;
-use factorexe::nn::gelu::{gated_gelu, gelu};
-use factorexe::nn::linear::Linear;
-use factorexe::nn::mlp::swiglu;
-use factorexe::nn::norm::{layer_norm, rms_norm};
-use factorexe::nn::rope::{RopeTable, rope};
-use factorexe::nn::shapes::{AttentionShape, GeluForm};
+use factorexe::nn::{
+    AttentionShape, GeluForm, Linear, RopeTable, attention, gated_gelu, gelu, layer_norm, rms_norm,
+    rope, swiglu,
+};
 use factorexe::train::{GradientSum, Optimizer, OptimizerConfig};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -11,15 +11,10 @@ use factorexe::losses::terms::{
     HeadWeights, StateComparison, StateScale, TeacherHead, TeacherOutput, TopTokens, mean,
 };
 use factorexe::model::{CausalLm, LoopedTransformer, Relaxation, Transformer};
-use factorexe::nn::attention::attention;
-use factorexe::nn::embedding::embedding;
-use factorexe::nn::gather::{gather, scatter};
-use factorexe::nn::gelu::{gated_gelu, gelu};
-use factorexe::nn::linear::{Linear, LowRank};
-use factorexe::nn::mlp::swiglu;
-use factorexe::nn::norm::{layer_norm, rms_norm};
-use factorexe::nn::rope::{RopeTable, rope};
-use factorexe::nn::shapes::{AttentionShape, GeluForm};
+use factorexe::nn::{
+    AttentionShape, GeluForm, Linear, LowRank, RopeTable, attention, embedding, gated_gelu, gather,
+    gelu, layer_norm, rms_norm, rope, scatter, swiglu,
+};
 use proptest::prelude::*;
 
 use crate::support::{difference, random, random_params, tiny_config, tiny_looped};

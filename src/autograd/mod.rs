@@ -5,5 +5,5 @@ pub mod checkpoint;
 pub mod params;
 pub mod tape;
 
-pub use params::{Gradients, Param, Params, Placement, Weight, Weights};
+pub use params::{Gradients, Param, Params, Weight, Weights};
 pub use tape::{Tape, Value};

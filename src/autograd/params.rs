@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{DType, Tensor, Var};
 
 use crate::error::{Error, Result};
 
@@ -47,6 +47,11 @@ impl Weight {
     #[must_use]
     pub fn tensor(&self) -> &Tensor {
         &self.tensor
+    }
+
+    /// The values as f32, flattened.
+    pub(crate) fn to_vec(&self) -> Result<Vec<f32>> {
+        Ok(self.tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 
     /// The name its gradient is collected under; none when it is frozen.
@@ -187,13 +192,4 @@ impl Params {
         let values = values.to_dtype(param.var.dtype())?.to_device(param.var.device())?;
         Ok(param.var.set(&values.contiguous()?)?)
     }
-}
-
-/// Element type and device of the parameters of a model.
-#[derive(Debug, Clone)]
-pub struct Placement {
-    /// Element type of weights and activations.
-    pub dtype: DType,
-    /// Device of weights and activations.
-    pub device: Device,
 }

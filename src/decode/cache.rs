@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pass::TokenPosition;
 use crate::error::{Error, Result};
+use crate::nn::CachedKeys;
 
 /// The keys and values that a token at repetition r attends to of a token that stopped after s
 /// repetitions.
@@ -88,11 +89,9 @@ impl LayerRecords {
         (record != NONE).then_some(record)
     }
 
-    /// The key and the value of a record, each (kv heads, head width).
-    #[inline(always)]
-    pub(super) fn get(&self, record: u32, width: usize) -> (&[f32], &[f32]) {
-        let start = record as usize * width;
-        (&self.keys[start..start + width], &self.values[start..start + width])
+    /// All keys and values, for a token that attends to the records `visible`.
+    pub(super) fn keys<'a>(&'a self, visible: &'a [u32]) -> CachedKeys<'a> {
+        CachedKeys { keys: &self.keys, values: &self.values, visible }
     }
 
     fn evict(&mut self, repetitions: Range<usize>, positions: Range<usize>) {
@@ -312,7 +311,10 @@ mod tests {
 
     fn visible_keys(cache: &DecodeCache, repetition: usize) -> Vec<f32> {
         let records = cache.visible(0, 0, Some(repetition), 0..cache.tokens(0));
-        records.into_iter().map(|record| cache.sequences[0].layers[0].get(record, 1).0[0]).collect()
+        records
+            .into_iter()
+            .map(|record| cache.sequences[0].layers[0].keys[record as usize])
+            .collect()
     }
 
     #[test]

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
-use super::attention::rms_norm;
 use super::cache::{CacheSharing, DecodeCache};
 use super::depth::ReadDepth;
-use super::layer::{CacheKey, Layer, MatrixStore, to_host, values};
+use super::layer::{CacheKey, Layer};
 use super::pass::{Pass, TokenPosition};
 use super::token_states::{TokenStates, rows};
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
+use crate::kernels::host;
 use crate::kernels::quantized::{QuantizedMatrix, WeightType};
 use crate::model::{CausalLm, LayerStacks, RepetitionInput, TransformerConfig};
-use crate::nn::Block;
+use crate::nn::{Block, MatrixStore, rms_norm_rows};
 
 /// Results of reading new tokens, in the order of the sequences and their tokens.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +68,7 @@ impl Decoder {
             config: model.base().clone(),
             embed,
             head,
-            norm: values(&embedding_and_head.norm)?,
+            norm: embedding_and_head.norm.to_vec()?,
             inverse_frequencies: embedding_and_head.inverse_frequencies.clone(),
             prelude,
             core,
@@ -262,7 +262,7 @@ impl Decoder {
         };
         if read.normed.is_empty() {
             self.coda(&mut x, &all, pass, cache)?;
-            read.normed = rms_norm(&x, &self.norm, self.config.norm_eps as f32);
+            read.normed = rms_norm_rows(&x, &self.norm, self.config.norm_eps as f32);
         }
         Ok(read)
     }
@@ -309,7 +309,7 @@ impl Decoder {
             if depth.reads_output() {
                 let mut last = x.clone();
                 self.coda(&mut last, &active, pass, cache)?;
-                let last = rms_norm(&last, &self.norm, self.config.norm_eps as f32);
+                let last = rms_norm_rows(&last, &self.norm, self.config.norm_eps as f32);
                 logits = self.logits(&last)?;
                 for (row, &token) in active.iter().enumerate() {
                     read.normed[token * width..(token + 1) * width]
@@ -344,7 +344,7 @@ impl Decoder {
         };
         let (x, prelude_states) = (value(x)?, value(prelude_states)?);
         let injected = input.forward(&Tape::off(), &x, &prelude_states, repetition - 1)?;
-        Ok(to_host(injected.tensor())?.flatten_all()?.to_vec1()?)
+        Ok(host::to_host(injected.tensor())?.flatten_all()?.to_vec1()?)
     }
 
     fn coda(

@@ -4,7 +4,6 @@
 //! the core until the token stops, and the coda are applied to each; keys and values are cached by
 //! layer and repetition.
 
-mod attention;
 mod cache;
 mod decoder;
 mod depth;

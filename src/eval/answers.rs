@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::halting::{Gate, Traces};
 use crate::losses::terms::TeacherHead;
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::nn::gather::gather_tensor;
+use crate::nn::gather_tensor;
 
 /// Runs `model` over `batches`, every token to `repetitions`, and records what stopping each
 /// supervised token earlier gives, in the order of the batches. Tokens without a target are never

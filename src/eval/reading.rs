@@ -8,7 +8,7 @@ use crate::autograd::{Tape, Value};
 use crate::data::{Batch, SupervisedTokens};
 use crate::error::{Error, Result};
 use crate::model::CausalLm;
-use crate::nn::gather::gather;
+use crate::nn::gather;
 
 /// Outputs of a model at the supervised tokens of a batch.
 #[derive(Debug, Clone, PartialEq)]

@@ -143,8 +143,7 @@ mod tests {
 
     use super::*;
     use crate::autograd::Weight;
-    use crate::nn::Linear;
-    use crate::nn::mlp::add;
+    use crate::nn::{Linear, add};
 
     fn linear(rows: [[f32; 2]; 2]) -> Linear {
         let weight = Weight::frozen(Tensor::new(&rows, &Device::Cpu).unwrap());

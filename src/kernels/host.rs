@@ -53,6 +53,11 @@ pub(crate) fn is_host(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
 
+/// A contiguous f32 copy of `tensor` on the CPU; shares its memory if it is one.
+pub(crate) fn to_host(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.to_dtype(DType::F32)?.to_device(&Device::Cpu)?.contiguous()?)
+}
+
 /// A CPU tensor that takes over `values`, without a copy.
 pub(crate) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, shape.into(), &Device::Cpu)?)

@@ -12,7 +12,7 @@ use super::terms::{HeadTerms, HeadWeights, Row, TeacherHead, log_sum_exp};
 use crate::autograd::Weight;
 use crate::error::{Error, Result};
 use crate::kernels::host;
-use crate::nn::embedding::check_tokens;
+use crate::nn::check_tokens;
 
 /// Evaluation has no gradient.
 const NO_LOSS: HeadWeights = HeadWeights { cross_entropy: 0.0, kl: 0.0, temperature: 1.0 };

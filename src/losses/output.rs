@@ -15,7 +15,7 @@ use crate::autograd::{Tape, Value, Weight};
 use crate::error::{Error, Result};
 use crate::kernels::gemm::{Into, Matrix, Threads, new_product, product};
 use crate::kernels::host::{self, Host};
-use crate::nn::embedding::check_tokens;
+use crate::nn::check_tokens;
 
 /// Tokens whose logits are in memory at once: enough to amortise packing the head for the product.
 pub(crate) const CHUNK: usize = 256;

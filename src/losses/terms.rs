@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kernels::host;
-use crate::nn::embedding::check_tokens;
-use crate::nn::gather::gather_tensor;
+use crate::nn::{check_tokens, gather_tensor};
 
 /// The teacher's output distribution at every position.
 #[derive(Debug, Clone)]

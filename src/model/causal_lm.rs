@@ -7,9 +7,7 @@ use super::looped_config::LoopedConfig;
 use super::repetition_input::RepetitionInput;
 use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
-use crate::nn::linear::Linear;
-use crate::nn::norm::rms_norm;
-use crate::nn::{Block, BlockShape, LayerCache, RopeTable};
+use crate::nn::{Block, BlockShape, LayerCache, Linear, RopeTable, rms_norm};
 
 /// The KV cache: keys and values of the tokens read so far, by application of a layer.
 #[derive(Debug, Clone)]
@@ -70,7 +68,7 @@ impl EmbeddingAndHead {
     /// # Errors
     /// An id is past the vocabulary.
     pub fn embed(&self, tape: &Tape, ids: &Tensor) -> Result<Value> {
-        crate::nn::embedding::embedding(tape, &self.embed, ids)
+        crate::nn::embedding(tape, &self.embed, ids)
     }
 
     /// The rotations of `tokens` positions from `start`.

@@ -8,7 +8,7 @@ use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 use crate::halting::gate::STATE_EPS;
 use crate::halting::{Gate, JointPolicy};
-use crate::nn::halting_head::halting_logit;
+use crate::nn::halting_logit;
 
 const WEIGHT: &str = "halt.weight";
 const BIAS: &str = "halt.bias";
@@ -73,8 +73,7 @@ impl Head {
 
     /// The gate that the policy reads.
     pub(super) fn gate(&self) -> Result<(JointPolicy, Gate)> {
-        let values = |weight: &Weight| weight.tensor().to_dtype(DType::F32)?.to_vec1::<f32>();
-        let (weight, bias) = (values(&self.weight)?, values(&self.bias)?);
+        let (weight, bias) = (self.weight.to_vec()?, self.bias.to_vec()?);
         Ok((self.policy, Gate { weight, change: 0.0, bias }))
     }
 }

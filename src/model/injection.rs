@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::config::TransformerConfig;
 use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
-use crate::nn::injection::{gate, mix};
+use crate::nn::{inject_gated, inject_linear};
 
 /// Initial weight of the state in an injection that mixes convexly.
 const INITIAL_STATE_WEIGHT: f64 = 0.99;
@@ -128,8 +128,10 @@ impl Injector {
     ) -> Result<Value> {
         match self {
             Self::None => Ok(state.clone()),
-            Self::Mix(alpha, b) => mix(tape, state, prelude_state, alpha.as_ref(), b),
-            Self::Gate(weight, bias, eps) => gate(tape, state, prelude_state, (weight, bias), *eps),
+            Self::Mix(alpha, b) => inject_linear(tape, state, prelude_state, alpha.as_ref(), b),
+            Self::Gate(weight, bias, eps) => {
+                inject_gated(tape, state, prelude_state, (weight, bias), *eps)
+            }
         }
     }
 }

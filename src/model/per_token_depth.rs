@@ -10,8 +10,7 @@ use super::looped::LoopedTransformer;
 use super::looped_config::LoopedConfig;
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
-use crate::nn::gather::{gather, scatter};
-use crate::nn::{LastKeys, RopeTable};
+use crate::nn::{LastKeys, RopeTable, gather, scatter};
 
 /// States, keys and values of all tokens, each after its last repetition so far.
 #[derive(Debug, Clone)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::config::TransformerConfig;
 use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
-use crate::nn::norm::rms_norm;
+use crate::nn::rms_norm;
 
 /// The name of its tensor.
 const NAME: &str = "between.norm.weight";

@@ -4,7 +4,7 @@
 
 use candle_core::Tensor;
 
-use super::reference::sigmoid;
+use super::sigmoid::sigmoid;
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 

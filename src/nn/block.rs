@@ -2,13 +2,13 @@
 
 use candle_core::Tensor;
 
-use super::attention::attention;
+use super::add::add;
+use super::attention::{AttentionShape, attention};
 use super::gather::{gather, scatter};
 use super::linear::{Linear, vector};
-use super::mlp::{add, swiglu};
 use super::norm::rms_norm;
 use super::rope::{RopeTable, rope};
-use super::shapes::AttentionShape;
+use super::swiglu::swiglu;
 use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 

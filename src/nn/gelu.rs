@@ -3,11 +3,24 @@
 //! gelu(x) = x P(x), where P is the cumulative distribution function of the standard normal
 //! distribution. Hendrycks & Gimpel 2016.
 
-use super::reference;
-use super::shapes::GeluForm;
+use candle_core::Tensor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::gated::gated;
 use crate::autograd::{Tape, Value};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::host::{self, Host};
+
+/// The form of GELU: how the normal distribution function is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GeluForm {
+    /// By a hyperbolic tangent, an approximation within 5e-4.
+    Tanh,
+    /// By the error function, exactly.
+    Erf,
+}
 
 /// gelu(x), element by element.
 ///
@@ -15,7 +28,7 @@ use crate::kernels::host::{self, Host};
 /// The device fails.
 pub fn gelu(tape: &Tape, x: &Value, form: GeluForm) -> Result<Value> {
     if !tape.has_cpu_kernel(x.tensor()) {
-        return tape.composed(&[x], &[], |x, _| reference::gelu(&x[0], form));
+        return tape.composed(&[x], &[], |x, _| composed(&x[0], form));
     }
     match form {
         GeluForm::Tanh => fused(tape, x, by_tanh),
@@ -28,17 +41,38 @@ pub fn gelu(tape: &Tape, x: &Value, form: GeluForm) -> Result<Value> {
 /// # Errors
 /// The shapes differ.
 pub fn gated_gelu(tape: &Tape, gate: &Value, up: &Value, form: GeluForm) -> Result<Value> {
-    if gate.tensor().dims() != up.tensor().dims() {
-        let (gate, up) = (gate.tensor().dims(), up.tensor().dims());
-        return Err(Error::internal(format!("a gate of {gate:?} for a projection of {up:?}")));
-    }
-    if !tape.has_cpu_kernel(gate.tensor()) {
-        return tape.composed(&[gate, up], &[], |x, _| reference::gated_gelu(&x[0], &x[1], form));
-    }
     match form {
-        GeluForm::Tanh => fused_gate(tape, gate, up, by_tanh),
-        GeluForm::Erf => fused_gate(tape, gate, up, by_erf),
+        GeluForm::Tanh => gated_by(tape, gate, up, form, by_tanh),
+        GeluForm::Erf => gated_by(tape, gate, up, form, by_erf),
     }
+}
+
+/// gelu(gate) * up of a form that computes P(x) and x P'(x).
+fn gated_by<F>(tape: &Tape, gate: &Value, up: &Value, form: GeluForm, cdf: F) -> Result<Value>
+where
+    F: Fn(f32) -> (f32, f32) + Copy + Sync + 'static,
+{
+    gated(
+        tape,
+        (gate, up),
+        |gate, up| Ok((composed(gate, form)? * up)?),
+        #[inline(always)]
+        |gate, up| gate * cdf(gate).0 * up,
+        // d gelu(x) / dx = P(x) + x P'(x)
+        #[inline(always)]
+        move |gate, up, dy| {
+            let (p, slope) = cdf(gate);
+            (dy * up * (p + slope), dy * gate * p)
+        },
+    )
+}
+
+/// [`gelu`] composed of candle's operations.
+fn composed(x: &Tensor, form: GeluForm) -> Result<Tensor> {
+    Ok(match form {
+        GeluForm::Tanh => x.gelu()?,
+        GeluForm::Erf => x.gelu_erf()?,
+    })
 }
 
 /// P(x) and x P'(x).
@@ -102,50 +136,5 @@ where
             },
         );
         backward.add_vec(slot, gradient, input.shape())
-    }))
-}
-
-/// gelu(gate) * up of a form that computes P(x) and x P'(x).
-fn fused_gate<F>(tape: &Tape, gate: &Value, up: &Value, cdf: F) -> Result<Value>
-where
-    F: Fn(f32) -> (f32, f32) + Copy + Sync + 'static,
-{
-    let (gate_tensor, up_tensor) = (gate.tensor().contiguous()?, up.tensor().contiguous()?);
-    let output = {
-        let (gate, up) = (Host::new(&gate_tensor)?, Host::new(&up_tensor)?);
-        let y = host::new_ranges(
-            gate.len(),
-            #[inline(always)]
-            |range, y| {
-                let inputs = gate[range.clone()].iter().zip(&up[range]);
-                for (y, (gate, up)) in y.iter_mut().zip(inputs) {
-                    *y = gate * cdf(*gate).0 * up;
-                }
-            },
-        );
-        host::tensor(y, gate_tensor.shape())?
-    };
-    if !tape.requires_grad(&[gate, up], &[]) {
-        return Ok(Value::constant(output));
-    }
-    let (gate_slot, up_slot) = (gate.slot(), up.slot());
-    Ok(tape.push_host(output, move |mut d_up, backward| {
-        let (gate, up) = (Host::new(&gate_tensor)?, Host::new(&up_tensor)?);
-        // The gradient of `up` overwrites that of the output.
-        let d_gate = host::new_ranges_with(
-            &mut d_up,
-            #[inline(always)]
-            |range, d_gate, d_up| {
-                let inputs = gate[range.clone()].iter().zip(&up[range]);
-                for ((d_gate, d_up), (gate, up)) in d_gate.iter_mut().zip(d_up).zip(inputs) {
-                    let (p, slope) = cdf(*gate);
-                    let dy = *d_up;
-                    *d_gate = dy * up * (p + slope);
-                    *d_up = dy * gate * p;
-                }
-            },
-        );
-        backward.add_vec(gate_slot, d_gate, gate_tensor.shape())?;
-        backward.add_vec(up_slot, d_up, up_tensor.shape())
     }))
 }

@@ -4,7 +4,7 @@
 
 use candle_core::{D, DType};
 
-use super::reference;
+use super::norm::composed_rms_norm;
 use crate::autograd::{Tape, Value, Weight};
 use crate::error::Result;
 
@@ -13,7 +13,7 @@ use crate::error::Result;
 ///
 /// # Errors
 /// The widths differ, or `index` is past the last bias.
-pub fn halting_logit(
+pub(crate) fn halting_logit(
     tape: &Tape,
     state: &Value,
     (weight, biases): (&Weight, &Weight),
@@ -21,7 +21,7 @@ pub fn halting_logit(
     eps: f64,
 ) -> Result<Value> {
     tape.composed(&[state], &[weight, biases], |x, weights| {
-        let scaled = reference::rms_norm(&x[0], &weights[0], eps)?.to_dtype(DType::F32)?;
+        let scaled = composed_rms_norm(&x[0], &weights[0], eps)?.to_dtype(DType::F32)?;
         let bias = weights[1].narrow(0, index, 1)?.to_dtype(DType::F32)?;
         Ok(scaled.sum_keepdim(D::Minus1)?.broadcast_add(&bias)?)
     })

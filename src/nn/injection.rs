@@ -4,7 +4,8 @@
 
 use candle_core::D;
 
-use super::reference::{self, sigmoid};
+use super::norm::composed_rms_norm;
+use super::sigmoid::sigmoid;
 use crate::autograd::{Tape, Value, Weight};
 use crate::error::{Error, Result};
 
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// The shapes differ.
-pub fn mix(
+pub(crate) fn inject_linear(
     tape: &Tape,
     state: &Value,
     prelude_state: &Value,
@@ -36,7 +37,7 @@ pub fn mix(
 ///
 /// # Errors
 /// The shapes differ.
-pub fn gate(
+pub(crate) fn inject_gated(
     tape: &Tape,
     state: &Value,
     prelude_state: &Value,
@@ -45,7 +46,7 @@ pub fn gate(
 ) -> Result<Value> {
     check(state, prelude_state)?;
     tape.composed(&[state, prelude_state], &[weight, bias], |x, weights| {
-        let projection = reference::rms_norm(&x[0], &weights[0], eps)?.sum_keepdim(D::Minus1)?;
+        let projection = composed_rms_norm(&x[0], &weights[0], eps)?.sum_keepdim(D::Minus1)?;
         let s = sigmoid(&projection.broadcast_add(&weights[1])?)?;
         Ok((&x[1] + (&x[0] - &x[1])?.broadcast_mul(&s)?)?)
     })

@@ -1,13 +1,16 @@
 //! The linear layer, with an optional bias and an optional low-rank correction (LoRA).
 
-use candle_core::Tensor;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use super::reference;
+use candle_core::{Tensor, TensorId};
+
 use crate::autograd::backward::Backward;
 use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 use crate::kernels::gemm::{Into, Matrix, Threads, new_product, product};
 use crate::kernels::host::{self, Host};
+use crate::kernels::quantized::{QuantizedMatrix, WeightType};
 
 /// A low-rank correction of a matrix: W + B A. Hu et al. 2021.
 #[derive(Debug, Clone)]
@@ -54,9 +57,8 @@ impl Linear {
     /// The width of `x` is not that of the weight.
     pub fn forward(&self, tape: &Tape, x: &Value) -> Result<Value> {
         if !tape.has_cpu_kernel(x.tensor()) {
-            return tape.composed(&[x], &self.weights(), |x, weights| {
-                reference::linear(&x[0], weights, self.bias.is_some(), self.low_rank.is_some())
-            });
+            return tape
+                .composed(&[x], &self.weights(), |x, weights| self.composed(&x[0], weights));
         }
         let input = x.tensor().contiguous()?;
         let (output, middle) = self.compute(&input)?;
@@ -69,9 +71,26 @@ impl Linear {
         }))
     }
 
+    /// The weight, then the bias, then A and B, where they exist.
     fn weights(&self) -> Vec<&Weight> {
         let low_rank = self.low_rank.iter().flat_map(|low_rank| [&low_rank.a, &low_rank.b]);
         std::iter::once(&self.weight).chain(&self.bias).chain(low_rank).collect()
+    }
+
+    /// The layer composed of candle's operations; `weights` are those of [`Self::weights`].
+    fn composed(&self, x: &Tensor, weights: &[Tensor]) -> Result<Tensor> {
+        let mut shape = x.dims().to_vec();
+        let inner = shape.pop().unwrap_or(1);
+        shape.push(weights[0].dim(0)?);
+        let flat = x.contiguous()?.reshape(((), inner))?;
+        let mut y = flat.matmul(&weights[0].t()?)?;
+        if let (Some(_), [.., a, b]) = (&self.low_rank, weights) {
+            y = (y + flat.matmul(&a.t()?)?.matmul(&b.t()?)?)?;
+        }
+        if self.bias.is_some() {
+            y = y.broadcast_add(&weights[1])?;
+        }
+        Ok(y.reshape(shape)?)
     }
 
     /// The output, and x A^T of the low-rank correction, stored for the backward pass.
@@ -145,6 +164,83 @@ impl Linear {
             backward.add_product(&low_rank.b, dy_rows.transposed(), middle);
         }
         Ok(())
+    }
+}
+
+/// Quantized matrices by the tensor they were made from: a shared block is stored once.
+pub(crate) struct MatrixStore {
+    weight_type: WeightType,
+    matrices: HashMap<TensorId, Arc<QuantizedMatrix>>,
+}
+
+impl MatrixStore {
+    pub(crate) fn new(weight_type: WeightType) -> Self {
+        Self { weight_type, matrices: HashMap::new() }
+    }
+
+    /// The matrix of a weight, (out, in).
+    pub(crate) fn matrix(&mut self, weight: &Weight) -> Result<Arc<QuantizedMatrix>> {
+        let tensor = weight.tensor();
+        if let Some(matrix) = self.matrices.get(&tensor.id()) {
+            return Ok(matrix.clone());
+        }
+        let matrix = Arc::new(QuantizedMatrix::new(&host::to_host(tensor)?, self.weight_type)?);
+        self.matrices.insert(tensor.id(), matrix.clone());
+        Ok(matrix)
+    }
+
+    /// Bytes of all matrices.
+    pub(crate) fn bytes(&self) -> usize {
+        self.matrices.values().map(|matrix| matrix.bytes()).sum()
+    }
+}
+
+/// A [`Linear`] layer with a quantized matrix, on rows, for decoding.
+pub(crate) struct QuantizedLinear {
+    weight: Arc<QuantizedMatrix>,
+    bias: Option<Vec<f32>>,
+    low_rank: Option<[QuantizedMatrix; 2]>,
+}
+
+impl QuantizedLinear {
+    pub(crate) fn new(linear: &Linear, store: &mut MatrixStore) -> Result<Self> {
+        let unquantized = |weight: &Weight| {
+            QuantizedMatrix::new(&host::to_host(weight.tensor())?, WeightType::F32)
+        };
+        let low_rank = match &linear.low_rank {
+            Some(low_rank) => Some([unquantized(&low_rank.a)?, unquantized(&low_rank.b)?]),
+            None => None,
+        };
+        Ok(Self {
+            weight: store.matrix(&linear.weight)?,
+            bias: linear.bias.as_ref().map(Weight::to_vec).transpose()?,
+            low_rank,
+        })
+    }
+
+    /// Width of the output.
+    pub(crate) fn out(&self) -> usize {
+        self.weight.out()
+    }
+
+    /// Applies the layer: (rows, in) to (rows, out).
+    pub(crate) fn apply(&self, x: &[f32]) -> Result<Vec<f32>> {
+        let rows = x.len() / self.weight.inner();
+        let mut y = vec![0.0; rows * self.weight.out()];
+        self.weight.product(x, &mut y)?;
+        if let Some([a, b]) = &self.low_rank {
+            let mut middle = vec![0.0; rows * a.out()];
+            a.product(x, &mut middle)?;
+            let mut correction = vec![0.0; y.len()];
+            b.product(&middle, &mut correction)?;
+            host::add_to(&mut y, &correction);
+        }
+        if let Some(bias) = &self.bias {
+            for row in y.chunks_exact_mut(bias.len()) {
+                row.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+            }
+        }
+        Ok(y)
     }
 }
 

@@ -1,7 +1,8 @@
 //! RMS norm and layer norm over the last axis.
 
+use candle_core::{D, DType, Tensor};
+
 use super::linear::add_rows;
-use super::{ops, reference};
 use crate::autograd::backward::Gradient;
 use crate::autograd::{Tape, Value, Weight};
 use crate::error::Result;
@@ -16,9 +17,9 @@ pub fn rms_norm(tape: &Tape, x: &Value, weight: &Weight, eps: f64) -> Result<Val
         return fused(tape, x, weight, None, RowNorm { centre: Centre::Zero, eps: eps as f32 });
     }
     if tape.is_inference(&[x], &[weight]) {
-        return Ok(Value::constant(ops::rms_norm(x.tensor(), weight.tensor(), eps)?));
+        return Ok(Value::constant(inference::rms_norm(x.tensor(), weight.tensor(), eps)?));
     }
-    tape.composed(&[x], &[weight], |x, weights| reference::rms_norm(&x[0], &weights[0], eps))
+    tape.composed(&[x], &[weight], |x, weights| composed_rms_norm(&x[0], &weights[0], eps))
 }
 
 /// y = weight * (x - mean(x)) / sqrt(variance(x) + eps) + bias over the last axis: (.., D) by (D).
@@ -39,10 +40,64 @@ pub fn layer_norm(
     let weights: Vec<&Weight> = std::iter::once(weight).chain(bias).collect();
     if tape.is_inference(&[x], &weights) {
         let bias = bias.map(Weight::tensor);
-        let output = ops::layer_norm(x.tensor(), weight.tensor(), bias, eps)?;
+        let output = inference::layer_norm(x.tensor(), weight.tensor(), bias, eps)?;
         return Ok(Value::constant(output));
     }
-    tape.composed(&[x], &weights, |x, weights| reference::layer_norm(&x[0], weights, eps))
+    tape.composed(&[x], &weights, |x, weights| composed_layer_norm(&x[0], weights, eps))
+}
+
+/// [`rms_norm`] of the rows of `x`, each as wide as `weight`, for decoding.
+pub(crate) fn rms_norm_rows(x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
+    let (width, norm) = (weight.len(), RowNorm { centre: Centre::Zero, eps });
+    host::new_rows(
+        x.len(),
+        width,
+        #[inline(always)]
+        |row, y| norm.forward(&x[row * width..(row + 1) * width], weight, None, y),
+    )
+}
+
+/// [`rms_norm`] composed of candle's operations.
+pub(super) fn composed_rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+    let wide = x.to_dtype(DType::F32)?;
+    let mean = wide.sqr()?.mean_keepdim(D::Minus1)?;
+    let unit = wide.broadcast_div(&(mean + eps)?.sqrt()?)?.to_dtype(x.dtype())?;
+    Ok(unit.broadcast_mul(weight)?)
+}
+
+/// [`layer_norm`] composed of candle's operations; `weights` is the weight, then the bias, if there
+/// is one.
+fn composed_layer_norm(x: &Tensor, weights: &[Tensor], eps: f64) -> Result<Tensor> {
+    let wide = x.to_dtype(DType::F32)?;
+    let centred = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    let unit = centred.broadcast_div(&(variance + eps)?.sqrt()?)?.to_dtype(x.dtype())?;
+    let y = unit.broadcast_mul(&weights[0])?;
+    weights.get(1).map_or(Ok(y.clone()), |bias| Ok(y.broadcast_add(bias)?))
+}
+
+/// candle's kernels, for devices and types without one here. They drop the gradient.
+#[expect(clippy::disallowed_methods, reason = "called where no gradient is required")]
+mod inference {
+    use candle_core::Tensor;
+
+    use crate::error::Result;
+
+    pub(super) fn rms_norm(x: &Tensor, weight: &Tensor, eps: f64) -> Result<Tensor> {
+        Ok(candle_nn::ops::rms_norm(&x.contiguous()?, &weight.contiguous()?, eps as f32)?)
+    }
+
+    pub(super) fn layer_norm(
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        eps: f64,
+    ) -> Result<Tensor> {
+        let weight = weight.contiguous()?;
+        // The kernel requires a bias.
+        let bias = bias.map_or_else(|| weight.zeros_like(), Tensor::contiguous)?;
+        Ok(candle_nn::ops::layer_norm(&x.contiguous()?, &weight, &bias, eps as f32)?)
+    }
 }
 
 /// The centre that a row is normalised around: zero in an RMS norm, the mean in a layer norm.
@@ -195,4 +250,23 @@ fn fused(
         }
         backward.add_vec(slot, dx, gradient.shape())
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::test_support::{assert_close, wave};
+
+    #[test]
+    fn the_inference_kernels_agree_with_the_composed_operations() {
+        // Strided: the kernels require contiguous tensors.
+        let x = wave(&[3, 40, 50], 0.0).transpose(0, 1).unwrap();
+        let (weight, bias) = (wave(&[50], 0.3), wave(&[50], 0.9));
+        let composed = composed_rms_norm(&x, &weight, 1e-5).unwrap();
+        assert_close(&inference::rms_norm(&x, &weight, 1e-5).unwrap(), &composed);
+        let composed = composed_layer_norm(&x, std::slice::from_ref(&weight), 1e-5).unwrap();
+        assert_close(&inference::layer_norm(&x, &weight, None, 1e-5).unwrap(), &composed);
+        let composed = composed_layer_norm(&x, &[weight.clone(), bias.clone()], 1e-5).unwrap();
+        assert_close(&inference::layer_norm(&x, &weight, Some(&bias), 1e-5).unwrap(), &composed);
+    }
 }

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::losses::output::compare;
 use crate::losses::terms::{HeadWeights, mean};
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer, Transformer, TransformerConfig};
-use crate::nn::gather::gather;
+use crate::nn::gather;
 use crate::train::{Loss, Objective, StepContext};
 
 /// Cross entropy of every supervised token, with every parameter trainable. Where a batch has the

@@ -255,7 +255,7 @@ fn is_list(path: &str) -> bool {
     path.ends_with("/mod.rs") || path == "src/lib.rs"
 }
 
-/// `src/nn/ops.rs` is `nn::ops`, `src/nn/mod.rs` is `nn`, `src/lib.rs` is the root.
+/// `src/nn/norm.rs` is `nn::norm`, `src/nn/mod.rs` is `nn`, `src/lib.rs` is the root.
 fn module_of(path: &str) -> Vec<String> {
     let inside = path.trim_start_matches("src/").trim_end_matches(".rs");
     match inside {

@@ -11,7 +11,7 @@ fn floor(room: &str) -> Option<u8> {
     FLOORS.iter().find(|(name, _)| *name == room).map(|(_, floor)| *floor)
 }
 
-/// `src/nn/ops.rs` is in `nn`, `src/error.rs` in `error`; `lib.rs` and `main.rs` are in none.
+/// `src/nn/norm.rs` is in `nn`, `src/error.rs` in `error`; `lib.rs` and `main.rs` are in none.
 fn room_of(path: &str) -> Option<&str> {
     let inside = path.strip_prefix("src/")?;
     let room = inside.split('/').next()?.trim_end_matches(".rs");
@@ -58,26 +58,41 @@ pub fn too_long(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
-/// Gradient-cutting kernels, or modules that hold them, named outside `nn/ops`.
-pub fn cut_gradients(sources: &[Source]) -> Vec<String> {
+/// Gradient-cutting kernels, or modules that hold them, named outside of the `inference` module of
+/// their listed file; and listed ones that are not named.
+pub fn cut_gradients(sources: &[Source], listed: &[(&str, &[&str])]) -> Vec<String> {
     let mut complaints = Vec::new();
-    for source in sources.iter().filter(|source| !source.path.starts_with("src/nn/ops")) {
-        for Mention { line, path, .. } in source.mentions() {
+    for source in sources {
+        let own = listed.iter().find(|(path, _)| *path == source.path);
+        let own = own.map_or(&[][..], |(_, cutters)| cutters);
+        let mut named = Vec::new();
+        for Mention { line, path, inside, .. } in source.mentions() {
             // A module that holds a cutter is as good as the cutter: `use candle_nn::ops;`.
-            let meets =
+            let matches =
                 |cutter: &&&str| cutter.split("::").zip(&path).all(|(a, b)| a == b || b == "*");
-            if let Some(cutter) = GRADIENT_CUTTERS.iter().find(meets) {
-                let (place, path) = (format!("{}:{line}", source.path), path.join("::"));
+            let Some(cutter) = GRADIENT_CUTTERS.iter().find(matches) else { continue };
+            let path = path.join("::");
+            if own.contains(&path.as_str()) && inside == ["inference"] {
+                named.push((line, path));
+            } else {
+                let place = format!("{}:{line}", source.path);
                 complaints
                     .push(format!("{place}: `{path}` gives `{cutter}`, which cuts the gradient"));
             }
         }
         for method in GRADIENT_CUTTING_METHODS {
-            let lines = source.lines_with(method).into_iter();
+            let is_named = |line: &usize| {
+                named.iter().any(|(own, path)| own == line && path.ends_with(method))
+            };
+            let lines = source.lines_with(method).into_iter().filter(|line| !is_named(line));
             complaints.extend(
                 lines.map(|line| format!("{}:{line}: `{method}` cuts the gradient", source.path)),
             );
         }
+        let unnamed = own.iter().filter(|cutter| named.iter().all(|(_, path)| path != *cutter));
+        complaints.extend(
+            unnamed.map(|cutter| format!("{}: listed, but has no `{cutter}`", source.path)),
+        );
     }
     complaints
 }
@@ -100,11 +115,13 @@ pub fn unlisted_unsafe(sources: &[Source], listed: &[&str]) -> Vec<String> {
 
 pub fn misplaced_exceptions(sources: &[Source]) -> Vec<String> {
     let mut complaints = Vec::new();
-    for (lint, place) in LINT_EXCEPTIONS {
-        for source in sources.iter().filter(|source| !source.path.starts_with(place)) {
+    for (lint, places) in LINT_EXCEPTIONS {
+        let is_elsewhere =
+            |source: &&Source| !places.iter().any(|place| source.path.starts_with(place));
+        for source in sources.iter().filter(is_elsewhere) {
             let lines = source.lines_with(lint).into_iter();
             complaints.extend(
-                lines.map(|line| format!("{}:{line}: {lint} belongs to {place}", source.path)),
+                lines.map(|line| format!("{}:{line}: {lint} is not allowed here", source.path)),
             );
         }
     }

@@ -9,7 +9,7 @@ use syn::{Attribute, ImplItemFn, ItemFn, ItemImpl, ItemMod, ItemUse, Macro, UseT
 
 /// One file of the crate, or one made up for a test.
 pub struct Source {
-    /// From the root of the repository, with `/`: `src/nn/ops.rs`.
+    /// From the root of the repository, with `/`: `src/nn/norm.rs`.
     pub path: String,
     pub text: String,
 }

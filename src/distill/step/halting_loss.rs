@@ -12,8 +12,7 @@ use crate::halting::gate::survival;
 use crate::halting::joint::expected;
 use crate::halting::{JointPolicy, act};
 use crate::model::LoopedTransformer;
-use crate::nn::act_mean::weighted_mean;
-use crate::nn::gather::gather;
+use crate::nn::{gather, weighted_mean};
 
 /// What the gate says of the tokens that are asked.
 struct Gates {

@@ -14,8 +14,7 @@ use crate::losses::hidden::compare_states;
 use crate::losses::terms::StateComparison;
 use crate::model::LoopedTransformer;
 use crate::model::alignment::TeacherLayer;
-use crate::nn::gather::{gather, gather_tensor};
-use crate::nn::{Linear, RopeTable};
+use crate::nn::{Linear, RopeTable, gather, gather_tensor};
 use crate::train::Loss;
 
 /// What a repetition starts from.

@@ -12,8 +12,7 @@ use crate::losses::output::compare_weighted;
 use crate::losses::terms::{HeadTerms, HeadWeights, TeacherOutput, mean};
 use crate::model::alignment::TeacherLayer;
 use crate::model::{CausalLm, LoopedTransformer};
-use crate::nn::RopeTable;
-use crate::nn::gather::gather;
+use crate::nn::{RopeTable, gather};
 
 /// What is read out of a state of the core, and what it is compared with.
 pub(crate) struct Outputs<'a> {

@@ -17,8 +17,7 @@ use crate::error::Result;
 use crate::model::alignment::equal_steps;
 use crate::model::per_token_depth::active_tokens;
 use crate::model::{CausalLm, LoopedTransformer, PerTokenStates};
-use crate::nn::RopeTable;
-use crate::nn::gather::scatter;
+use crate::nn::{RopeTable, scatter};
 
 /// The core, which some tokens leave before others.
 struct Course {

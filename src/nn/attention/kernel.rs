@@ -1,4 +1,4 @@
-//! Causal softmax attention with grouped key heads and an optional sliding window.
+//! The operation on the tape, and its CPU kernel.
 //!
 //! Scores are computed in blocks of queries. Only the log-sum-exp of each row is stored for the
 //! backward pass, never a T x T matrix. Dao et al. 2022.
@@ -8,8 +8,8 @@ use std::ops::Range;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
-use super::reference;
-use super::shapes::AttentionShape;
+use super::composed::composed;
+use super::shape::AttentionShape;
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::kernels::gemm::{HeadPart, Into, Matrix, Threads, head_parts, product};
@@ -98,7 +98,7 @@ impl Sizes {
 
 /// Replaces the visible scores by their softmax and the others by 0; returns the log-sum-exp.
 #[inline(always)]
-fn softmax(scores: &mut [f32], visible: Range<usize>) -> f32 {
+pub(super) fn softmax(scores: &mut [f32], visible: Range<usize>) -> f32 {
     let wide = widened(&visible, scores.len());
     mask(scores, &visible, &wide, f32::NEG_INFINITY);
     let max = host::max(&scores[wide.clone()]);
@@ -271,8 +271,7 @@ pub fn attention(
         )));
     }
     if !tape.has_cpu_kernel(q.tensor()) {
-        return tape
-            .composed(&[q, k, v], &[], |x, _| reference::attention(&x[0], &x[1], &x[2], &shape));
+        return tape.composed(&[q, k, v], &[], |x, _| composed(&x[0], &x[1], &x[2], &shape));
     }
     let sizes = Sizes { queries, keys, heads, kv_heads, width, shape };
     let (q_tensor, k_tensor, v_tensor) =

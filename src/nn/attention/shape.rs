@@ -1,9 +1,6 @@
-//! Variants of operations: the attention mask, and the form of GELU.
+//! The attention mask.
 
 use std::ops::Range;
-
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 /// The causal attention mask: offset of the queries, and a sliding window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +28,4 @@ impl AttentionShape {
     pub(super) fn keys_of(&self, queries: &Range<usize>) -> Range<usize> {
         self.keys(queries.start).start..self.keys(queries.end - 1).end
     }
-}
-
-/// The form of GELU: how the normal distribution function is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum GeluForm {
-    /// By a hyperbolic tangent, an approximation within 5e-4.
-    Tanh,
-    /// By the error function, exactly.
-    Erf,
 }
