@@ -30,6 +30,7 @@ pub struct Corpus {
     validation: Arc<[Span]>,
     test: Arc<[Span]>,
     fingerprint: String,
+    window_tokens: usize,
 }
 
 /// A file and the split its documents are for.
@@ -76,6 +77,7 @@ impl Corpus {
             validation: validation.into(),
             test: test.into(),
             fingerprint: key,
+            window_tokens: config.window_tokens,
         };
         corpus.report(config, context);
         Ok(corpus)
@@ -102,6 +104,12 @@ impl Corpus {
     #[must_use]
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// Tokens of the windows it is trained on.
+    #[must_use]
+    pub fn window_tokens(&self) -> usize {
+        self.window_tokens
     }
 
     fn report(&self, config: &DataConfig, context: &Context) {

@@ -25,6 +25,30 @@ pub struct Checkpoint {
     pub fingerprint: String,
 }
 
+impl Checkpoint {
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// It came without one, or with one of another vocabulary.
+    pub fn own_tokenizer(&self) -> Result<&Tokenizer> {
+        let tokenizer = self.tokenizer.as_ref().ok_or_else(|| {
+            Error::input("this model came without a tokenizer")
+                .at(&self.origin)
+                .hint("put the tokenizer.json it was published with beside its config.json")
+        })?;
+        let (ids, rows) = (tokenizer.vocabulary(), self.config.vocabulary);
+        if ids > rows {
+            return Err(Error::input(format!(
+                "the tokenizer has ids up to {}, the embedding {rows} rows",
+                ids - 1
+            ))
+            .at(&self.origin)
+            .hint("the tokenizer belongs to another model"));
+        }
+        Ok(tokenizer)
+    }
+}
+
 /// One hash of the configuration and the hashes of the tensors' stored bytes, in order of name:
 /// the same model in one file or in ten has one fingerprint.
 ///

@@ -5,6 +5,7 @@
 
 mod files;
 mod keys;
+mod plan;
 mod read;
 mod sections;
 mod set;
@@ -12,5 +13,6 @@ mod smoke;
 
 pub use files::resolve_path;
 pub use keys::schema;
+pub use plan::{DistillPlan, PretrainPlan, Settings};
 pub use read::{Source, read_as};
 pub use sections::{Recipe, SamplesConfig, TeacherConfig};

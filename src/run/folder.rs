@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::fit::Place;
 use crate::disk::{RunLock, is_unfinished, write_atomically};
-use crate::distill::{Layers, Recompute};
 use crate::error::{Error, Result};
 use crate::recipe::Recipe;
 use crate::train::{Checkpoints, Resume};
@@ -34,8 +34,11 @@ const MADE: [&str; 9] = [
     "tokenizer",
     "student",
     "model",
-    "recipe.toml",
+    RECIPE,
 ];
+
+/// The plan of the run, as a recipe.
+const RECIPE: &str = "recipe.toml";
 
 /// A run folder that no other process uses.
 #[derive(Debug)]
@@ -55,29 +58,58 @@ pub fn finished(folder: &Path) -> bool {
 }
 
 impl RunFolder {
-    /// Locks the folder for `recipe`, and copies what `auto` decided in the run that is resumed.
-    pub(super) fn claim(out: &Path, existing: Existing, recipe: &mut Recipe) -> Result<Self> {
+    /// Locks the folder for a run of `steps` steps.
+    pub(super) fn claim(out: &Path, existing: Existing, steps: u64) -> Result<Self> {
         refuse_foreign(out)?;
         let lock = RunLock::acquire(out)?;
         remove_unfinished(out);
-        let steps = Checkpoints::new(out, 1).steps()?;
-        let recipe_file = out.join("recipe.toml");
+        let saved_steps = Checkpoints::new(out, 1).steps()?;
         match existing {
             Existing::Refuse => {
-                refuse(out, steps.last().copied(), recipe)?;
+                refuse(out, saved_steps.last().copied(), steps)?;
                 clear(out)?;
             }
-            Existing::Resume if recipe_file.exists() => continue_as(&recipe_file, recipe)?,
             Existing::Resume => {}
             Existing::Replace => clear(out)?,
         }
-        let has_checkpoint = existing == Existing::Resume && !steps.is_empty();
-        write_atomically(&recipe_file, recipe.to_toml()?.as_bytes())?;
+        let has_checkpoint = existing == Existing::Resume && !saved_steps.is_empty();
         let resume = match existing {
             Existing::Resume => Resume::IfPresent,
             Existing::Refuse | Existing::Replace => Resume::Fresh,
         };
         Ok(Self { path: out.to_owned(), lock, resume, has_checkpoint })
+    }
+
+    /// `recipe` as it is carried out in this folder: what a run that is resumed chose where it says
+    /// `auto` stays chosen. Another experiment is refused; training, evaluation, samples and name may
+    /// change.
+    pub(super) fn continued(&self, recipe: Recipe) -> Result<Recipe> {
+        let path = self.file(RECIPE);
+        let Some(recorded) = read_recorded(&path)?.filter(|_| self.resume == Resume::IfPresent)
+        else {
+            return Ok(recipe);
+        };
+        let recipe = recipe.with_choices_of(&recorded);
+        let (old, new) = (fixed_part(&recorded)?, fixed_part(&recipe)?);
+        match first_difference(&old, &new, "") {
+            None => Ok(recipe),
+            Some((key, old, new)) => Err(Error::input(format!(
+                "this run was begun with another recipe: `{key}` was {old}, and is {new} now"
+            ))
+            .at(path.display())
+            .hint("give another folder with --out, or begin again with --force")),
+        }
+    }
+
+    /// Records the plan of the run, as a recipe.
+    pub(super) fn record(&self, plan: &Recipe) -> Result<()> {
+        write_atomically(&self.file(RECIPE), plan.to_toml()?.as_bytes())
+    }
+
+    /// The folder, and the same as a place to train in.
+    pub(super) fn into_place(self) -> (PathBuf, Place) {
+        let Self { path, lock, resume, .. } = self;
+        (path.clone(), Place { folder: path, lock: Some(lock), resume })
     }
 
     /// A file of the run.
@@ -86,11 +118,11 @@ impl RunFolder {
     }
 }
 
-fn refuse(out: &Path, step: Option<u64>, recipe: &Recipe) -> Result<()> {
+fn refuse(out: &Path, step: Option<u64>, steps: u64) -> Result<()> {
     let there = if finished(out) {
         "a finished run".to_owned()
     } else if let Some(step) = step {
-        format!("an unfinished run, at step {step} of {}", recipe.train.steps)
+        format!("an unfinished run, at step {step} of {steps}")
     } else {
         // A run that was stopped before its first checkpoint has nothing to lose.
         return Ok(());
@@ -108,7 +140,7 @@ fn refuse_foreign(out: &Path) -> Result<()> {
         entries => entries.map_err(|error| Error::io("opening the run folder", out, &error))?,
     };
     let names: Vec<_> = entries.flatten().map(|entry| entry.file_name()).collect();
-    let is_run = ["lock", "recipe.toml"].iter().all(|made| names.iter().any(|name| name == made));
+    let is_run = ["lock", RECIPE].iter().all(|made| names.iter().any(|name| name == made));
     if is_run {
         return Ok(());
     }
@@ -151,39 +183,17 @@ fn clear(out: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to resume a run with another experiment. Training, evaluation, samples and name may
-/// change: the trainer reports what that means.
-fn continue_as(begun: &Path, recipe: &mut Recipe) -> Result<()> {
-    let text = fs::read_to_string(begun).map_err(|error| Error::io("reading", begun, &error))?;
-    let damaged = |error: toml::de::Error| {
-        Error::input(format!("the recipe of this run cannot be read: {}", error.message()))
-            .at(begun.display())
-            .hint("begin again with --force, or give another folder with --out")
+/// The recipe that a run recorded; none when it recorded none.
+fn read_recorded(path: &Path) -> Result<Option<Recipe>> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|error| Error::io("reading", path, &error))?,
     };
-    let old: Recipe = toml::from_str(&text).map_err(damaged)?;
-    if let (Some(old), Some(new)) = (&old.student, &mut recipe.student) {
-        for (old, new) in
-            [(old.prelude_layers, &mut new.prelude_layers), (old.coda_layers, &mut new.coda_layers)]
-        {
-            if matches!(new, Layers::Auto(_)) {
-                *new = old;
-            }
-        }
-    }
-    if let (Some(old), Some(new)) = (&old.depth, &mut recipe.depth)
-        && new.recompute == Recompute::Auto
-    {
-        new.recompute = old.recompute;
-    }
-    let tables = (fixed_part(&old)?, fixed_part(recipe)?);
-    match first_difference(&tables.0, &tables.1, "") {
-        None => Ok(()),
-        Some((key, old, new)) => Err(Error::input(format!(
-            "this run was begun with another recipe: `{key}` was {old}, and is {new} now"
-        ))
-        .at(begun.display())
-        .hint("give another folder with --out, or begin again with --force")),
-    }
+    toml::from_str(&text).map(Some).map_err(|error: toml::de::Error| {
+        Error::input(format!("the recipe of this run cannot be read: {}", error.message()))
+            .at(path.display())
+            .hint("begin again with --force, or give another folder with --out")
+    })
 }
 
 /// The part of a recipe that may not change when a run is resumed.

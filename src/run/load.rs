@@ -83,26 +83,12 @@ impl Loaded {
         }
     }
 
-    /// Its tokenizer.
+    /// The tokenizer of the model.
     ///
     /// # Errors
     /// It came without one, or with one of another vocabulary.
     pub fn tokenizer(&self) -> Result<&Tokenizer> {
-        let tokenizer = self.checkpoint.tokenizer.as_ref().ok_or_else(|| {
-            Error::input("this model came without a tokenizer")
-                .at(&self.checkpoint.origin)
-                .hint("put the tokenizer.json it was published with beside its config.json")
-        })?;
-        let (ids, rows) = (tokenizer.vocabulary(), self.checkpoint.config.vocabulary);
-        if ids > rows {
-            return Err(Error::input(format!(
-                "the tokenizer has ids up to {}, the embedding {rows} rows",
-                ids - 1
-            ))
-            .at(&self.checkpoint.origin)
-            .hint("the tokenizer belongs to another model"));
-        }
-        Ok(tokenizer)
+        self.checkpoint.own_tokenizer()
     }
 }
 

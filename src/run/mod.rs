@@ -5,6 +5,7 @@
 //! `metrics.jsonl`, `tensorboard/`, `checkpoints/`, `eval.json`, and `student/` or `model/`.
 
 mod distill;
+mod fit;
 mod folder;
 mod halting;
 mod load;
@@ -13,6 +14,7 @@ mod options;
 mod pretrain;
 mod report;
 mod student;
+mod teacher;
 mod text;
 
 pub use distill::distill;
@@ -23,3 +25,5 @@ pub use measure::continuations;
 pub use options::Options;
 pub use pretrain::pretrain;
 pub use report::{Report, Sample, Training};
+pub use student::Student;
+pub use teacher::Teacher;

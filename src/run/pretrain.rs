@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::fit::Place;
 use super::folder::RunFolder;
 use super::load::on;
 use super::measure::continuations;
 use super::options::{Options, with_resume_hint};
 use super::report::{Report, Training};
 use super::text;
+use crate::context::Context;
 use crate::data::{Corpus, Split, Tokenizer, read_documents};
 use crate::disk::make_folder;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::eval::{EvalConfig, evaluate};
 use crate::hub::{StoredType, export_stack};
 use crate::pretrain::{LanguageModeling, TokenizerConfig, initial_tensors};
-use crate::recipe::Recipe;
+use crate::recipe::{PretrainPlan, Recipe, Settings};
 use crate::train::{Objective, Summary, Trainer};
 
 /// Most tokens of a validation during training: enough to see the trend.
@@ -30,35 +32,34 @@ pub fn pretrain(recipe: Recipe, options: &Options) -> Result<Report> {
     carry_out(recipe, options).map_err(with_resume_hint)
 }
 
-fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
-    let model = recipe.model.clone().ok_or_else(|| {
-        Error::input("this recipe has no [model] to train")
-            .hint("`factorize distill` carries out recipes of distillation")
-    })?;
-    let folder = RunFolder::claim(&options.out, options.existing, &mut recipe)?;
-    let tokenizer = tokenizer(&recipe, &folder, options)?;
-    let corpus = text::corpus(&recipe.data, &tokenizer, options)?;
-    let test = text::held_out(&corpus, Split::Test, &recipe.eval)?;
+fn carry_out(recipe: Recipe, options: &Options) -> Result<Report> {
+    PretrainPlan::resolve(&recipe)?;
+    let folder = RunFolder::claim(&options.out, options.existing, recipe.train.steps)?;
+    let plan = PretrainPlan::resolve(&folder.continued(recipe)?)?;
+    folder.record(&plan.to_recipe())?;
+    let (context, settings) = (&options.context, &plan.settings);
+    let tokenizer = tokenizer(&plan, &folder, options)?;
+    let corpus = Corpus::open(&settings.data, Path::new(""), &tokenizer, context)?;
+    let test = text::held_out(&corpus, Split::Test, &settings.eval)?;
     options.check_cancelled("the first step")?;
-    let config = model.transformer(tokenizer.vocabulary(), tokenizer.special())?;
-    let start = on(&initial_tensors(&config, recipe.seed)?, options.context.device())?;
+    let config = plan.model.transformer(tokenizer.vocabulary(), tokenizer.special())?;
+    let start = on(&initial_tensors(&config, settings.seed)?, context.device())?;
     let objective = LanguageModeling::new(&config, &start)?;
     drop(start);
     let count = objective.params().count(|_| true) as f64 / 1e6;
-    options.context.note(&format!(
+    context.note(&format!(
         "model: {} layers of width {}, {count:.2} M parameters",
         config.layers, config.width
     ));
-    let out = folder.path.clone();
-    let (_lock, summary) = train(&objective, &recipe, &corpus, folder, options)?;
+    let (out, place) = folder.into_place();
+    let (_lock, summary) = train(&objective, settings, &corpus, place, context)?;
     let trained = objective.model();
-    let context = &options.context;
-    let evaluation = evaluate(trained, None, &test, &recipe.eval, context)?;
-    let samples = continuations(&recipe.generate, &tokenizer, trained, None, context)?;
+    let evaluation = evaluate(trained, None, &test, &settings.eval, context)?;
+    let samples = continuations(&settings.generate, &tokenizer, trained, None, context)?;
     options.check_cancelled("the model was exported")?;
     let report = Report {
-        name: recipe.name.clone(),
-        seed: recipe.seed,
+        name: settings.name.clone(),
+        seed: settings.seed,
         teacher_source: None,
         teacher_fingerprint: None,
         training: Training::from(&summary),
@@ -66,13 +67,13 @@ fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
         untrained: None,
         samples,
     };
-    options.context.note("exporting the model");
+    context.note("exporting the model");
     export_stack(
         &out.join("model"),
         &config,
         &objective.params().tensors(),
         Some(&tokenizer),
-        &report.card(&recipe)?,
+        &report.card(&plan.to_recipe())?,
         StoredType::F32,
     )?;
     report.write(&out.join("eval.json"))?;
@@ -80,10 +81,10 @@ fn carry_out(mut recipe: Recipe, options: &Options) -> Result<Report> {
 }
 
 /// The tokenizer of the recipe; one that is trained is trained once and stored in the folder.
-fn tokenizer(recipe: &Recipe, folder: &RunFolder, options: &Options) -> Result<Tokenizer> {
-    let vocabulary = match recipe.tokenizer.clone().unwrap_or_default() {
-        TokenizerConfig::File { path } => return Tokenizer::from_file(Path::new(&path)),
-        TokenizerConfig::Bpe { vocabulary } => vocabulary,
+fn tokenizer(plan: &PretrainPlan, folder: &RunFolder, options: &Options) -> Result<Tokenizer> {
+    let vocabulary = match &plan.tokenizer {
+        TokenizerConfig::File { path } => return Tokenizer::from_file(Path::new(path)),
+        TokenizerConfig::Bpe { vocabulary } => *vocabulary,
     };
     let stored = folder.file("tokenizer");
     let file = stored.join("tokenizer.json");
@@ -91,7 +92,7 @@ fn tokenizer(recipe: &Recipe, folder: &RunFolder, options: &Options) -> Result<T
         return Tokenizer::from_file(&file);
     }
     options.context.note(&format!("learning a vocabulary of {vocabulary} tokens"));
-    let data = &recipe.data;
+    let data = &plan.settings.data;
     let documents = read_documents(&data.files, Path::new(""), &data.field)
         .map_err(|error| error.at("data.files"))?;
     // The vocabulary is discarded when the run is stopped: missing documents do no harm.
@@ -110,23 +111,23 @@ fn tokenizer(recipe: &Recipe, folder: &RunFolder, options: &Options) -> Result<T
 /// Trains the model; the folder stays locked as long as the returned trainer lives.
 fn train<'t>(
     objective: &LanguageModeling,
-    recipe: &'t Recipe,
+    settings: &'t Settings,
     corpus: &Corpus,
-    folder: RunFolder,
-    options: &Options,
+    mut place: Place,
+    context: &Context,
 ) -> Result<(Trainer<'t>, Summary)> {
-    let batches = text::training_windows(corpus, recipe)?;
+    let train = &settings.train;
+    let batches = text::training_windows(corpus, train.batch_rows, settings.seed)?;
     let config = EvalConfig {
-        max_tokens: recipe.eval.max_tokens.min(VALIDATION_TOKENS),
+        max_tokens: settings.eval.max_tokens.min(VALIDATION_TOKENS),
         bootstrap_samples: 0,
-        ..recipe.eval.clone()
+        ..settings.eval.clone()
     };
-    let windows = if recipe.train.validate_every_steps > 0 {
+    let windows = if train.validate_every_steps > 0 {
         text::held_out(corpus, Split::Validation, &config)?
     } else {
         Vec::new()
     };
-    let context = &options.context;
     let mut validate = |_step: u64| {
         let model = objective.model();
         let evaluation = evaluate(model, None, &windows, &config, context)?;
@@ -135,9 +136,8 @@ fn train<'t>(
             ("nll_nats".to_owned(), evaluation.teacher.nll_nats),
         ]))
     };
-    let mut trainer =
-        Trainer::new(&recipe.train, recipe.seed, &folder.path, context).with_lock(folder.lock);
-    let summary = trainer.fit(objective, &batches, folder.resume, Some(&mut validate))?;
+    let mut trainer = place.trainer(train, settings.seed, context);
+    let summary = trainer.fit(objective, &batches, place.resume, Some(&mut validate))?;
     trainer.use_ema(objective.params())?;
     Ok((trainer, summary))
 }

@@ -1,48 +1,34 @@
 //! The tokens that a run reads.
 
-use std::path::Path;
-
 use candle_core::Tensor;
 
-use super::options::Options;
+use crate::context::Context;
 use crate::data::windows::Spread;
-use crate::data::{Batches, Corpus, DataConfig, Encode, EvaluationWindow, PackedWindows, Split};
+use crate::data::{Batches, Corpus, EvaluationWindow, PackedWindows, Split};
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
-use crate::recipe::Recipe;
 
 /// Separates the seed of the calibration windows from that of the first steps.
 const CALIBRATION: u64 = 0x00CA_11B8;
 
-/// The tokenised text of a recipe.
-pub(super) fn corpus(
-    config: &DataConfig,
-    tokenizer: &dyn Encode,
-    options: &Options,
-) -> Result<Corpus> {
-    Corpus::open(config, Path::new(""), tokenizer, &options.context)
-}
-
 /// The windows of the training steps.
-pub(super) fn training_windows(corpus: &Corpus, recipe: &Recipe) -> Result<PackedWindows> {
-    let documents = corpus.split(Split::Train);
-    documents.windows(recipe.data.window_tokens, recipe.train.batch_rows, recipe.seed)
+pub(super) fn training_windows(corpus: &Corpus, rows: usize, seed: u64) -> Result<PackedWindows> {
+    corpus.split(Split::Train).windows(corpus.window_tokens(), rows, seed)
 }
 
 /// Calibration batches: at least `tokens` tokens of training text, each tensor (B, T).
 pub(super) fn calibration(
     corpus: &Corpus,
-    recipe: &Recipe,
     tokens: usize,
-    options: &Options,
+    seed: u64,
+    context: &Context,
 ) -> Result<Vec<Tensor>> {
-    let columns = recipe.data.window_tokens;
+    let columns = corpus.window_tokens();
     let windows = tokens.div_ceil(columns).max(1);
     let rows = windows.min(4);
-    let seed = recipe.seed ^ CALIBRATION;
-    let stream = corpus.split(Split::Train).windows(columns, rows, seed)?;
+    let stream = corpus.split(Split::Train).windows(columns, rows, seed ^ CALIBRATION)?;
     (0..windows.div_ceil(rows) as u64)
-        .map(|index| stream.batch(index)?.input_tensor(options.context.device()))
+        .map(|index| stream.batch(index)?.input_tensor(context.device()))
         .collect()
 }
 
