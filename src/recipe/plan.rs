@@ -97,7 +97,7 @@ impl Recipe {
                 (&mut student.coda_layers, recorded.coda_layers),
             ];
             for (layers, recorded) in pairs {
-                if matches!(layers, Layers::Found(_)) {
+                if matches!(layers, Layers::Auto(_)) {
                     *layers = recorded;
                 }
             }
@@ -152,7 +152,7 @@ impl DistillPlan {
         let (settings, mut student) = (recipe.settings(), recipe.student());
         let mut distillation = recipe.distillation();
         let open = [student.prelude_layers, student.coda_layers];
-        let open = open.iter().any(|layers| matches!(layers, Layers::Found(_)));
+        let open = open.iter().any(|layers| matches!(layers, Layers::Auto(_)));
         let batches = if open { calibration()? } else { Vec::new() };
         let mut factorization = split::find(teacher, &student, &batches, context)?;
         factorization.gate = distillation.loss.halting.map(|halting| halting.policy);
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(student.coda_layers, Layers::Count(1));
         assert_eq!(resumed.depth.unwrap().recompute, Recompute::Always);
         let undecided = recipe().with_choices_of(&recipe()).student.unwrap();
-        assert_eq!(undecided.prelude_layers, Layers::Found(Auto::Auto));
+        assert_eq!(undecided.prelude_layers, Layers::Auto(Auto::Auto));
     }
 
     #[test]

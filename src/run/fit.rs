@@ -36,7 +36,7 @@ impl Place {
     ) -> Trainer<'t> {
         let trainer = Trainer::new(config, seed, &self.folder, context);
         match self.lock.take() {
-            Some(lock) => trainer.under(lock),
+            Some(lock) => trainer.with_lock(lock),
             None => trainer,
         }
     }
