@@ -6,10 +6,12 @@ mod errors;
 mod full_disk;
 mod halting;
 mod help;
+mod init;
 mod job;
 mod joint;
 #[cfg(unix)]
 mod killed;
+mod newcomer;
 mod runs;
 #[cfg(unix)]
 mod stopped;

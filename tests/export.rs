@@ -9,7 +9,7 @@ use factorexe::autograd::Tape;
 use factorexe::context::Context;
 use factorexe::data::Tokenizer;
 use factorexe::hub::{
-    Card, Checkpoint, Source, StoredType, export_stack, export_student, export_unrolled,
+    About, Card, Checkpoint, Source, StoredType, export_stack, export_student, export_unrolled,
 };
 use factorexe::model::{
     CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, StateNorm, Transformer,
@@ -169,10 +169,15 @@ fn a_student_carries_its_tokenizer_its_card_and_how_it_is_factored() {
     let resized = random_params(&config.tensors()).tensors();
     let card = Card {
         name: "Small".into(),
-        teacher: Some("owner/teacher@main".into()),
+        about: About {
+            teacher: Some("owner/teacher@main".into()),
+            hub_name: Some("owner/teacher".into()),
+            ..About::default()
+        },
         recipe: Some("steps = 3".into()),
         tables: vec![("Results".into(), vec![vec!["perplexity".into()], vec!["24.3".into()]])],
         notes: vec!["A note.".into()],
+        ..Card::default()
     };
     let texts = (0..50).map(|i| format!("word {i}"));
     let tokenizer = Tokenizer::train_bpe(texts, 300).unwrap();

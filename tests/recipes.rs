@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use factorexe::recipe::shipped::SHIPPED;
 use factorexe::recipe::{Recipe, Source};
 
 /// Recipes of studies have verbs of their own.
-const STUDIES: [(&str, &str); 3] = [("law-", "law"), ("scaling-", "scaling"), ("exits-", "exits")];
+const STUDIES: [(&str, &str); 3] =
+    [("law-", "law"), ("scaling-", "scaling"), ("exits-", "halting")];
 
 fn study(path: &Path) -> Option<&'static str> {
     let name = path.file_name().unwrap().to_string_lossy();
@@ -40,6 +42,23 @@ fn every_recipe_is_read_and_its_resolved_form_is_the_same() {
             std::fs::write(&again, recipe.to_toml().unwrap()).unwrap();
             assert_eq!(read(&again, false), recipe, "{}", path.display());
         }
+    }
+}
+
+#[test]
+fn every_recipe_in_the_folder_is_compiled_in_and_names_its_verb() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut listed: Vec<PathBuf> = SHIPPED.iter().map(|recipe| root.join(recipe.path)).collect();
+    listed.sort();
+    assert_eq!(listed, shipped());
+    for recipe in SHIPPED {
+        let path = root.join(recipe.path);
+        let expected = study(&path).unwrap_or_else(|| match read(&path, true).is_pretraining() {
+            true => "pretrain",
+            false => "distill",
+        });
+        assert_eq!(recipe.verb(), expected, "{}", recipe.path);
+        assert!(!recipe.purpose().is_empty() && !recipe.cost().is_empty(), "{}", recipe.path);
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::clock::Rounds;
 use super::shape::at_least_one;
 use crate::context::Context;
 use crate::decode::{CacheSharing, Decoder, ReadDepth};
@@ -32,6 +33,8 @@ pub struct DecodeReport {
     pub tokens_per_s: f64,
     /// Median of the time from one token to the next.
     pub token_s: f64,
+    /// How the times from one token to the next spread.
+    pub rounds: Rounds,
     /// Repetitions of the core per token; 1 for an unshared stack.
     pub mean_repetitions: f64,
     /// Size of all matrices, each counted once, in MiB.
@@ -105,6 +108,7 @@ pub fn time_decode(
         wall_s: seconds,
         tokens_per_s: (texts * tokens) as f64 / seconds,
         token_s,
+        rounds: Rounds::of(&times, 0),
         mean_repetitions: repetitions as f64 / (texts * tokens) as f64,
         weights_mib: mib(decoder.bytes()),
         cache_mib: mib(cache.bytes()),

@@ -7,6 +7,7 @@ pub mod prefill;
 pub mod shape;
 pub mod step;
 
+pub use clock::Rounds;
 pub use decode::{DecodeReport, time_decode};
 pub use peak::{MatrixPeak, ProductSpeed, matrix_peak};
 pub use prefill::{PrefillReport, time_prefill};

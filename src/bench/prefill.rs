@@ -5,7 +5,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::clock;
+use super::clock::{self, Rounds};
 use super::shape::at_least_one;
 use crate::autograd::Tape;
 use crate::context::Context;
@@ -29,6 +29,8 @@ pub struct PrefillReport {
     pub threads: usize,
     /// Median wall-clock time of a pass.
     pub wall_s: f64,
+    /// How the times of all of them spread.
+    pub rounds: Rounds,
     /// Median processor time of a pass, over all threads; none where the system does not report it.
     pub cpu_s: Option<f64>,
     /// Tokens of a pass over `wall_s`.
@@ -81,6 +83,7 @@ pub fn time_prefill(
         steps,
         threads: rayon::current_num_threads(),
         wall_s: timing.wall_s,
+        rounds: timing.rounds,
         cpu_s: timing.cpu_s,
         tokens_per_s: (batch * tokens) as f64 / timing.wall_s,
         peak_rss_mib: peak_rss_mib(),

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use serde::{Deserialize, Serialize};
 
-use super::clock;
+use super::clock::{self, Rounds};
 use super::shape::{StepGraph, StepShape, at_least_one};
 use crate::autograd::checkpoint::{Link, recompute_chain};
 use crate::autograd::{Params, Tape, Value};
@@ -48,6 +48,8 @@ pub struct StepReport {
     pub threads: usize,
     /// Median wall-clock time of a step.
     pub wall_s: f64,
+    /// How the times of all of them spread.
+    pub rounds: Rounds,
     /// Median processor time of a step, over all threads; none where the system does not report it.
     pub cpu_s: Option<f64>,
     /// Tokens of a step over `wall_s`.
@@ -97,6 +99,7 @@ pub fn time_step(
         steps,
         threads: rayon::current_num_threads(),
         wall_s: timing.wall_s,
+        rounds: timing.rounds,
         cpu_s: timing.cpu_s,
         tokens_per_s: shape.step_tokens() as f64 / timing.wall_s,
         peak_rss_mib: peak_rss_mib(),

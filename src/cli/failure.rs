@@ -1,15 +1,23 @@
-//! How does the program say what went wrong?
+//! Errors on stderr, as JSON on stdout under `--json`, and exit codes.
 
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
+use serde_json::json;
+
+use crate::cli::output;
 use crate::error::{Error, Kind};
 
-/// Tells an error on stderr, and gives its exit code.
-pub(super) fn tell(error: &Error, argv: &[OsString]) -> ExitCode {
+/// Reports an error on stderr, and as JSON on stdout when that was asked for; gives the exit code.
+pub(super) fn report(error: &Error, argv: &[OsString]) -> ExitCode {
+    if wants_json(argv) {
+        // A closed pipe reads no error either: stderr has it.
+        let _ = output::json(&as_json(error));
+    }
     let (red, plain) = if in_colour() { ("\x1b[1;31m", "\x1b[0m") } else { ("", "") };
     let word = if error.kind() == Kind::Interrupted { "stopped" } else { "error" };
     let text = error.to_string();
@@ -27,17 +35,41 @@ pub(super) fn tell(error: &Error, argv: &[OsString]) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-/// Tells what clap says of the arguments: help is no failure.
-pub(super) fn of_arguments(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    ExitCode::from(u8::from(error.use_stderr()))
+/// `--json` before any `--`: known even where the arguments could not be parsed.
+fn wants_json(argv: &[OsString]) -> bool {
+    argv.iter().take_while(|word| *word != "--").any(|word| word == "--json")
 }
 
-/// What the latest panic said, and where.
+fn as_json(error: &Error) -> serde_json::Value {
+    let mut causes = Vec::new();
+    let mut cause = error.source();
+    while let Some(found) = cause {
+        causes.push(found.to_string());
+        cause = found.source();
+    }
+    json!({
+        "error": {
+            "kind": error.kind().name(),
+            "message": error.message(),
+            "place": error.place(),
+            "hint": error.next_step(),
+            "causes": causes,
+            "exit_code": error.exit_code(),
+        }
+    })
+}
+
+/// Prints a page of help: on stdout where it was asked for, else on stderr with exit code 2.
+pub(super) fn help(page: &clap::Error) -> ExitCode {
+    let _ = page.print();
+    ExitCode::from(if page.use_stderr() { 2 } else { 0 })
+}
+
+/// The message and the place of the latest panic.
 static LATEST: Mutex<Option<(String, String)>> = Mutex::new(None);
 
-/// Runs the program. A panic is our fault, wherever it happens: it is told with exit code 2. One
-/// that a reader of damaged files catches is told by its error alone.
+/// Runs the program. A panic is a defect of this program, wherever it happens, and is reported with
+/// exit code 1. One that a reader of damaged files catches is reported by that reader's error.
 pub(super) fn catching_panics(program: impl FnOnce() -> ExitCode) -> ExitCode {
     std::panic::set_hook(Box::new(|panic| {
         let payload = panic.payload();
@@ -57,11 +89,11 @@ pub(super) fn catching_panics(program: impl FnOnce() -> ExitCode) -> ExitCode {
              it with the command and this message",
             env!("CARGO_PKG_VERSION")
         );
-        ExitCode::from(2)
+        ExitCode::from(1)
     })
 }
 
-/// The same command, going on.
+/// The same command with `--resume`.
 fn resuming(argv: &[OsString]) -> String {
     let mut words: Vec<String> = argv.iter().map(|word| quoted(&word.to_string_lossy())).collect();
     words.retain(|word| word != "--force");
@@ -80,7 +112,7 @@ fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// Colours are for terminals, and for those who did not say no.
+/// Colours are for terminals whose user did not set `NO_COLOR`.
 pub(super) fn in_colour() -> bool {
     std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -1,4 +1,4 @@
-//! What does Ctrl-C do?
+//! Ctrl-C: the first press stops softly, the second at once.
 
 use std::io::Write;
 
@@ -10,7 +10,7 @@ pub(super) fn watch(cancellation: &Cancellation) -> Result<()> {
     let cancellation = cancellation.clone();
     ctrlc::set_handler(move || {
         if cancellation.is_cancelled() {
-            std::process::exit(1);
+            std::process::exit(130);
         }
         cancellation.cancel();
         // Nobody may be left to read it.

@@ -1,53 +1,40 @@
-//! What does a person see? The only room that prints.
+//! The `factorize` program. Only this folder prints.
 
 mod args;
-mod bench;
-mod bench_args;
-mod calibrate;
-mod depth;
-mod depth_args;
-mod evaluate;
-mod export;
 mod failure;
-mod fit;
-mod generate;
-mod inspect;
 mod interrupt;
 mod output;
-mod point;
+mod parse;
 mod progress;
-mod recipe_args;
-mod report;
-mod shell;
-mod size;
-mod states;
-mod study;
-mod study_args;
-mod task;
+mod prompt;
+mod session;
+mod suggest;
 mod threads;
-mod train;
+mod verbs;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use clap::Parser;
-
-use self::args::{Arguments, Command, Common};
-use self::progress::{Progress, Volume};
-use self::recipe_args::RecipeArgs;
-use crate::context::{Cancellation, Context};
+use self::args::arguments::{Arguments, Command, Common};
+use self::args::recipe::RecipeArgs;
+use self::parse::Parsed;
+use self::session::Session;
+use self::verbs::{
+    bench, calibrate, evaluate, export, fit, generate, init, inspect, point, recipes, report,
+    shell, states, study, task, tokenize, train,
+};
 use crate::error::{Error, Result};
-use crate::run::device;
 
-/// Runs the program: arguments in, exit code out. 0 done, 1 yours to mend, 2 ours.
+/// Runs the program: arguments in, exit code out. 0 all right, 1 failure, 2 usage, 130 interrupted.
 #[must_use]
 pub fn main(argv: &[OsString]) -> ExitCode {
-    failure::catching_panics(|| match Arguments::try_parse_from(argv).map(run) {
-        Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => failure::tell(&error, argv),
-        Err(error) => failure::of_arguments(&error),
+    failure::catching_panics(|| match parse::arguments(argv) {
+        Ok(Parsed::Arguments(arguments)) => match run(*arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failure::report(&error, argv),
+        },
+        Ok(Parsed::Help(page)) => failure::help(&page),
+        Err(error) => failure::report(&error, argv),
     })
 }
 
@@ -55,7 +42,7 @@ fn run(arguments: Arguments) -> Result<()> {
     let Arguments { bare, common, command } = arguments;
     threads::set(common.threads)?;
     if command.is_some() && bare.is_given() {
-        return Err(Error::input("flags of a recipe stand before the verb")
+        return Err(Error::usage("a recipe or a flag of a recipe stands before the verb")
             .hint("write the verb first: factorize evaluate --teacher T --text FILES"));
     }
     threads::inside(|| carry_out(&bare, &common, command))
@@ -77,51 +64,15 @@ fn carry_out(bare: &RecipeArgs, common: &Common, command: Option<Command>) -> Re
         Some(Command::Task(args)) => task::task(&args, &session),
         Some(Command::Law(args)) => study::law(&args, &session),
         Some(Command::Scaling(args)) => study::scaling(&args, &session),
-        Some(Command::Exits(args)) => study::exits(&args, &session),
+        Some(Command::Init(args)) => init::init(&args, &session),
+        Some(Command::Recipes(args)) => recipes::recipes(&args, &session),
+        Some(Command::Tokenize(args)) => tokenize::tokenize(&args, &session),
+        Some(Command::Halting(args)) => study::halting(&args, &session),
         Some(Command::Fit(args)) => fit::fit(&args, &session),
         Some(Command::Report(args)) => report::report(&args, &session),
         Some(Command::Point(args)) => point::point(&args, &session),
-        Some(Command::Schema) => shell::schema(),
+        Some(Command::Schema(args)) => shell::schema(&args),
         Some(Command::Completions { shell }) => shell::completions(shell),
-        Some(Command::Man) => shell::man(),
+        Some(Command::Man(args)) => shell::man(&args),
     }
-}
-
-/// What every verb is given.
-struct Session {
-    context: Context,
-    device_name: String,
-    json: bool,
-    progress: Arc<Progress>,
-}
-
-impl Session {
-    fn new(common: &Common) -> Result<Self> {
-        let volume = match (common.quiet, common.verbose) {
-            (true, _) => Volume::Quiet,
-            (false, 0) => Volume::Normal,
-            (false, _) => Volume::Verbose,
-        };
-        let (cancellation, progress) = (Cancellation::new(), Arc::new(Progress::new(volume)));
-        interrupt::watch(&cancellation)?;
-        let context = Context::new(device(&common.device)?)
-            .with_observer(Arc::clone(&progress))
-            .with_cancellation(cancellation)
-            .with_cache(common.cache.clone().map_or_else(default_cache, Ok)?)
-            .with_cache_limit(common.cache_limit);
-        Ok(Self { context, device_name: common.device.clone(), json: common.json, progress })
-    }
-}
-
-/// `$XDG_CACHE_HOME/factorexe`, else `~/.cache/factorexe`.
-fn default_cache() -> Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    set("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")))
-        .map(|cache| cache.join("factorexe"))
-        .ok_or_else(|| {
-            Error::input("there is no home folder to keep tokenised text in")
-                .hint("give a folder with --cache")
-        })
 }

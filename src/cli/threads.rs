@@ -1,4 +1,4 @@
-//! How many threads does the arithmetic have?
+//! The thread pools of the arithmetic.
 
 use crate::error::{Error, Result};
 
@@ -16,7 +16,7 @@ const STACK_BYTES: usize = 64 << 20;
 pub(super) fn set(threads: Option<usize>) -> Result<()> {
     if threads.is_some_and(|threads| threads == 0 || threads > 4096) {
         let threads = threads.unwrap_or_default();
-        return Err(Error::input(format!("--threads {threads}: expected 1 to 4096")));
+        return Err(Error::usage(format!("--threads {threads}: expected 1 to 4096")));
     }
     let products = threads.map(|threads| (PRODUCTS, threads.to_string()));
     let others = std::env::var_os(OTHERS).is_none().then(|| (OTHERS, "1".to_owned()));

@@ -62,6 +62,11 @@ fn train(texts: impl Iterator<Item = String>, vocabulary: usize) -> Result<Token
     let json = trained.to_string(false).map_err(failed)?;
     let inner = tokenizers::Tokenizer::from_bytes(&json).map_err(failed)?;
     let end = inner.token_to_id(END_OF_TEXT).expect("the trainer adds its special tokens first");
-    let special = SpecialTokens { bos: Some(end), eos: vec![end], ..SpecialTokens::default() };
+    let special = SpecialTokens {
+        bos: Some(end),
+        eos: vec![end],
+        pad: Some(end),
+        ..SpecialTokens::default()
+    };
     Ok(Tokenizer::from_parts(inner, special))
 }

@@ -16,6 +16,12 @@ pub struct DataConfig {
     pub field: String,
     /// T, tokens in a training window.
     pub window_tokens: usize,
+    /// Allow windows longer than the context length of the model.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub beyond_context: bool,
+    /// What a fraction of the text holds out: whole documents, or the end of every document.
+    #[serde(skip_serializing_if = "SplitBy::is_document")]
+    pub split_by: SplitBy,
     /// Stop reading the training split after this many tokens; all of it when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_tokens: Option<usize>,
@@ -31,6 +37,8 @@ impl Default for DataConfig {
             files: Vec::new(),
             field: "text".to_owned(),
             window_tokens: 256,
+            beyond_context: false,
+            split_by: SplitBy::Document,
             train_tokens: None,
             validation: SplitConfig::default(),
             test: SplitConfig::default(),
@@ -38,12 +46,32 @@ impl Default for DataConfig {
     }
 }
 
+/// What a fraction of the text holds out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SplitBy {
+    /// Whole documents, by a hash of their content.
+    #[default]
+    Document,
+    /// The end of every document: its last fraction is for the test, what comes before it for
+    /// validation. One document is enough; what is held out continues what was trained on.
+    Passage,
+}
+
+impl SplitBy {
+    /// Whether it is the default.
+    #[must_use]
+    pub fn is_document(&self) -> bool {
+        *self == Self::Document
+    }
+}
+
 /// What a held-out split consists of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, expecting = "expected a fraction from 0 to 1, or a list of files")]
 pub enum SplitConfig {
-    /// This fraction of the documents, chosen by a hash of their content: a document stays on
-    /// its side of the split whatever files are added, moved or removed.
+    /// This fraction, as `split_by` says. Documents are chosen by a hash of their content: one stays
+    /// on its side of the split whatever files are added, moved or removed.
     Fraction(f64),
     /// The documents of these files, folders and globs; none of them is trained on, even if
     /// `files` matches them too.

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 
 use super::cache::{self, Cached, Index};
-use super::config::{DataConfig, Split};
+use super::config::{DataConfig, Split, SplitBy};
 use super::documents::{Documents, Span};
 use super::encode::Encode;
 use super::files::{self, SourceFile};
 use super::mapped::{Tokens, Width};
 use super::tokenise::{STOPPED, tokenise};
 use crate::context::Context;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 
 /// Part of every key: raised when the same text would be stored as other tokens.
 const CACHE_VERSION: u8 = 1;
@@ -63,10 +63,11 @@ impl Corpus {
         })?;
         if index.ends.is_empty() {
             return Err(Error::input(format!(
-                "the corpus is empty: there is no text in its {} files",
-                files.len()
+                "the corpus is empty: there is no text in its {}",
+                counted(files.len(), "file")
             ))
-            .at("data.files"));
+            .at("data.files")
+            .hint("are these the right files, and is data.field the field that holds the text?"));
         }
         let [train, validation, test] = assign(config, &splits, &index, context);
         let corpus = Self {
@@ -115,8 +116,8 @@ impl Corpus {
     fn report(&self, config: &DataConfig, context: &Context) {
         let describe = |split: Split| {
             let documents = self.split(split);
-            let name = split.name();
-            format!("{name} {} tokens in {} documents", documents.tokens(), documents.len())
+            let (tokens, documents) = (documents.tokens(), counted(documents.len(), "document"));
+            format!("{} {tokens} tokens in {documents}", split.name())
         };
         let splits = [Split::Train, Split::Validation, Split::Test].map(describe);
         context.note(&format!("corpus: {}", splits.join(", ")));
@@ -124,8 +125,9 @@ impl Corpus {
         for (split, wanted) in held_out {
             if wanted.fraction() > 0.0 && self.split(split).is_empty() {
                 context.warn(&format!(
-                    "no document fell into the {name} split: whole documents are drawn, and there \
-                     are {} to draw from; list files in data.{name} to choose it yourself",
+                    "no document fell into the {name} split, of {} to draw from: write \
+                     data.split_by = \"passage\" to hold out the end of every document, or list \
+                     files in data.{name}",
                     self.train.len(),
                     name = split.name(),
                 ));
@@ -220,16 +222,23 @@ fn assign(
             twice += 1;
             continue;
         }
-        let drawn = if split == Split::Train { draw(config, hash) } else { split };
         let start = if document == 0 { 0 } else { index.ends[document - 1] };
         let span = Span { start, end: index.ends[document], file: index.files[document] };
-        spans[drawn as usize].push(span);
+        match (split, config.split_by) {
+            (Split::Train, SplitBy::Document) => spans[draw(config, hash) as usize].push(span),
+            (Split::Train, SplitBy::Passage) => {
+                for (all, passages) in spans.iter_mut().zip(passages(config, span)) {
+                    all.extend(passages);
+                }
+            }
+            (listed, _) => spans[listed as usize].push(span),
+        }
     }
     if twice > 0 {
-        context.note(&format!("{twice} documents are left out: they are held out elsewhere"));
+        context.note(&format!("{} left out: held out elsewhere", counted(twice, "document")));
     }
     if index.empty > 0 {
-        context.note(&format!("{} documents are left out: they are empty", index.empty));
+        context.note(&format!("{} left out: empty", counted(index.empty, "document")));
     }
     spans
 }
@@ -246,6 +255,27 @@ fn draw(config: &DataConfig, hash: u64) -> Split {
     } else {
         Split::Train
     }
+}
+
+/// Tokens of a held-out passage, which counts as a document: intervals are over several of them.
+const PASSAGE_TOKENS: usize = 1024;
+
+/// A document cut into what is trained on and, at its end, passages for validation and test.
+fn passages(config: &DataConfig, document: Span) -> [Vec<Span>; 3] {
+    let tokens = document.tokens() as f64;
+    let held_out = |fraction: f64| (fraction * tokens).round() as usize;
+    let test = document.end - held_out(config.test.fraction());
+    let validation =
+        test.saturating_sub(held_out(config.validation.fraction())).max(document.start);
+    let cut = |start: usize, end: usize| -> Vec<Span> {
+        let starts = (start..end).step_by(PASSAGE_TOKENS);
+        starts
+            .map(|start| Span { start, end: end.min(start + PASSAGE_TOKENS), ..document })
+            .collect()
+    };
+    let train = Span { end: validation, ..document };
+    let train = if train.tokens() > 0 { vec![train] } else { Vec::new() };
+    [train, cut(validation, test), cut(test, document.end)]
 }
 
 /// The first `limit` tokens.

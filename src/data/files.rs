@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::disk::near;
 use crate::error::{Error, Result};
 
 /// How the documents of a file are found.
@@ -73,9 +74,13 @@ fn matches(pattern: &str, base: &Path) -> Result<Vec<SourceFile>> {
         return named(path);
     }
     if !pattern.contains(['*', '?', '[']) {
-        return Err(Error::input("there is no such file or folder").at(path.display()).hint(
-            "relative paths start at the current directory, or at the folder of the recipe",
-        ));
+        let error = Error::input("there is no such file or folder").at(path.display());
+        return Err(match near(&path) {
+            Some(near) => error.hint(format!("did you mean {}?", near.display())),
+            None => error.hint(
+                "relative paths start at the current directory, or at the folder of the recipe",
+            ),
+        });
     }
     let mut files = Vec::new();
     for path in glob_paths(pattern, base)? {

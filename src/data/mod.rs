@@ -21,7 +21,7 @@ mod utf8;
 pub mod windows;
 
 pub use batch::{Batch, Batches, IGNORED, SupervisedTokens};
-pub use config::{DataConfig, Split, SplitConfig};
+pub use config::{DataConfig, Split, SplitBy, SplitConfig};
 pub use corpus::Corpus;
 pub use documents::Documents;
 pub use encode::Encode;

@@ -36,7 +36,11 @@ pub fn read_documents(patterns: &[String], base: &Path, field: &str) -> Result<V
         })?;
     }
     if documents.is_empty() {
-        return Err(Error::input("there is no text in the given files").at(patterns.join(", ")));
+        return Err(Error::input("there is no text in the given files")
+            .at(patterns.join(", "))
+            .hint(
+                "are these the right files, and does --field name the field that holds the text?",
+            ));
     }
     Ok(documents)
 }

@@ -13,6 +13,8 @@ pub struct SpecialTokens {
     pub bos: Option<u32>,
     /// End a text; the first is the one the tokenizer itself names.
     pub eos: Vec<u32>,
+    /// Fills the short rows of a batch.
+    pub pad: Option<u32>,
     /// Jinja template of a conversation.
     pub chat_template: Option<String>,
     /// The model expects `bos` before every text.
@@ -43,7 +45,8 @@ pub(super) fn beside(path: &Path, inner: &tokenizers::Tokenizer) -> Result<Speci
     }
     let add_bos = config.get("add_bos_token").and_then(Value::as_bool);
     let add_bos = add_bos.unwrap_or_else(|| bos.is_some() && opens_with(inner) == bos);
-    Ok(SpecialTokens { bos, eos, chat_template: chat_template(folder, &config)?, add_bos })
+    let (pad, chat_template) = (named("pad_token"), chat_template(folder, &config)?);
+    Ok(SpecialTokens { bos, eos, pad, chat_template, add_bos })
 }
 
 /// The content of `tokenizer_config.json`.
@@ -58,6 +61,9 @@ pub(super) fn to_config(special: &SpecialTokens, inner: &tokenizers::Tokenizer) 
     }
     if let Some(eos) = special.eos.first().copied().and_then(text) {
         config.insert("eos_token".into(), eos);
+    }
+    if let Some(pad) = special.pad.and_then(text) {
+        config.insert("pad_token".into(), pad);
     }
     if let Some(template) = &special.chat_template {
         config.insert("chat_template".into(), json!(template));

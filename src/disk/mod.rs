@@ -4,10 +4,12 @@ mod atomic;
 mod json;
 mod lock;
 mod mmap;
+mod near;
 mod replace;
 
 pub use atomic::write_atomically;
 pub use lock::RunLock;
+pub use near::near;
 
 pub(crate) use atomic::{is_unfinished, make_folder, sync_folder};
 pub(crate) use json::write_json;

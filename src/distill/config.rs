@@ -84,6 +84,7 @@ pub struct StudentConfig {
     pub injection: Injection,
     /// Norm of the state between two repetitions.
     #[serde(alias = "between")]
+    #[schemars(extend("x-alias" = "between"))]
     pub state_norm: StateNorm,
     /// Initialization of the core.
     pub init: Init,
@@ -180,6 +181,7 @@ pub struct LossConfig {
     pub settle: WeightSchedule,
     /// Early-exit loss.
     #[serde(alias = "exits")]
+    #[schemars(extend("x-alias" = "exits"))]
     pub early_exit: EarlyExitConfig,
     /// Joint training of a halting gate; absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -210,7 +212,8 @@ pub struct PhaseConfig {
     /// End of scheduled sampling (Bengio et al. 2015), in which a repetition starts from the
     /// teacher's state with a probability that falls from 1 to 0. Afterwards the student is
     /// free-running: every repetition starts from the state before it.
-    #[serde(alias = "scheduled_until")]
+    #[serde(alias = "mixed_until")]
+    #[schemars(extend("x-alias" = "mixed_until"))]
     pub scheduled_until: f64,
     /// What is given the teacher's state in the teacher-forced phase: every layer or every
     /// repetition.

@@ -36,9 +36,11 @@ pub enum RepetitionSampling {
 pub struct DepthConfig {
     /// Distribution of the number of repetitions.
     #[serde(alias = "law")]
+    #[schemars(extend("x-alias" = "law"))]
     pub sampling: RepetitionSampling,
     /// Whether one number is sampled for a step or one for each token.
-    #[serde(alias = "sampled_per")]
+    #[serde(alias = "drawn_for")]
+    #[schemars(extend("x-alias" = "drawn_for"))]
     pub sampled_per: SampledPer,
     /// Fraction of the run over which the number grows linearly from 1 to the sampled one.
     pub ramp: f64,

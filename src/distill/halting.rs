@@ -56,6 +56,7 @@ pub struct HaltingConfig {
     pub prior: Option<f64>,
     /// What the halting loss trains.
     #[serde(default, alias = "learns")]
+    #[schemars(extend("x-alias" = "learns"))]
     pub trains: Trains,
 }
 

@@ -293,6 +293,18 @@ impl Objective for Distillation<'_> {
         &self.params
     }
 
+    fn phase(&self, step: u64, steps: u64) -> Option<&'static str> {
+        let phases = self.config.phases;
+        let progress = step as f64 / steps.max(1) as f64;
+        (phases.scheduled_until > 0.0).then_some(if progress < phases.teacher_forced {
+            "teacher-forced"
+        } else if progress < phases.scheduled_until {
+            "scheduled sampling"
+        } else {
+            "free-running"
+        })
+    }
+
     fn loss(&self, batch: &Batch, moment: &mut StepContext) -> Result<Loss> {
         let progress = moment.step as f64 / moment.steps.max(1) as f64;
         let ids = batch.input_tensor(self.student.embedding_and_head().device())?;

@@ -168,6 +168,7 @@ impl<'a> Tally<'a> {
             teacher: TeacherScore {
                 perplexity: means[0].exp(),
                 nll_nats: means[0],
+                bits_per_byte: None,
                 tokens: tokens as u64,
                 perplexity_interval: intervals[0].map(|nll| nll.map(f64::exp)),
             },
@@ -176,6 +177,7 @@ impl<'a> Tally<'a> {
             trained_repetitions: self.student.map(CausalLm::repetitions),
             documents: documents.len(),
             window_tokens: config.window_tokens,
+            text_bytes: None,
             size_ratio: student_cost.as_ref().map(|cost| SizeRatio::of(cost, &teacher_cost)),
             teacher_cost,
             student_cost,
@@ -208,6 +210,7 @@ impl<'a> Tally<'a> {
             repetitions,
             perplexity: means[first + NLL].exp(),
             nll_nats: means[first + NLL],
+            bits_per_byte: None,
             kl_nats: means[first + KL],
             agreement: means[first + AGREEMENT],
             cosine: self.cosines[index].map(|sum| sum.plain / tokens),

@@ -21,7 +21,9 @@ pub use calibrate::{CalibrateConfig, OwnGate, calibrate, choose};
 pub use config::EvalConfig;
 pub use cost::ModelCost;
 pub use evaluate::evaluate;
-pub use policies::{OracleScore, PolicyReport, PolicyScore, evaluate_policies};
+pub use policies::{
+    OPTIONAL_POLICY_COLUMNS, OracleScore, PolicyReport, PolicyScore, evaluate_policies,
+};
 pub use reading::{Reading, read};
-pub use report::{Evaluation, SizeRatio, StudentScore, TeacherScore};
+pub use report::{Evaluation, OPTIONAL_COLUMNS, SizeRatio, StudentScore, TeacherScore};
 pub use telemetry::{Motion, jacobian_norm, repetition_norm, repetition_norms};

@@ -242,19 +242,8 @@ impl PolicyReport {
     /// A table of the policies and the oracle: a head, then rows of as many cells.
     #[must_use]
     pub fn table(&self) -> Vec<Vec<String>> {
-        let head = [
-            "policy",
-            "threshold",
-            "mean repetitions",
-            "computed",
-            "perplexity",
-            "KL nats",
-            "top-1",
-            "tokens/s",
-            "gap closed",
-        ];
         let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-        let mut rows = vec![head.map(str::to_owned).to_vec()];
+        let mut rows = vec![COLUMNS.map(str::to_owned).to_vec()];
         rows.extend(self.policies.iter().map(|score| {
             vec![
                 score.name.to_string(),
@@ -282,4 +271,29 @@ impl PolicyReport {
         ]);
         rows
     }
+
+    /// What the columns of the table are, in sentences.
+    #[must_use]
+    pub fn caption() -> &'static str {
+        "Each policy stands at its calibrated threshold. The last column alone is over all \
+         thresholds: of the area between a fixed depth and the oracle (share of changed answers \
+         against mean repetitions), the part that the policy closes. Computed repetitions include \
+         those of earlier tokens that later ones needed."
+    }
 }
+
+/// The head of the table of policies.
+const COLUMNS: [&str; 9] = [
+    "policy",
+    "thresh- old",
+    "mean repeti- tions",
+    "com- puted",
+    "perple- xity",
+    "KL, nats",
+    "same top-1",
+    "tokens /s",
+    "gap closed, all thresh.",
+];
+
+/// Columns that a narrow terminal does without, the first first.
+pub const OPTIONAL_POLICY_COLUMNS: [&str; 3] = [COLUMNS[3], COLUMNS[7], COLUMNS[6]];

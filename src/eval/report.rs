@@ -1,10 +1,13 @@
 //! The scores of an evaluation, and their tables.
 
+use std::fmt::Write;
+
 use serde::{Deserialize, Serialize};
 
 use super::bootstrap::Interval;
 use super::cost::ModelCost;
 use super::policies::PolicyReport;
+use crate::error::counted;
 
 /// Scores and costs of a teacher and a student, as `eval.json` holds them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +26,9 @@ pub struct Evaluation {
     pub documents: usize,
     /// Tokens of a full window.
     pub window_tokens: usize,
+    /// UTF-8 bytes of the predicted text, where a tokenizer could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_bytes: Option<u64>,
     /// Costs of the teacher.
     pub teacher_cost: ModelCost,
     /// Costs of the student at N repetitions.
@@ -44,6 +50,9 @@ pub struct TeacherScore {
     /// Mean -log p of the next token, in nats.
     #[serde(with = "super::finite")]
     pub nll_nats: f64,
+    /// -log2 p of the predicted text, per UTF-8 byte of it: comparable between tokenizers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits_per_byte: Option<f64>,
     /// Number of predicted tokens.
     pub tokens: u64,
     /// 95 % interval of the perplexity, over documents.
@@ -61,6 +70,9 @@ pub struct StudentScore {
     /// Mean -log p of the next token, in nats.
     #[serde(with = "super::finite")]
     pub nll_nats: f64,
+    /// -log2 p of the predicted text, per UTF-8 byte of it: comparable between tokenizers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits_per_byte: Option<f64>,
     /// KL(teacher || student) per token.
     #[serde(with = "super::finite")]
     pub kl_nats: f64,
@@ -110,19 +122,35 @@ impl SizeRatio {
 }
 
 impl Evaluation {
-    /// A table of teacher and student, by repetitions: a head, then rows of as many cells. The
-    /// intervals of KL and agreement are left out: they are in the JSON.
+    /// With bits per byte, for a predicted text of so many UTF-8 bytes.
+    #[must_use]
+    pub fn with_text_bytes(mut self, bytes: u64) -> Self {
+        self.text_bytes = Some(bytes);
+        self.teacher.bits_per_byte = self.bits_per_byte(self.teacher.nll_nats);
+        let bits: Vec<_> = self.student.iter().map(|s| self.bits_per_byte(s.nll_nats)).collect();
+        self.student.iter_mut().zip(bits).for_each(|(score, bits)| score.bits_per_byte = bits);
+        self
+    }
+
+    /// Bits per byte of the text at this loss per token.
+    fn bits_per_byte(&self, nll_nats: f64) -> Option<f64> {
+        let bytes = self.text_bytes.filter(|bytes| *bytes > 0)? as f64;
+        let bits = nll_nats * self.teacher.tokens as f64 / std::f64::consts::LN_2 / bytes;
+        bits.is_finite().then_some(bits)
+    }
+
+    /// A table of teacher and student, by repetitions: a head, then rows of as many cells. Narrow enough
+    /// for a terminal: the intervals of KL and agreement are in the JSON.
     #[must_use]
     pub fn table(&self) -> Vec<Vec<String>> {
-        let head =
-            ["model", "repetitions", "perplexity", "KL nats", "top-1", "cosine", "MFLOP/token"];
         let teacher = &self.teacher;
         let mut rows = vec![
-            head.map(str::to_owned).to_vec(),
+            COLUMNS.map(str::to_owned).to_vec(),
             vec![
                 "teacher".to_owned(),
                 String::new(),
-                with_interval(teacher.perplexity, teacher.perplexity_interval, short),
+                with_interval(teacher.perplexity, teacher.perplexity_interval),
+                bits(self.bits_per_byte(teacher.nll_nats)),
                 String::new(),
                 String::new(),
                 String::new(),
@@ -140,16 +168,39 @@ impl Evaluation {
             std::cmp::Ordering::Greater => " > N",
             std::cmp::Ordering::Less => "",
         };
-        let percent = |share: f64| format!("{:.1} %", 100.0 * share);
         vec![
             "student".to_owned(),
             format!("{}{note}", score.repetitions),
-            with_interval(score.perplexity, score.perplexity_interval, short),
+            with_interval(score.perplexity, score.perplexity_interval),
+            bits(self.bits_per_byte(score.nll_nats)),
             format!("{:.3}", score.kl_nats),
-            percent(score.agreement),
+            format!("{:.1} %", 100.0 * score.agreement),
             score.cosine.map_or_else(|| "-".to_owned(), |cosine| format!("{cosine:.3}")),
             mega(score.flops_per_token),
         ]
+    }
+
+    /// What the table rests on, and what its columns are, in sentences.
+    #[must_use]
+    pub fn caption(&self) -> String {
+        let (tokens, documents) = (self.teacher.tokens, counted(self.documents, "document"));
+        let mut text = format!(
+            "Measured on {tokens} predicted tokens of {documents}, in windows of at most {}.",
+            counted(self.window_tokens, "token")
+        );
+        text.push_str(match self.teacher.perplexity_interval {
+            Some(_) => " [low, high] is a 95 % confidence interval, a bootstrap over documents.",
+            None => " No intervals: they need two documents or more, and resamples.",
+        });
+        if let Some(trained) = self.trained_repetitions {
+            // Writing to a String never fails.
+            let _ = write!(
+                text,
+                " Repetitions are those of the core; the student was trained at N = {trained}. KL, \
+                 top-1 and cosine compare it with its teacher."
+            );
+        }
+        text
     }
 
     /// A table of the costs of both models: a head, then rows of as many cells.
@@ -174,17 +225,40 @@ impl Evaluation {
     }
 }
 
-fn with_interval(value: f64, interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
-    let shown = show(value);
+/// The head of the table of results.
+const COLUMNS: [&str; 8] = [
+    "model",
+    "repeti- tions",
+    "perplexity [95\u{a0}%\u{a0}CI]",
+    "bits/ byte",
+    "KL, nats",
+    "same top-1",
+    "state cosine",
+    "MFLOP/ token",
+];
+
+/// Columns that a narrow terminal does without, the first first.
+pub const OPTIONAL_COLUMNS: [&str; 3] = [COLUMNS[6], COLUMNS[7], COLUMNS[3]];
+
+fn with_interval(value: f64, interval: Option<Interval>) -> String {
+    let shown = short(value);
     interval.map_or_else(
         || shown.clone(),
-        |interval| format!("{shown} [{}, {}]", show(interval.low), show(interval.high)),
+        |interval| format!("{shown} [{}, {}]", short(interval.low), short(interval.high)),
     )
 }
 
-/// A number in about four digits.
+fn bits(bits: Option<f64>) -> String {
+    bits.map_or_else(|| "-".to_owned(), |bits| format!("{bits:.3}"))
+}
+
+/// About three digits: an interval of a bootstrap is not known better.
 fn short(value: f64) -> String {
-    let digits = if value < 100.0 { 2 } else { usize::from(value < 1000.0) };
+    let digits = match value {
+        ..10.0 => 2,
+        10.0..100.0 => 1,
+        _ => 0,
+    };
     if value < 1e7 { format!("{value:.digits$}") } else { format!("{value:.2e}") }
 }
 

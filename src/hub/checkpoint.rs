@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
+use serde::{Deserialize, Serialize};
 
+use super::about::About;
 use crate::data::Tokenizer;
 use crate::error::{Error, Result};
 use crate::model::{LoopedConfig, TransformerConfig};
@@ -23,6 +25,30 @@ pub struct Checkpoint {
     pub origin: String,
     /// blake3 of the configuration and of every tensor's name and bytes.
     pub fingerprint: String,
+    /// Licence, languages, teacher, and the windows it was trained on, as far as it says.
+    pub about: About,
+    /// How its weights are stored.
+    pub storage: Storage,
+}
+
+/// How the weights of a checkpoint are stored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Storage {
+    /// Types of the numbers, the one with the most bytes first: `F32`, `BF16`, `Q4_K`.
+    pub types: Vec<String>,
+    /// Bytes of the files that hold them.
+    pub file_bytes: u64,
+}
+
+impl Storage {
+    /// Of tensors, each with the name of its type and its bytes, in files of `file_bytes`.
+    pub(super) fn new(tensors: impl Iterator<Item = (String, u64)>, file_bytes: u64) -> Self {
+        let mut bytes: BTreeMap<String, u64> = BTreeMap::new();
+        tensors.for_each(|(kind, count)| *bytes.entry(kind).or_default() += count);
+        let mut types: Vec<(String, u64)> = bytes.into_iter().collect();
+        types.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+        Self { types: types.into_iter().map(|(kind, _)| kind).collect(), file_bytes }
+    }
 }
 
 impl Checkpoint {

@@ -5,24 +5,31 @@ use std::fs;
 use std::path::Path;
 
 use candle_core::Tensor;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use super::about::{self, About};
 use super::adapter::Family;
-use super::card::Card;
+use super::card::{Card, Usage};
 use super::cut::{SHARD_BYTES, is_part, write_checkpoint};
 use super::header::LONGEST_HEADER;
 use super::looped::{KEY, MODEL_TYPE};
 use super::store::StoredType;
 use crate::data::Tokenizer;
 use crate::disk::replace_folder;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::model::{LoopedConfig, Parameters, TransformerConfig, unroll};
 
 /// The class that would compute a student in transformers.
 const ARCHITECTURE: &str = "FactorexeLoopedForCausalLM";
 /// All files that an export may hold beside its weights.
-const FILES: [&str; 5] =
-    ["README.md", "config.json", "halting.json", "tokenizer.json", "tokenizer_config.json"];
+const FILES: [&str; 6] = [
+    "README.md",
+    "config.json",
+    "generation_config.json",
+    "halting.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+];
 
 /// Writes a student into `folder`, as [`super::Source`] reads it back, atomically. An
 /// earlier export is replaced.
@@ -53,7 +60,7 @@ fn student<'a>(
     keys["architectures"] = json!([ARCHITECTURE]);
     keys["num_hidden_layers"] = json!(config.applications(config.repetitions));
     keys[KEY] = json!(config);
-    let usage = if config.is_chain() {
+    let text = if config.is_chain() {
         "Run it with FactorExe, at any number of repetitions, or unroll it for other programs:\n\n\
          ```sh\nfactorize generate --model . --prompt \"...\"\n\
          factorize export . --unrolled --out plain\n```"
@@ -65,7 +72,8 @@ fn student<'a>(
         keys,
         tensors: chosen(tensors, config.tensors())?,
         origin: json!(config).to_string(),
-        readme: card.render(&summary(config), usage),
+        readme: card.render(&summary(config), &Usage { text, library: "factorexe" }),
+        about: card.about.clone(),
         tokenizer,
         stored,
         shard_bytes: SHARD_BYTES,
@@ -85,15 +93,14 @@ pub fn export_stack(
     stored: StoredType,
 ) -> Result<()> {
     let summary = format!(
-        "A {} of {} layers, {} wide, {} parameters.",
+        "A {} of {}, {} wide, {} parameters.",
         config.family,
-        config.layers,
+        counted(config.layers, "layer"),
         config.width,
         Parameters::of_stack(config).total
     );
     let origin = json!({"family": config.family, "layers": config.layers}).to_string();
-    stack(config, tensors, origin, tokenizer, card.render(&summary, STOCK_USAGE), stored)?
-        .write(folder)
+    stack(config, tensors, origin, tokenizer, card, &summary, stored)?.write(folder)
 }
 
 /// Writes the unshared stack that computes what a student computes at `repetitions` (N when
@@ -120,28 +127,32 @@ pub fn export_unrolled(
     let unrolled = config.unrolled(repetitions);
     let origin = json!({"unrolled": config, "repetitions": repetitions}).to_string();
     let summary = format!(
-        "{}\n\nHere it is unrolled at {repetitions} repetitions into {} layers with weights of \
+        "{}\n\nHere it is unrolled at {} into {} with weights of \
          their own, corrections merged: an ordinary {} that gives the same logits.",
         summary(config),
-        unrolled.layers,
+        counted(repetitions, "repetition"),
+        counted(unrolled.layers, "layer"),
         config.base.family
     );
     let unshared = unroll::unroll(config, &tensors, repetitions)?;
-    let readme = card.render(&summary, STOCK_USAGE);
-    stack(&unrolled, &unshared, origin, tokenizer, readme, stored)?.write(folder)
+    stack(&unrolled, &unshared, origin, tokenizer, card, &summary, stored)?.write(folder)
 }
 
-const STOCK_USAGE: &str = "Any loader of this family opens it, with no custom code:\n\n```python\n\
+const STOCK_USAGE: Usage = Usage {
+    library: "transformers",
+    text: "Any loader of this family opens it, with no custom code:\n\n```python\n\
     from transformers import AutoModelForCausalLM, AutoTokenizer\n\n\
     model = AutoModelForCausalLM.from_pretrained(\".\")\n\
-    tokenizer = AutoTokenizer.from_pretrained(\".\")\n```";
+    tokenizer = AutoTokenizer.from_pretrained(\".\")\n```",
+};
 
 fn stack<'a>(
     config: &TransformerConfig,
     tensors: &BTreeMap<String, Tensor>,
     origin: String,
     tokenizer: Option<&'a Tokenizer>,
-    readme: String,
+    card: &Card,
+    summary: &str,
     stored: StoredType,
 ) -> Result<Export<'a>> {
     config.validate()?;
@@ -154,21 +165,22 @@ fn stack<'a>(
     });
     let tensors = renamed.collect::<Result<_>>()?;
     let keys = family.hf_config(config)?;
-    Ok(Export { keys, tensors, origin, readme, tokenizer, stored, shard_bytes: SHARD_BYTES })
+    let readme = card.render(summary, &STOCK_USAGE);
+    let (about, shard_bytes) = (card.about.clone(), SHARD_BYTES);
+    Ok(Export { keys, tensors, origin, readme, about, tokenizer, stored, shard_bytes })
 }
 
 fn summary(config: &LoopedConfig) -> String {
     let (own, teacher) = (Parameters::of_student(config), Parameters::of_stack(&config.base));
     format!(
-        "A factored {}: a prelude of {} layers, a core of {} layers applied {} times, a coda of \
-         {}. It was distilled from {} layers; its own have {:.1} % of their parameters ({} of {}), \
-         with embeddings {} of {}.",
+        "A factored {}: a prelude of {}, a core of {} applied {}, a coda of {}. It was distilled from \
+         {}; its own have {:.1} % of their parameters ({} of {}), with embeddings {} of {}.",
         config.base.family,
-        config.prelude_layers,
-        config.core_layers,
-        config.repetitions,
-        config.coda_layers,
-        config.base.layers,
+        counted(config.prelude_layers, "layer"),
+        counted(config.core_layers, "layer"),
+        counted(config.repetitions, "time"),
+        counted(config.coda_layers, "layer"),
+        counted(config.base.layers, "layer"),
         100.0 * own.blocks as f64 / teacher.blocks as f64,
         own.blocks,
         teacher.blocks,
@@ -204,14 +216,39 @@ struct Export<'a> {
     /// The value of [`KEY`] in the metadata of the file.
     origin: String,
     readme: String,
+    about: About,
     tokenizer: Option<&'a Tokenizer>,
     stored: StoredType,
     shard_bytes: usize,
 }
 
 impl Export<'_> {
+    /// The token that fills short rows of a batch: the tokenizer's own, else the one that ends a text.
+    fn pad_token(&self) -> Option<u32> {
+        let own = self.tokenizer.and_then(|tokenizer| tokenizer.special().pad);
+        let first = |ends: &Value| ends.as_u64().or_else(|| ends.get(0)?.as_u64());
+        own.or_else(|| first(&self.keys["eos_token_id"]).and_then(|id| u32::try_from(id).ok()))
+    }
+
+    /// What `generate` of stock loaders reads: the tokens that begin, end and fill a text.
+    fn generation_config(&self) -> Value {
+        let pad = json!(self.pad_token());
+        let keys = [
+            ("bos_token_id", &self.keys["bos_token_id"]),
+            ("eos_token_id", &self.keys["eos_token_id"]),
+            ("pad_token_id", &pad),
+        ];
+        let given = keys.into_iter().filter(|(_, token)| !token.is_null());
+        given.map(|(key, token)| (key.to_owned(), token.clone())).collect::<Map<_, _>>().into()
+    }
+
     fn write(mut self, folder: &Path) -> Result<()> {
         self.keys["torch_dtype"] = json!(self.stored.torch_name());
+        self.keys["pad_token_id"] = json!(self.pad_token());
+        if !self.about.is_empty() {
+            self.keys[about::KEY] = json!(self.about);
+        }
+        let generation = self.generation_config();
         let metadata = [
             ("format", "pt".to_owned()),
             (KEY, self.origin),
@@ -223,6 +260,7 @@ impl Export<'_> {
                 fs::write(&path, text).map_err(|error| Error::io("writing", &path, &error))
             };
             text("config.json", &format!("{:#}\n", self.keys))?;
+            text("generation_config.json", &format!("{generation:#}\n"))?;
             text("README.md", &self.readme)?;
             self.tokenizer.map_or(Ok(()), |tokenizer| tokenizer.save(folder))?;
             write_checkpoint(folder, &self.tensors, &metadata, self.stored, self.shard_bytes)

@@ -1,12 +1,15 @@
 //! Loading of a checkpoint folder in the Hugging Face layout.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::Value;
 
+use super::about::of_folder;
 use super::adapter::Family;
-use super::checkpoint::{Checkpoint, fingerprint};
+use super::checkpoint::{Checkpoint, Storage, fingerprint};
 use super::config::read_config;
+use super::header::Stored;
 use super::looped::read_looped;
 use super::settings::{Settings, read_json};
 use super::shards::stored_tensors;
@@ -33,11 +36,25 @@ pub fn load(folder: &Path, context: &Context) -> Result<Checkpoint> {
     add_generation_tokens(folder, &mut description.config)?;
     let Description { config, looped, wanted } = description;
     let tokenizer = load_tokenizer(folder, &config)?;
+    let about = of_folder(folder, &value).map_err(|error| error.at(config_file.display()))?;
     let stored = stored_tensors(folder)?;
+    let storage = storage(&stored)?;
     let (tensors, hashes) = load_tensors(stored, &wanted, &config_file, context)?;
     let fingerprint = fingerprint(&(&config, &looped), &hashes)?;
     let origin = folder.display().to_string();
-    Ok(Checkpoint { config, looped, tensors, tokenizer, origin, fingerprint })
+    Ok(Checkpoint { config, looped, tensors, tokenizer, origin, fingerprint, about, storage })
+}
+
+/// Types and file size of the weights.
+fn storage(stored: &BTreeMap<String, Stored>) -> Result<Storage> {
+    let files: BTreeSet<&Path> = stored.values().map(|stored| stored.path.as_path()).collect();
+    let bytes = files.into_iter().map(|path| {
+        let metadata = std::fs::metadata(path);
+        metadata.map(|found| found.len()).map_err(|error| Error::io("reading", path, &error))
+    });
+    let file_bytes = bytes.sum::<Result<u64>>()?;
+    let types = stored.values().map(|one| (format!("{:?}", one.dtype), one.bytes as u64));
+    Ok(Storage::new(types, file_bytes))
 }
 
 /// The configuration in `config.json`.

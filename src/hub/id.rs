@@ -13,6 +13,14 @@ pub struct HubId {
     pub revision: Option<String>,
 }
 
+impl HubId {
+    /// `owner/name`, without the revision.
+    #[must_use]
+    pub fn repository(&self) -> String {
+        format!("{}/{}", self.owner, self.name)
+    }
+}
+
 impl fmt::Display for HubId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.owner, self.name)?;

@@ -19,7 +19,12 @@ impl Source {
             Self::Gguf(path) => load_gguf(path, context)?,
             Self::Hub(id) => {
                 let snapshot = remote::fetch(id, &HubConfig::from_env(), context)?;
-                folder::load(&snapshot, context)?
+                let mut checkpoint = folder::load(&snapshot, context)?;
+                let about = &mut checkpoint.about;
+                if checkpoint.looped.is_none() || about.hub_name.is_none() {
+                    about.hub_name = Some(id.repository());
+                }
+                checkpoint
             }
         };
         checkpoint.origin = self.to_string();

@@ -1,5 +1,6 @@
 //! Checkpoints in (folders, Hub, GGUF) and out (factorized, unrolled).
 
+pub mod about;
 pub mod adapter;
 pub mod card;
 pub mod checkpoint;
@@ -26,9 +27,10 @@ pub mod source;
 pub mod store;
 pub mod weights;
 
+pub use about::About;
 pub use adapter::Family;
-pub use card::Card;
-pub use checkpoint::Checkpoint;
+pub use card::{Card, Kept};
+pub use checkpoint::{Checkpoint, Storage};
 pub use export::{export_stack, export_student, export_unrolled};
 pub use id::HubId;
 pub use source::Source;

@@ -12,8 +12,14 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 
 /// Files a model may do without.
-const OPTIONAL: [&str; 4] =
-    ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"];
+const OPTIONAL: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+    "generation_config.json",
+    // Its front matter names licence and languages.
+    "README.md",
+];
 
 /// Brings the files of a model into the cache and gives the folder of that commit.
 ///
@@ -138,7 +144,11 @@ impl Files<'_> {
             .hint("accept its terms on its page, then set HF_TOKEN to a token of yours"),
             HFError::Io(error) => Error::io("writing to the cache", &self.cache, error),
             HFError::Request { source, .. } if source.is_connect() || source.is_timeout() => {
-                Error::input(format!("{endpoint} cannot be reached: {}", innermost(source))).hint(
+                Error::input(format!(
+                    "there is no folder `{id}` here, and {endpoint} cannot be reached: {}",
+                    innermost(source)
+                ))
+                .hint(
                     "without a network, name a folder or a .gguf file, or set HF_HUB_OFFLINE=1 to \
                      use what is in the cache",
                 )

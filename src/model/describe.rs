@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::config::TransformerConfig;
+use super::config::{RopeScaling, TransformerConfig};
 use super::injection::Injection;
 use super::looped_config::{LoopedConfig, Relaxation};
 use super::state_norm::StateNorm;
@@ -71,10 +71,22 @@ pub struct Description {
     pub kv_heads: usize,
     /// Width of one head.
     pub head_width: usize,
+    /// Inner width of the gated mlp.
+    #[serde(default)]
+    pub mlp_width: usize,
     /// V.
     pub vocabulary: usize,
-    /// Longest sequence, in tokens.
+    /// Whether the output head is the embedding.
+    #[serde(default)]
+    pub tied_head: bool,
+    /// Context length: the longest sequence, in tokens.
     pub max_positions: usize,
+    /// Base of the rotary frequencies.
+    #[serde(default)]
+    pub rope_theta: f64,
+    /// How they are stretched.
+    #[serde(default)]
+    pub rope_scaling: RopeScaling,
     /// Stored parameters.
     pub parameters: Parameters,
     /// Factorization of a student.
@@ -126,8 +138,12 @@ impl Description {
             heads: base.heads,
             kv_heads: base.kv_heads,
             head_width: base.head_width,
+            mlp_width: base.mlp_width,
             vocabulary: base.vocabulary,
+            tied_head: base.tied_head,
             max_positions: base.max_positions,
+            rope_theta: base.rope_theta,
+            rope_scaling: base.rope_scaling.clone(),
             parameters: looped.map_or_else(|| Parameters::of_stack(base), Parameters::of_student),
             student: looped.map(Factorization::new),
         }

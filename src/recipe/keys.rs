@@ -1,19 +1,12 @@
-//! Which keys does a recipe have?
+//! The keys that a recipe has: JSON schemas, and the first key that none of them knows.
 
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value as Json};
 use toml::{Table, Value};
 
-use super::sections::Recipe;
-
-/// A JSON schema of recipes, for editors, and to find unknown keys.
+/// The JSON schema of a kind of recipe, for editors, and to find unknown keys.
 #[must_use]
-pub fn schema() -> Json {
-    schema_of::<Recipe>()
-}
-
-/// The same of any configuration.
-pub(super) fn schema_of<T: JsonSchema>() -> Json {
+pub fn schema_of<T: JsonSchema>() -> Json {
     SchemaGenerator::default().into_root_schema_for::<T>().to_value()
 }
 
@@ -46,7 +39,7 @@ impl<'a> Keys<'a> {
         }
         let full = |key: &str| if path.is_empty() { key.into() } else { format!("{path}.{key}") };
         table.iter().find_map(|(key, value)| {
-            let inner: Vec<&Json> = objects.iter().filter_map(|keys| keys.get(key)).collect();
+            let inner: Vec<&Json> = objects.iter().filter_map(|keys| named(keys, key)).collect();
             if inner.is_empty() {
                 let known: Vec<String> = objects.iter().flat_map(|k| k.keys()).cloned().collect();
                 let nearest = nearest(key, &known).map(full);
@@ -101,6 +94,14 @@ impl<'a> Keys<'a> {
         }
     }
 }
+
+/// The schema of a key, which may be written by its earlier name.
+fn named<'a>(keys: &'a Map<String, Json>, key: &str) -> Option<&'a Json> {
+    keys.get(key).or_else(|| keys.values().find(|schema| schema[ALIAS] == key))
+}
+
+/// Where a schema keeps the earlier name of its key, which serde reads too.
+const ALIAS: &str = "x-alias";
 
 /// Alike enough to have been meant: two thirds of the letters in order, or a beginning.
 const LIKENESS: f64 = 0.75;

@@ -99,6 +99,7 @@ pub(super) struct Sample {
 #[serde(default)]
 pub(super) struct MetricsLine {
     pub(super) step: Option<f64>,
+    pub(super) phase: Option<String>,
     pub(super) loss: Option<f64>,
     pub(super) terms: BTreeMap<String, f64>,
     pub(super) validation: BTreeMap<String, f64>,

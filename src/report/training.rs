@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::page::Item;
-use super::plot::{Axis, Figure, Point, Scale, Series, Style, slug};
+use super::plot::{Axis, Figure, Point, Reference, Scale, Series, Shape, Style, slug};
 use super::read::{Found, lines};
 use super::run_data::MetricsLine;
 
@@ -41,7 +41,11 @@ pub(super) fn compose(folder: &Path) -> Option<Vec<Item>> {
     let lost = |name: &str| !alike(name) && !SETTINGS.contains(&name) && name != STOPS;
     let mut losses = terms(&lost);
     losses.insert("loss", points(&steps, |step| step.loss));
-    items.push(Item::figure(figure("Loss and its terms", "nats or as defined", &losses), caption));
+    let mut loss = figure("Loss and its terms", "nats or as defined", &losses);
+    loss.references = phases(&steps);
+    let jumps = " Where another phase begins the loss is another function.";
+    let jumps = if loss.references.is_empty() { "" } else { jumps };
+    items.push(Item::figure(loss, &format!("{caption}{jumps}")));
     let optional = [
         ("Likeness to the teacher", "share or cosine", terms(&alike)),
         ("When the gate stops tokens", "repetitions", terms(&|name| name == STOPS)),
@@ -53,6 +57,18 @@ pub(super) fn compose(folder: &Path) -> Option<Vec<Item>> {
         }
     }
     Some(items)
+}
+
+/// An upright line where each phase but the first begins.
+fn phases(steps: &[MetricsLine]) -> Vec<Reference> {
+    let named = steps.iter().filter_map(|step| Some((step.step?, step.phase.as_ref()?)));
+    let named: Vec<(f64, &String)> = named.collect();
+    let begins = named.windows(2).filter(|pair| pair[0].1 != pair[1].1);
+    let line = |pair: &[(f64, &String)]| Reference {
+        name: format!("{} phase", pair[1].1),
+        shape: Shape::Upright(pair[1].0),
+    };
+    begins.map(line).collect()
 }
 
 fn points(steps: &[MetricsLine], value: impl Fn(&MetricsLine) -> Option<f64>) -> Vec<(f64, f64)> {

@@ -1,7 +1,7 @@
 //! Distillation runs: a recipe and a teacher in, a student and its evaluation out.
 
-use super::folder::RunFolder;
-use super::measure::continuations;
+use super::folder::{RunFolder, Start};
+use super::measure::{continuations, text_bytes};
 use super::options::{Options, with_resume_hint};
 use super::report::{Report, Training, write_json};
 use super::student::Student;
@@ -9,8 +9,8 @@ use super::teacher::Teacher;
 use super::text;
 use crate::context::Context;
 use crate::data::{Corpus, EvaluationWindow, Split};
-use crate::error::Result;
-use crate::eval::{EvalConfig, StudentScore};
+use crate::error::{Error, Result};
+use crate::eval::{EvalConfig, Evaluation, StudentScore};
 use crate::model::{CausalLm, LoopedConfig};
 use crate::recipe::{DistillPlan, Recipe};
 
@@ -20,15 +20,18 @@ use crate::recipe::{DistillPlan, Recipe};
 /// The recipe, the teacher or the text do not fit, the folder is in use, the disk is full, or
 /// the user stopped it.
 pub fn distill(recipe: Recipe, options: &Options) -> Result<Report> {
-    carry_out(recipe, options).map_err(with_resume_hint)
+    let start = Start::of(&options.out);
+    carry_out(recipe, options).map_err(|error| start.undo(with_resume_hint(error)))
 }
 
 fn carry_out(recipe: Recipe, options: &Options) -> Result<Report> {
     let context = &options.context;
     let source = recipe.required_teacher()?.revised_source();
     let folder = RunFolder::claim(&options.out, options.existing, recipe.train.steps)?;
+    folder.note_finished(context);
     let recipe = folder.continued(recipe)?;
     let teacher = Teacher::load(&source, context)?;
+    text::check_window_tokens(teacher.checkpoint(), &recipe, context)?;
     let corpus = teacher.corpus(&recipe.data, context)?;
     let test = text::held_out(&corpus, Split::Test, &recipe.eval)?;
     options.check_cancelled("the student was initialised")?;
@@ -41,6 +44,8 @@ fn carry_out(recipe: Recipe, options: &Options) -> Result<Report> {
     let (out, place) = folder.into_place();
     let (_lock, summary) = student.fit_in(place, &teacher, &corpus, &plan, context)?;
     let evaluation = student.evaluate(&teacher, &corpus, &plan.settings.eval, context)?;
+    let evaluation = evaluation.with_text_bytes(text_bytes(&test, teacher.tokenizer()?)?);
+    refuse_diverged(&evaluation, &plan)?;
     let samples = continuations(
         &plan.settings.generate,
         teacher.tokenizer()?,
@@ -60,9 +65,28 @@ fn carry_out(recipe: Recipe, options: &Options) -> Result<Report> {
         samples,
     };
     context.note("exporting the student");
-    student.export_with(&out.join("student"), &report.card(&plan.to_recipe())?)?;
+    student.export_with(
+        &out.join("student"),
+        &report.card(&plan.to_recipe(), &teacher.checkpoint().about)?,
+    )?;
     report.write(&out.join("eval.json"))?;
     Ok(report)
+}
+
+/// Refuses a student whose outputs are no numbers any more.
+fn refuse_diverged(evaluation: &Evaluation, plan: &DistillPlan) -> Result<()> {
+    let trained = evaluation.trained_repetitions;
+    let at_n = evaluation.student.iter().find(|score| Some(score.repetitions) == trained);
+    if at_n.is_none_or(|score| score.nll_nats.is_finite()) {
+        return Ok(());
+    }
+    Err(Error::input("the training diverged: the student's outputs are not finite")
+        .at("train.optimizer.lr")
+        .hint(format!(
+            "try train.optimizer.lr below {:e}, a longer train.schedule.warmup_steps, or a smaller \
+             train.optimizer.clip_norm, and begin again with --force",
+            plan.settings.train.optimizer.lr
+        )))
 }
 
 fn note_factorization(config: &LoopedConfig, context: &Context) {

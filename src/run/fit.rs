@@ -7,13 +7,13 @@ use super::student::Student;
 use super::teacher::Teacher;
 use super::text;
 use crate::context::Context;
-use crate::data::{Corpus, EvaluationWindow, Split};
+use crate::data::{Corpus, EvaluationWindow};
 use crate::disk::RunLock;
 use crate::distill::{Distillation, TeacherCache};
 use crate::error::{Error, Result};
 use crate::eval::{EvalConfig, StudentScore, evaluate};
 use crate::recipe::DistillPlan;
-use crate::train::{Resume, Summary, TrainConfig, Trainer};
+use crate::train::{Resume, Summary, TrainConfig, Trainer, Validate};
 
 /// Most tokens of a validation during training: enough to see the trend.
 const VALIDATION_TOKENS: usize = 2048;
@@ -81,12 +81,8 @@ impl Student {
             bootstrap_samples: 0,
             ..settings.eval.clone()
         };
-        let windows = if train.validate_every_steps > 0 {
-            text::held_out(corpus, Split::Validation, &config)?
-        } else {
-            Vec::new()
-        };
-        let mut validate = |_step: u64| {
+        let windows = text::validation(corpus, settings, &config, context)?;
+        let mut measure = |_step: u64| {
             let score = self.score(teacher, &windows, &config, context)?;
             Ok(BTreeMap::from([
                 ("perplexity".to_owned(), score.perplexity),
@@ -94,8 +90,9 @@ impl Student {
                 ("agreement".to_owned(), score.agreement),
             ]))
         };
+        let validate = (!windows.is_empty()).then_some(&mut measure as Validate);
         let mut trainer = place.trainer(train, settings.seed, context);
-        let summary = trainer.fit(&objective, &batches, place.resume, Some(&mut validate));
+        let summary = trainer.fit(&objective, &batches, place.resume, validate);
         // Cached teacher outputs are complete even when the run was stopped.
         objective.close();
         let summary = summary?;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::fit::Place;
+use crate::context::Context;
 use crate::disk::{RunLock, is_unfinished, write_atomically};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::recipe::Recipe;
 use crate::train::{Checkpoints, Resume};
 
@@ -49,12 +50,39 @@ pub(super) struct RunFolder {
     pub(super) resume: Resume,
     /// Whether a checkpoint holds the parameters, so that their initial values do not matter.
     pub(super) has_checkpoint: bool,
+    /// The run that is resumed came to its end.
+    was_finished: bool,
 }
 
 /// Whether the run in the folder is finished.
 #[must_use]
 pub fn finished(folder: &Path) -> bool {
     folder.join("eval.json").exists()
+}
+
+/// A run folder before its run began.
+pub(super) struct Start {
+    path: PathBuf,
+    existed: bool,
+}
+
+impl Start {
+    /// Notes whether the folder is there.
+    pub(super) fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), existed: path.exists() }
+    }
+
+    /// Removes what a start that failed left in a folder that it made: nothing was trained. What was
+    /// stopped goes on from what is there.
+    pub(super) fn undo(&self, error: Error) -> Error {
+        let trained = ["checkpoints", "metrics.jsonl"];
+        let began = trained.iter().any(|made| self.path.join(made).exists());
+        if !self.existed && !began && error.kind() != Kind::Interrupted {
+            // What cannot be removed takes room, no more.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+        error
+    }
 }
 
 impl RunFolder {
@@ -73,11 +101,22 @@ impl RunFolder {
             Existing::Replace => clear(out)?,
         }
         let has_checkpoint = existing == Existing::Resume && !saved_steps.is_empty();
+        let was_finished = existing == Existing::Resume && finished(out);
         let resume = match existing {
             Existing::Resume => Resume::IfPresent,
             Existing::Refuse | Existing::Replace => Resume::Fresh,
         };
-        Ok(Self { path: out.to_owned(), lock, resume, has_checkpoint })
+        Ok(Self { path: out.to_owned(), lock, resume, has_checkpoint, was_finished })
+    }
+
+    /// What resuming a finished run does.
+    pub(super) fn note_finished(&self, context: &Context) {
+        if self.was_finished {
+            context.note(
+                "this run is finished: it is evaluated and exported again, and trained for longer \
+                 only if train.steps was raised",
+            );
+        }
     }
 
     /// `recipe` as it is carried out in this folder: what a run that is resumed chose where it says
@@ -90,7 +129,10 @@ impl RunFolder {
             return Ok(recipe);
         };
         let recipe = recipe.with_choices_of(&recorded);
-        let (old, new) = (fixed_part(&recorded)?, fixed_part(&recipe)?);
+        let (mut old, mut new) = (recorded, recipe.clone());
+        old.make_absolute();
+        new.make_absolute();
+        let (old, new) = (fixed_part(&old)?, fixed_part(&new)?);
         match first_difference(&old, &new, "") {
             None => Ok(recipe),
             Some((key, old, new)) => Err(Error::input(format!(
@@ -103,7 +145,7 @@ impl RunFolder {
 
     /// Records the plan of the run, as a recipe.
     pub(super) fn record(&self, plan: &Recipe) -> Result<()> {
-        write_atomically(&self.file(RECIPE), plan.to_toml()?.as_bytes())
+        write_atomically(&self.file(RECIPE), plan.to_file()?.as_bytes())
     }
 
     /// The folder, and the same as a place to train in.

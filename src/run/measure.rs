@@ -2,11 +2,25 @@
 
 use super::report::Sample;
 use crate::context::Context;
-use crate::data::Tokenizer;
+use crate::data::{EvaluationWindow, Tokenizer};
 use crate::error::Result;
 use crate::generate::{GenerateConfig, Generator};
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::recipe::SamplesConfig;
+
+/// UTF-8 bytes of the text that `windows` predict: all but the first token of each.
+///
+/// # Errors
+/// The tokenizer's decoder fails.
+pub fn text_bytes(windows: &[EvaluationWindow], tokenizer: &Tokenizer) -> Result<u64> {
+    let bytes = |window: &EvaluationWindow| {
+        let length = |tokens: &[u32]| Ok::<_, crate::Error>(tokenizer.decode(tokens)?.len());
+        // The first token is decoded alone: what it adds to the beginning is not predicted.
+        let all = length(&window.tokens)?;
+        Ok(all.saturating_sub(length(&window.tokens[..1])?) as u64)
+    };
+    windows.iter().map(bytes).sum()
+}
 
 /// The greedy continuation of each prompt by both models.
 ///

@@ -16,14 +16,16 @@ mod report;
 mod student;
 mod teacher;
 mod text;
+mod windows;
 
 pub use distill::distill;
 pub use folder::{Existing, finished};
 pub use halting::{HALTING_FILE, halting_file, read_halting, write_halting};
 pub use load::{Loaded, Model, device};
-pub use measure::continuations;
+pub use measure::{continuations, text_bytes};
 pub use options::Options;
 pub use pretrain::pretrain;
 pub use report::{Report, Sample, Training};
 pub use student::Student;
 pub use teacher::Teacher;
+pub use windows::{BeyondContext, Windows, check_windows};

@@ -4,21 +4,22 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::fit::Place;
-use super::folder::RunFolder;
+use super::folder::{RunFolder, Start};
 use super::load::on;
-use super::measure::continuations;
+use super::measure::{continuations, text_bytes};
 use super::options::{Options, with_resume_hint};
 use super::report::{Report, Training};
 use super::text;
 use crate::context::Context;
 use crate::data::{Corpus, Split, Tokenizer, read_documents};
 use crate::disk::make_folder;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::eval::{EvalConfig, evaluate};
-use crate::hub::{StoredType, export_stack};
+use crate::hub::{About, StoredType, export_stack};
+use crate::model::TransformerConfig;
 use crate::pretrain::{LanguageModeling, TokenizerConfig, initial_tensors};
 use crate::recipe::{PretrainPlan, Recipe, Settings};
-use crate::train::{Objective, Summary, Trainer};
+use crate::train::{Objective, Summary, Trainer, Validate};
 
 /// Most tokens of a validation during training: enough to see the trend.
 const VALIDATION_TOKENS: usize = 8192;
@@ -29,12 +30,14 @@ const VALIDATION_TOKENS: usize = 8192;
 /// The recipe or the text do not fit, the folder is in use, the disk is full, or the user
 /// stopped it.
 pub fn pretrain(recipe: Recipe, options: &Options) -> Result<Report> {
-    carry_out(recipe, options).map_err(with_resume_hint)
+    let start = Start::of(&options.out);
+    carry_out(recipe, options).map_err(|error| start.undo(with_resume_hint(error)))
 }
 
 fn carry_out(recipe: Recipe, options: &Options) -> Result<Report> {
     PretrainPlan::resolve(&recipe)?;
     let folder = RunFolder::claim(&options.out, options.existing, recipe.train.steps)?;
+    folder.note_finished(&options.context);
     let plan = PretrainPlan::resolve(&folder.continued(recipe)?)?;
     folder.record(&plan.to_recipe())?;
     let (context, settings) = (&options.context, &plan.settings);
@@ -43,6 +46,7 @@ fn carry_out(recipe: Recipe, options: &Options) -> Result<Report> {
     let test = text::held_out(&corpus, Split::Test, &settings.eval)?;
     options.check_cancelled("the first step")?;
     let config = plan.model.transformer(tokenizer.vocabulary(), tokenizer.special())?;
+    refuse_long_windows(&config, settings)?;
     let start = on(&initial_tensors(&config, settings.seed)?, context.device())?;
     let objective = LanguageModeling::new(&config, &start)?;
     drop(start);
@@ -54,7 +58,8 @@ fn carry_out(recipe: Recipe, options: &Options) -> Result<Report> {
     let (out, place) = folder.into_place();
     let (_lock, summary) = train(&objective, settings, &corpus, place, context)?;
     let trained = objective.model();
-    let evaluation = evaluate(trained, None, &test, &settings.eval, context)?;
+    let evaluation = evaluate(trained, None, &test, &settings.eval, context)?
+        .with_text_bytes(text_bytes(&test, &tokenizer)?);
     let samples = continuations(&settings.generate, &tokenizer, trained, None, context)?;
     options.check_cancelled("the model was exported")?;
     let report = Report {
@@ -73,11 +78,24 @@ fn carry_out(recipe: Recipe, options: &Options) -> Result<Report> {
         &config,
         &objective.params().tensors(),
         Some(&tokenizer),
-        &report.card(&plan.to_recipe())?,
+        &report.card(&plan.to_recipe(), &About::default())?,
         StoredType::F32,
     )?;
     report.write(&out.join("eval.json"))?;
     Ok(report)
+}
+
+/// A model is not trained on windows longer than the context length it is given.
+fn refuse_long_windows(config: &TransformerConfig, settings: &Settings) -> Result<()> {
+    let (context, window) = (config.max_positions, settings.data.window_tokens);
+    if window <= context || settings.data.beyond_context {
+        return Ok(());
+    }
+    Err(Error::input(format!(
+        "windows of {window} tokens are longer than the model's context of {context}"
+    ))
+    .at("data.window_tokens")
+    .hint("shorten them, or raise model.max_positions"))
 }
 
 /// The tokenizer of the recipe; one that is trained is trained once and stored in the folder.
@@ -123,12 +141,8 @@ fn train<'t>(
         bootstrap_samples: 0,
         ..settings.eval.clone()
     };
-    let windows = if train.validate_every_steps > 0 {
-        text::held_out(corpus, Split::Validation, &config)?
-    } else {
-        Vec::new()
-    };
-    let mut validate = |_step: u64| {
+    let windows = text::validation(corpus, settings, &config, context)?;
+    let mut measure = |_step: u64| {
         let model = objective.model();
         let evaluation = evaluate(model, None, &windows, &config, context)?;
         Ok(BTreeMap::from([
@@ -136,8 +150,9 @@ fn train<'t>(
             ("nll_nats".to_owned(), evaluation.teacher.nll_nats),
         ]))
     };
+    let validate = (!windows.is_empty()).then_some(&mut measure as Validate);
     let mut trainer = place.trainer(train, settings.seed, context);
-    let summary = trainer.fit(objective, &batches, place.resume, Some(&mut validate))?;
+    let summary = trainer.fit(objective, &batches, place.resume, validate)?;
     trainer.use_ema(objective.params())?;
     Ok((trainer, summary))
 }

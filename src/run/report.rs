@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::disk::write_atomically;
 use crate::error::{Error, Result};
 use crate::eval::{Evaluation, StudentScore};
-use crate::hub::Card;
+use crate::hub::{About, Card};
 use crate::recipe::Recipe;
 use crate::train::Summary;
 
@@ -81,21 +81,45 @@ impl Report {
         write_json(path, self)
     }
 
-    /// The model card.
-    pub(super) fn card(&self, recipe: &Recipe) -> Result<Card> {
+    /// The model card; `teacher` is what the teacher says of itself.
+    pub(super) fn card(&self, recipe: &Recipe, teacher: &About) -> Result<Card> {
         let training = &self.training;
         let trained =
             format!("It was trained for {} steps on {} tokens.", training.steps, training.tokens);
+        let window_tokens = recipe.data.window_tokens;
+        let about = match &self.teacher_source {
+            Some(source) => teacher.of_student(source, window_tokens),
+            None => About { trained_window_tokens: Some(window_tokens), ..About::default() },
+        };
         Ok(Card {
             name: self.name.clone(),
-            teacher: self.teacher_source.clone(),
+            about,
             recipe: Some(recipe.to_toml()?),
             tables: vec![
                 ("Results on held-out text".to_owned(), self.table()),
                 ("Costs".to_owned(), self.evaluation.costs()),
             ],
+            metrics: self.metrics(),
             notes: vec![trained],
+            ..Card::default()
         })
+    }
+
+    /// Perplexity and agreement of what was trained, at its N repetitions.
+    fn metrics(&self) -> Vec<(String, f64)> {
+        let found = &self.evaluation;
+        let trained = found.trained_repetitions;
+        let student = found.student.iter().find(|score| Some(score.repetitions) == trained);
+        let metrics = match student {
+            Some(score) => vec![
+                ("perplexity", score.perplexity),
+                ("kl_divergence", score.kl_nats),
+                ("top_1_agreement", score.agreement),
+            ],
+            None => vec![("perplexity", found.teacher.perplexity)],
+        };
+        let finite = metrics.into_iter().filter(|(_, value)| value.is_finite());
+        finite.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 
     /// A table of teacher and student: a head, then rows of as many cells. The untrained student
@@ -106,7 +130,7 @@ impl Report {
         if let Some(untrained) = &self.untrained {
             let alone = Evaluation { student: vec![untrained.clone()], ..self.evaluation.clone() };
             let row = alone.table().pop().map(|mut row| {
-                "student, untrained".clone_into(&mut row[0]);
+                "untrained".clone_into(&mut row[0]);
                 row
             });
             rows.splice(2..2, row);

@@ -2,14 +2,33 @@
 
 use candle_core::Tensor;
 
+use super::windows::{Windows, check_windows};
 use crate::context::Context;
 use crate::data::windows::Spread;
 use crate::data::{Batches, Corpus, EvaluationWindow, PackedWindows, Split};
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
+use crate::hub::Checkpoint;
+use crate::recipe::{Recipe, Settings};
 
 /// Separates the seed of the calibration windows from that of the first steps.
 const CALIBRATION: u64 = 0x00CA_11B8;
+
+/// Refuses windows of a recipe that `model` cannot read.
+pub(super) fn check_window_tokens(
+    model: &Checkpoint,
+    recipe: &Recipe,
+    context: &Context,
+) -> Result<()> {
+    let windows = [
+        (recipe.data.window_tokens, "data.window_tokens"),
+        (recipe.eval.window_tokens, "eval.window_tokens"),
+    ];
+    windows.into_iter().try_for_each(|(tokens, key)| {
+        let windows = Windows { tokens, key, override_key: "data.beyond_context = true" };
+        check_windows(model, windows, recipe.data.beyond_context.into(), context)
+    })
+}
 
 /// The windows of the training steps.
 pub(super) fn training_windows(corpus: &Corpus, rows: usize, seed: u64) -> Result<PackedWindows> {
@@ -32,6 +51,27 @@ pub(super) fn calibration(
         .collect()
 }
 
+/// What a run is validated on while it trains: `config` says how much. None, with a warning, where
+/// the validation split has no text.
+pub(super) fn validation(
+    corpus: &Corpus,
+    settings: &Settings,
+    config: &EvalConfig,
+    context: &Context,
+) -> Result<Vec<EvaluationWindow>> {
+    if settings.train.validate_every_steps == 0 {
+        return Ok(Vec::new());
+    }
+    if corpus.split(Split::Validation).tokens() < 2 {
+        context.warn(
+            "nothing is validated while training: the validation split has no text \
+             (data.validation); train.validate_every_steps = 0 says that this is meant",
+        );
+        return Ok(Vec::new());
+    }
+    held_out(corpus, Split::Validation, config)
+}
+
 /// The evaluation windows of a held-out split.
 pub(super) fn held_out(
     corpus: &Corpus,
@@ -47,7 +87,10 @@ pub(super) fn held_out(
     if windows.is_empty() {
         return Err(Error::input(format!("there is no text in the {} split", split.name()))
             .at(format!("data.{}", split.name()))
-            .hint("list files for it, or raise its fraction"));
+            .hint(
+                "write data.split_by = \"passage\", which holds out the end of every document and \
+                 works with one, list files for it, or raise its fraction",
+            ));
     }
     Ok(windows)
 }

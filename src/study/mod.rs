@@ -19,7 +19,7 @@ pub use halting::ExitsRecipe;
 pub use law::{
     Bracket, Cell, Curve, LawRecipe, Needed, Target, TextTeacher, curves, law_jobs, needed,
 };
-pub use refresh::refresh;
+pub use refresh::{refresh, refuse_empty};
 pub use scaling::ScalingRecipe;
 pub use sweep::{
     Done, Failure, Job, Outcome, Point, Starter, StudyKind, Sweep, carry_out_all, open,

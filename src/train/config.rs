@@ -29,7 +29,7 @@ pub struct TrainConfig {
     pub checkpoint_every_steps: u64,
     /// Number of newest checkpoints to keep; older ones are deleted.
     pub keep_checkpoints: usize,
-    /// Steps between validations; 0: never.
+    /// Steps between validations on the validation split; 0: never.
     pub validate_every_steps: u64,
     /// Consecutive steps with a non-finite loss or gradient after which the run ends with an error.
     pub max_bad_steps: u64,
@@ -46,7 +46,7 @@ impl Default for TrainConfig {
             ema: None,
             checkpoint_every_steps: 100,
             keep_checkpoints: 2,
-            validate_every_steps: 0,
+            validate_every_steps: 250,
             max_bad_steps: 10,
         }
     }

@@ -15,7 +15,10 @@ use crate::error::{Error, Result};
 pub struct StepMetrics {
     /// The step, counted from 1: after step 100 the checkpoint of 100 is written.
     pub step: u64,
-    /// Mean loss of the micro-batches; None if it was not finite.
+    /// The phase of the step, when training has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Mean loss of the micro-batches; `None` if it was not finite.
     pub loss: Option<f64>,
     /// Its terms by name, unweighted; terms that are not finite are left out.
     pub terms: BTreeMap<String, f64>,

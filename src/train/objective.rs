@@ -60,4 +60,10 @@ pub trait Objective: Sync {
     /// # Errors
     /// The batch does not fit the model, or the device fails.
     fn loss(&self, batch: &Batch, context: &mut StepContext) -> Result<Loss>;
+
+    /// The phase that `step` of `steps` belongs to; `None` if training has one phase. Phases
+    /// have different loss functions, so the loss may jump between them.
+    fn phase(&self, _step: u64, _steps: u64) -> Option<&'static str> {
+        None
+    }
 }

@@ -1,6 +1,8 @@
 //! Resuming a run: which parts of its configuration must be the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 
 use super::config::TrainConfig;
 use super::optimizer::Optimizer;
@@ -10,7 +12,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 
 /// The configuration keys that change the results of a run, and their blake3 hash.
-pub(super) fn fingerprint(config: &TrainConfig) -> Result<(serde_json::Value, String)> {
+pub(super) fn fingerprint(config: &TrainConfig) -> Result<(Value, String)> {
     let mut value = serde_json::to_value(config).map_err(|error| {
         Error::internal(format!("the configuration is not valid JSON: {error}"))
     })?;
@@ -50,13 +52,14 @@ pub(super) fn restore(
     optimizer.load(params, &restored.tensors, &manifest.updates).map_err(|e| e.hint(hint))?;
     let (now, hash) = fingerprint(config)?;
     if hash != manifest.config_hash || seed != manifest.seed {
-        let changed = now.as_object().into_iter().flatten();
-        let changed = changed.filter(|(key, value)| manifest.config.get(key) != Some(value));
-        let mut changed: Vec<String> = changed.map(|(key, _)| format!("train.{key}")).collect();
-        changed.extend((seed != manifest.seed).then(|| "seed".to_owned()));
+        let mut changed = Vec::new();
+        differences(&manifest.config, &now, "train", &mut changed);
+        if seed != manifest.seed {
+            changed.push(format!("seed was {}, and is {seed} now", manifest.seed));
+        }
         context.warn(&format!(
             "resuming with a configuration that differs from the checkpoint's: {}",
-            changed.join(", ")
+            changed.join("; ")
         ));
     }
     Ok(())
@@ -69,4 +72,39 @@ pub enum Resume {
     Fresh,
     /// Resume from the newest one; start from the beginning if there is none.
     IfPresent,
+}
+
+/// The keys below `path` whose values differ, with the old and the new value.
+fn differences(old: &Value, new: &Value, path: &str, found: &mut Vec<String>) {
+    let (Some(olds), Some(news)) = (old.as_object(), new.as_object()) else {
+        if old != new {
+            found.push(format!("{path} was {}, and is {} now", shown(old), shown(new)));
+        }
+        return;
+    };
+    let keys: BTreeSet<&String> = olds.keys().chain(news.keys()).collect();
+    for key in keys {
+        let value = |of: &serde_json::Map<String, Value>| of.get(key).cloned().unwrap_or_default();
+        differences(&value(olds), &value(news), &format!("{path}.{key}"), found);
+    }
+}
+
+fn shown(value: &Value) -> String {
+    if value.is_null() { "absent".to_owned() } else { value.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_change_is_named_with_both_values() {
+        let old = serde_json::json!({"steps": 10, "optimizer": {"lr": 0.1, "eps": 1}, "ema": 0.9});
+        let new = serde_json::json!({"steps": 10, "optimizer": {"lr": 0.2, "eps": 1}});
+        let mut found = Vec::new();
+        differences(&old, &new, "train", &mut found);
+        let expected =
+            ["train.ema was 0.9, and is absent now", "train.optimizer.lr was 0.1, and is 0.2 now"];
+        assert_eq!(found, expected);
+    }
 }

@@ -77,6 +77,7 @@ impl<'a> Run<'a> {
             restore((config, inputs.seed), params, restored, &frozen, &mut optimizer, context)
                 .map_err(|error| error.at(restored.path.display()))?;
             progress = restored.manifest.progress.clone();
+            context.note(&resumed(progress.step, config.steps));
         }
         let mut ema = config.ema.map(|decay| Ema::new(decay, params)).transpose()?;
         if let (Some(ema), Some(restored)) = (&mut ema, &restored) {
@@ -116,6 +117,7 @@ impl<'a> Run<'a> {
         self.progress.elapsed_s = self.elapsed_before_s + self.started.elapsed().as_secs_f64();
         let metrics = StepMetrics {
             step: self.progress.step,
+            phase: objective.phase(step, config.steps).map(str::to_owned),
             loss: Some(accumulated.loss).filter(|loss| loss.is_finite()),
             terms: accumulated.terms,
             lr,
@@ -271,6 +273,14 @@ impl<'a> Run<'a> {
         self.saved_step = Some(step);
         Ok(path)
     }
+}
+
+/// The note of a run that is resumed.
+fn resumed(step: u64, steps: u64) -> String {
+    if step < steps {
+        return format!("resumed from step {step} of {steps}");
+    }
+    format!("all {steps} steps are taken: nothing is trained")
 }
 
 /// The checkpoint to resume from, if there is one and `resume` allows it.

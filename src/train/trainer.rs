@@ -120,7 +120,9 @@ fn take_steps(
     mut validate: Option<Validate<'_>>,
 ) -> Result<()> {
     let RunInputs { config, context, .. } = inputs;
+    let mut phase = None;
     while run.progress.step < config.steps {
+        phase = note_phase(phase, objective.phase(run.progress.step, config.steps), run, context);
         let Some(metrics) = run.step(objective, batches)? else { return stop(run, config.steps) };
         let step = run.progress.step;
         context.advance(step, &message(&metrics));
@@ -141,6 +143,22 @@ fn take_steps(
     }
     run.save()?;
     Ok(())
+}
+
+/// Notes when another phase begins; returns the current one.
+fn note_phase(
+    before: Option<&'static str>,
+    now: Option<&'static str>,
+    run: &Run<'_>,
+    context: &Context,
+) -> Option<&'static str> {
+    if let Some((_, now)) = before.zip(now).filter(|(before, now)| before != now) {
+        context.note(&format!(
+            "the {now} phase begins at step {}: its loss is another function, and may jump",
+            run.progress.step + 1
+        ));
+    }
+    now
 }
 
 /// Saves an interrupted run; the error says how to resume.

@@ -1,4 +1,4 @@
-//! Is what is timed the same work, however it is computed?
+//! Timings: the same work however it is computed, and what is printed of it.
 
 use serde_json::Value;
 
@@ -60,8 +60,13 @@ fn a_measurement_says_what_was_measured_and_what_came_out() {
     let (layers, head) = (8.0 * (2.0 * 2176.0 + 288.0), 2.0 * 16.0 * 37.0);
     let expected = 16.0 * (4.0 * layers + 3.0 * head) / 1e9;
     assert!((found["gflop"].as_f64().unwrap() / expected - 1.0).abs() < 1e-9);
+    let rounds = &found["rounds"];
+    assert_eq!((&rounds["timed"], &rounds["warm_up"]), (&1.into(), &2.into()));
+    assert_eq!(rounds["mean_s"], found["wall_s"]);
     let table = step(&[]).good().stdout;
-    assert!(table.contains("tokens_per_s") && table.lines().count() == 2, "{table}");
+    for part in ["median", "mean ± deviation", "range", "1 after 2 of warm-up", "tokens/s"] {
+        assert!(table.contains(part), "`{part}` is not in:\n{table}");
+    }
 }
 
 #[test]
@@ -95,10 +100,10 @@ fn sizes_of_nothing_and_heads_that_do_not_fit_are_refused() {
     of(&["--width", "6", "--heads", "2"]).refused(&["even width"]);
     of(&["--repetitions", "99999"]).refused(&["99999 repetitions"]);
     of(&["--tokens", "99999999999"]).refused(&["too large", "--tokens"]);
-    of(&["--batch=-1"]).refused(&["--batch"]);
+    of(&["--batch=-1"]).misused(&["--batch"]);
     let prefill = ["bench", "prefill", "--model", "runs/teacher"];
     World::shared().run(&[&prefill[..], &["--steps", "0"]].concat()).refused(&["--steps is 0"]);
-    World::shared().run(&["bench", "prefill"]).refused(&["--model"]);
+    World::shared().run(&["bench", "prefill"]).misused(&["--model"]);
     World::shared().run(&["bench", "peak", "--width", "0"]).refused(&["2048 x 0"]);
-    World::shared().run(&["bench", "peak", "--ffn", "8"]).refused(&["--width"]);
+    World::shared().run(&["bench", "peak", "--ffn", "8"]).misused(&["--width"]);
 }

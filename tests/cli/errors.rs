@@ -1,4 +1,4 @@
-//! Is every mistake of a user named, with its place and the next step?
+//! Mistakes of a user: each is named, with its place and the next step.
 
 use super::world::World;
 
@@ -20,7 +20,7 @@ fn a_recipe_with_a_mistake_is_refused_with_its_line() {
         ],
     );
     refuse("kind.toml", "[train]\nsteps = \"many\"", &["`train.steps`", "in kind.toml:2"]);
-    refuse("broken.toml", "\n[train", &["no TOML", "broken.toml:2"]);
+    refuse("broken.toml", "\n[train", &["not valid TOML", "broken.toml:2"]);
     refuse(
         "zero.toml",
         "[train]\nsteps = 0\n[data]\nfiles = [\"x\"]",

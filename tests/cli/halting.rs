@@ -90,32 +90,32 @@ fn budgets_thresholds_and_heads_that_make_no_sense_are_refused() {
     let ask = |model: &str, more: &[&str]| {
         generate(world, model, &[&["--prompt", "we must"], more].concat())
     };
-    ask("refuses", &["--budget", "0.5"]).refused(&["0.5 repetitions", "1 or more"]);
-    ask("refuses", &["--budget", "max=0"]).refused(&["expected 1 or more"]);
-    ask("refuses", &["--budget", "cheap"]).refused(&["`cheap` is not a budget", "90%=3"]);
-    ask("refuses", &["--policy", "kll"]).refused(&["no halting policy", "exit-gate"]);
+    ask("refuses", &["--budget", "0.5"]).misused(&["0.5 repetitions", "1 or more"]);
+    ask("refuses", &["--budget", "max=0"]).misused(&["expected 1 or more"]);
+    ask("refuses", &["--budget", "cheap"]).misused(&["`cheap` is not a budget", "90%=3"]);
+    ask("refuses", &["--policy", "kll"]).misused(&["no halting policy", "exit-gate"]);
     ask("refuses", &["--policy", "gap", "--threshold", "1.5"]).refused(&["threshold of `gap`"]);
     ask("refuses", &["--speculate", "3"]).refused(&["fewer repetitions than verify"]);
     ask("refuses", &["--speculate", "1", "--budget", "2"]).refused(&["either"]);
-    ask("refuses", &["--kv", "window=0"]).refused(&["catch-up, last, own, or window"]);
-    ask("refuses", &["--weights", "int4"]).refused(&["f32, bf16 or int8"]);
-    generate(world, "refuses", &[]).refused(&["--prompt"]);
+    ask("refuses", &["--kv", "window=0"]).misused(&["catch-up, last, own, or window"]);
+    ask("refuses", &["--weights", "int4"]).misused(&["f32, bf16 or int8"]);
+    generate(world, "refuses", &[]).misused(&["--prompt"]);
     ask("refuses", &["--repetitions", "99999999"]).refused(&["expected 1 to 65536"]);
     ask("refuses", &["--repetitions", "9", "--budget", "2"]).refused(&["at most 3", "calibrate"]);
     ask("another", &["--budget", "2"]).refused(&["not calibrated", "factorize calibrate"]);
     let borrowed = world.path("refuses/student/halting.json");
     let borrowed = ["--budget", "2", "--halting", borrowed.to_str().unwrap()];
     ask("another", &borrowed).refused(&["another model"]);
-    ask("runs/teacher", &["--budget", "2"]).refused(&["not a student"]);
+    ask("runs/teacher", &["--budget", "2"]).refused(&["--budget needs a student"]);
     world.write("damaged.json", "{\"student\": \"abc\"");
     ask("refuses", &["--budget", "2", "--halting", "damaged.json"])
         .refused(&["not a halting head"]);
     let long = "peace ".repeat(4000);
-    ask("refuses", &["--prompt", &long]).refused(&["cannot be used multiple times"]);
+    ask("refuses", &["--prompt", &long]).misused(&["cannot be used multiple times"]);
     generate(world, "refuses", &["--prompt", &long]).refused(&["this model reads 1 to"]);
     let models = ["calibrate", "--teacher", "runs/teacher", "--student", "refuses"];
     let of = |more: &[&str]| world.run(&[&models[..], more].concat());
-    of(&[&TEXT[..], &["--risk", "kl=-1"]].concat()).refused(&["no risk"]);
+    of(&[&TEXT[..], &["--risk", "kl=-1"]].concat()).misused(&["no risk"]);
     of(&["--text", "held-out.txt", "--max-tokens", "8"]).refused(&["too few"]);
     of(&[&TEXT[..], &["--repetitions", "1"]].concat()).refused(&["nothing to choose"]);
 }

@@ -27,7 +27,7 @@ fn press(job: &Job, more: &[&str], begun: &str, later: Duration) -> String {
     assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let mut said = String::new();
     stderr.read_to_string(&mut said).unwrap();
-    assert_eq!(running.wait().unwrap().code(), Some(1), "{said}");
+    assert_eq!(running.wait().unwrap().code(), Some(130), "{said}");
     assert!(pressed.elapsed() < SOON, "{:?}\n{said}", pressed.elapsed());
     said
 }

@@ -34,14 +34,35 @@ impl Ran {
         self
     }
 
-    /// It was the user's to mend, and stderr says all of `parts`.
+    /// It failed, and stderr has all of `parts`.
     #[track_caller]
     pub fn refused(&self, parts: &[&str]) {
-        assert_eq!(self.code, 1, "{}\n{}", self.stdout, self.stderr);
+        self.failed(1, parts);
+    }
+
+    /// The command line itself is wrong, and stderr has all of `parts`.
+    #[track_caller]
+    pub fn misused(&self, parts: &[&str]) {
+        self.failed(2, parts);
+    }
+
+    #[track_caller]
+    fn failed(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, code, "{}\n{}", self.stdout, self.stderr);
         assert!(self.stderr.contains("error: "), "{}", self.stderr);
         for part in parts {
             assert!(self.stderr.contains(part), "`{part}` is not in:\n{}", self.stderr);
         }
+    }
+
+    /// It succeeded, and stderr has all of `parts`.
+    #[track_caller]
+    pub fn noted(self, parts: &[&str]) -> Self {
+        let ran = self.good();
+        for part in parts {
+            assert!(ran.stderr.contains(part), "`{part}` is not in:\n{}", ran.stderr);
+        }
+        ran
     }
 }
 

@@ -6,7 +6,8 @@ use super::{config, header, tokenizer, weights};
 use crate::context::Context;
 use crate::disk::map;
 use crate::error::{Error, Result};
-use crate::hub::checkpoint::{Checkpoint, fingerprint};
+use crate::hub::about::About;
+use crate::hub::checkpoint::{Checkpoint, Storage, fingerprint};
 
 /// Reads a GGUF file of version 2 or 3.
 ///
@@ -38,6 +39,26 @@ fn read(file: &[u8], context: &Context) -> Result<Checkpoint> {
     }
     let (tensors, hashes) = weights::load(file, &header, &config, family, context)?;
     let fingerprint = fingerprint(&config, &hashes)?;
-    let origin = String::new();
-    Ok(Checkpoint { config, looped: None, tensors, tokenizer, origin, fingerprint })
+    let types = header.tensors.values().map(|info| {
+        let bytes = info.bytes.len() as u64;
+        (format!("{:?}", info.blocks), bytes)
+    });
+    Ok(Checkpoint {
+        config,
+        looped: None,
+        tensors,
+        tokenizer,
+        origin: String::new(),
+        fingerprint,
+        about: about(&header)?,
+        storage: Storage::new(types, file.len() as u64),
+    })
+}
+
+/// What the metadata says of the model beside its shape.
+fn about(header: &header::Header) -> Result<About> {
+    let license = header.metadata.text("general.license")?.map(str::to_owned);
+    let languages = header.metadata.strings("general.languages")?.unwrap_or_default();
+    let languages = languages.into_iter().map(str::to_owned).collect();
+    Ok(About { license, languages, ..About::default() })
 }

@@ -84,6 +84,7 @@ fn finish(
     let bos = metadata.token("tokenizer.ggml.bos_token_id")?;
     let eos = config::end_tokens(metadata)?;
     let size = vocabulary.tokens.len();
+    let pad = metadata.token("tokenizer.ggml.padding_token_id")?.filter(|id| (*id as usize) < size);
     if let Some(id) = bos.iter().chain(&eos).find(|id| **id as usize >= size) {
         return Err(Error::input(format!("token {id} is named, but there are only {size}")));
     }
@@ -93,7 +94,7 @@ fn finish(
         inner.with_post_processor(Some(opening(id, &token)?));
     }
     let chat_template = metadata.text("tokenizer.chat_template")?.map(str::to_owned);
-    Ok(Tokenizer::from_parts(inner, SpecialTokens { bos, eos, chat_template, add_bos }))
+    Ok(Tokenizer::from_parts(inner, SpecialTokens { bos, eos, pad, chat_template, add_bos }))
 }
 
 /// Puts `token` before every text, for loaders that leave it to the tokenizer.

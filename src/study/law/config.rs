@@ -161,6 +161,7 @@ pub struct StudentsConfig {
     pub injection: Injection,
     /// Normalisation of the state between repetitions.
     #[serde(alias = "between")]
+    #[schemars(extend("x-alias" = "between"))]
     pub state_norm: StateNorm,
     /// Length and learning rate of the training.
     pub train: StepsConfig,

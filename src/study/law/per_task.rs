@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::needed::Needed;
-use crate::error::Result;
+use crate::error::{Result, counted};
 use crate::fit::{self, Comparison, Resampling};
 use crate::study::format::{estimate, written};
 use crate::study::sweep::job::Role;
@@ -26,22 +26,39 @@ pub struct TaskLaw {
 }
 
 impl TaskLaw {
-    /// The law as a sentence.
-    pub(crate) fn sentence(&self) -> String {
-        let found = &self.found;
-        let form = found.form.map_or("no form".to_owned(), |form| written(&form));
+    /// Whether an exponent could be fitted.
+    pub(super) fn is_determined(&self) -> bool {
+        let second = self.found.second_exponent.as_ref();
+        let estimates = [self.found.exponent.estimate, second.and_then(|found| found.estimate)];
+        estimates.iter().any(Option::is_some)
+    }
+
+    /// What it is the law of: `pointer 8 3, at-n, 1 / 2 of the width`.
+    pub(super) fn subject(&self) -> String {
         let width = self.width_ratio.map(|ratio| format!(", 1 / {ratio} of the width"));
-        let (trained, width) = (written(&self.trained), width.unwrap_or_default());
-        let depth = estimate(&found.exponent);
-        let mut text = format!("{}, {trained}{width}: N ~ (depth ratio)^{depth}", self.task);
+        format!("{}, {}{}", self.task, written(&self.trained), width.unwrap_or_default())
+    }
+
+    /// Why no exponent could be fitted.
+    pub(super) fn reason(&self) -> String {
+        let note = self.found.exponent.note.as_deref().unwrap_or("not determined");
+        note.replace("first ratio", "depth ratio").replace("second ratio", "width ratio")
+    }
+
+    /// The law as a sentence.
+    pub(super) fn sentence(&self) -> String {
+        let found = &self.found;
+        let mut text =
+            format!("{}: N ~ (depth ratio)^{}", self.subject(), estimate(&found.exponent));
         if let Some(width) = &found.second_exponent {
             text = format!("{text} (width ratio)^{}", estimate(width));
         }
-        let (censored, rows) = (found.right_censored, found.rows);
+        if let Some(form) = found.form {
+            text = format!("{text}; best form: {}", written(&form));
+        }
+        let (censored, rows) = (found.right_censored, counted(found.rows, "cell"));
         let note = found.note.as_ref().map(|note| format!("; {note}")).unwrap_or_default();
-        format!(
-            "{text}; best form: {form}; {censored} of {rows} cells needed more than was tried{note}"
-        )
+        format!("{text}; {censored} of {rows} needed more repetitions than were tried{note}")
     }
 }
 

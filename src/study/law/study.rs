@@ -201,6 +201,22 @@ impl Law {
     }
 }
 
+/// Laws that could not be fitted, in one sentence for each reason.
+fn undetermined(target: &str, laws: &[&TaskLaw]) -> Vec<String> {
+    let mut reasons: Vec<(String, Vec<String>)> = Vec::new();
+    for law in laws {
+        let reason = law.reason();
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, subjects)) => subjects.push(law.subject()),
+            None => reasons.push((reason, vec![law.subject()])),
+        }
+    }
+    let sentence = |(reason, subjects): (String, Vec<String>)| {
+        format!("{target}: no law could be fitted, because {reason}: {}", subjects.join("; "))
+    };
+    reasons.into_iter().map(sentence).collect()
+}
+
 impl Findings for Law {
     fn write(&self, folder: &Path) -> Result<()> {
         write_json(&folder.join("law.json"), self)?;
@@ -252,8 +268,10 @@ impl Findings for Law {
         }));
         for (place, (target, laws, _)) in self.targets().enumerate() {
             let most = if place == 0 { laws.len() } else { 1 };
-            sentences
-                .extend(laws.iter().take(most).map(|law| format!("{target}: {}", law.sentence())));
+            let (fitted, unknown): (Vec<_>, Vec<_>) =
+                laws.iter().take(most).partition(|law| law.is_determined());
+            sentences.extend(fitted.iter().map(|law| format!("{target}: {}", law.sentence())));
+            sentences.extend(undetermined(target, &unknown));
         }
         sentences
     }

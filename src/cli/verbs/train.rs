@@ -1,29 +1,30 @@
-//! How is a recipe carried out from the command line?
+//! `distill` and `pretrain`: carry out a recipe.
 
 use std::path::Path;
 
-use clap::Subcommand;
-
-use super::args::{Command, PretrainArgs};
-use super::recipe_args::{RecipeArgs, RunArgs};
-use super::{Session, output};
-use crate::context::Observer;
-use crate::error::{Error, Result};
+use crate::cli::args::recipe::{PretrainArgs, RecipeArgs, RunArgs};
+use crate::cli::output;
+use crate::cli::session::Session;
+use crate::cli::suggest;
+use crate::error::{Error, Result, counted};
+use crate::eval::OPTIONAL_COLUMNS;
 use crate::recipe::{Recipe, Source};
 use crate::run::{self, Options, Report};
 
 /// The main job, and `distill`.
-pub(super) fn distill(args: &RecipeArgs, session: &Session) -> Result<()> {
+pub(crate) fn distill(args: &RecipeArgs, session: &Session) -> Result<()> {
     let path = args.recipe.as_deref().ok_or_else(|| {
-        Error::input("no recipe was given")
+        Error::usage("no recipe was given")
             .hint("factorize --teacher <model> <recipe.toml>; see factorize --help")
     })?;
     let (teacher, live) = (args.teacher.clone(), args.live);
     let recipe = Source { teacher, live, ..source(path, &args.run)? }.read()?;
     if recipe.is_pretraining() {
-        return Err(Error::input("this recipe trains a model from nothing: it has [model]")
-            .at(path.display())
-            .hint(format!("factorize pretrain {}", path.display())));
+        return Err(Error::input(
+            "this is a recipe of `factorize pretrain`: it has a [model] to train from nothing",
+        )
+        .at(path.display())
+        .hint(format!("factorize pretrain {}", path.display())));
     }
     let options = options(&recipe, &args.run, session);
     let report = run::distill(recipe, &options)?;
@@ -31,12 +32,14 @@ pub(super) fn distill(args: &RecipeArgs, session: &Session) -> Result<()> {
 }
 
 /// `pretrain`.
-pub(super) fn pretrain(args: &PretrainArgs, session: &Session) -> Result<()> {
+pub(crate) fn pretrain(args: &PretrainArgs, session: &Session) -> Result<()> {
     let recipe = source(&args.recipe, &args.run)?.read()?;
     if !recipe.is_pretraining() {
-        return Err(Error::input("this recipe distils: it has no [model] to train from nothing")
-            .at(args.recipe.display())
-            .hint(format!("factorize {}", args.recipe.display())));
+        return Err(Error::input(
+            "this is a recipe of `factorize distill`: it has no [model] to train from nothing",
+        )
+        .at(args.recipe.display())
+        .hint(format!("factorize {}", args.recipe.display())));
     }
     let options = options(&recipe, &args.run, session);
     let report = run::pretrain(recipe, &options)?;
@@ -45,24 +48,15 @@ pub(super) fn pretrain(args: &PretrainArgs, session: &Session) -> Result<()> {
 
 /// The recipe at `path`, as the flags of every run change it.
 fn source(path: &Path, args: &RunArgs) -> Result<Source> {
-    if let Some(verb) = meant_verb(path) {
-        return Err(Error::input(format!("there is no verb and no recipe `{}`", path.display()))
-            .hint(format!("did you mean `factorize {verb}`?")));
+    let word = path.to_str().filter(|text| suggest::is_word(text) && !path.exists());
+    if let Some((word, verbs)) = word.map(|word| (word, suggest::verbs_like(word)))
+        && !verbs.is_empty()
+    {
+        return Err(Error::usage(format!("there is no verb and no recipe `{word}`"))
+            .hint(suggest::did_you_mean(&verbs)));
     }
     let (path, set, smoke) = (path.to_owned(), args.folder.set.clone(), args.folder.smoke);
     Ok(Source { path, set, seed: args.seed, smoke, ..Source::default() })
-}
-
-/// The verb that a missing recipe without an ending looks like.
-fn meant_verb(path: &Path) -> Option<String> {
-    let text = path.to_str().filter(|text| !text.contains(['.', '/']) && !path.exists())?;
-    let verbs = Command::augment_subcommands(clap::Command::new("verbs"));
-    let scored = verbs.get_subcommands().map(|verb| {
-        let name = verb.get_name();
-        (strsim::jaro_winkler(text, name), name.to_owned())
-    });
-    let (likeness, verb) = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (likeness > 0.7).then_some(verb)
 }
 
 fn options(recipe: &Recipe, args: &RunArgs, session: &Session) -> Options {
@@ -78,7 +72,8 @@ fn show(report: &Report, options: &Options, session: &Session) -> Result<()> {
     if session.json {
         return output::json(report);
     }
-    output::table(&report.table())?;
+    output::table_without(&report.table(), &OPTIONAL_COLUMNS)?;
+    output::paragraph(&report.evaluation.caption())?;
     output::line("")?;
     output::line(&costs(report))?;
     for sample in &report.samples {
@@ -90,7 +85,7 @@ fn show(report: &Report, options: &Options, session: &Session) -> Result<()> {
         }
     }
     output::line("")?;
-    session.progress.note(&format!("everything is in {}", options.out.display()));
+    session.context.note(&format!("everything is in {}", options.out.display()));
     output::line(&options.out.display().to_string())
 }
 
@@ -121,8 +116,8 @@ fn costs(report: &Report) -> String {
     }
     let training = &report.training;
     lines.push(format!(
-        "training: {} steps, {} tokens, {:.0} s{}",
-        training.steps,
+        "training: {}, {} tokens, {:.0} s{}",
+        counted(training.steps as usize, "step"),
         training.tokens,
         training.seconds,
         found.peak_rss_mib.map(|mib| format!(", {mib:.0} MiB at most")).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! How deeply can tokens be asked to be read?
+//! Arguments that set how many repetitions each token takes.
 
 use std::path::PathBuf;
 
@@ -9,28 +9,29 @@ use crate::error::Error;
 use crate::halting::{Budget, PolicyName};
 use crate::kernels::quantized::WeightType;
 
-/// How deeply each token is read.
+/// How many repetitions each token takes.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Depth")]
-pub(super) struct DepthArgs {
+pub(crate) struct DepthArgs {
     /// Repetitions a token may take: 2.5 on average, max=3, or 90%=3 for that share of the tokens
     #[arg(long, value_name = "BUDGET", value_parser = budget)]
-    pub(super) budget: Option<Budget>,
-    /// When a token stops [default: the policy that `calibrate` found best, under a budget]
+    pub(crate) budget: Option<Budget>,
+    /// When a token stops [default under a budget: the best policy of the calibration]
     #[arg(long, value_name = "NAME", value_parser = policy)]
-    pub(super) policy: Option<PolicyName>,
+    pub(crate) policy: Option<PolicyName>,
     /// Its threshold [default: as calibrated]
     #[arg(long, value_name = "NUMBER", requires = "policy", conflicts_with = "budget")]
-    pub(super) threshold: Option<f64>,
-    /// What was calibrated for the student [default: halting.json beside it]
+    pub(crate) threshold: Option<f64>,
+    /// The calibration of the student [default: halting.json beside it]
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub(super) halting: Option<PathBuf>,
-    /// What a token reads of one that stopped before: catch-up, last, own or window=REPETITIONS
-    #[arg(long, value_name = "HOW", default_value = "catch-up", value_parser = sharing)]
-    pub(super) kv: CacheSharing,
-    /// Type the weights wait in: f32, bf16 or int8
+    pub(crate) halting: Option<PathBuf>,
+    /// Keys and values that a token reads of one that stopped before: catch-up, last, own or
+    /// window=REPETITIONS [default: catch-up]
+    #[arg(long, value_name = "HOW", value_parser = sharing)]
+    pub(crate) kv: Option<CacheSharing>,
+    /// Type the weights are stored in: f32, bf16 or int8
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = stored_as)]
-    pub(super) weights: WeightType,
+    pub(crate) weights: WeightType,
 }
 
 fn budget(text: &str) -> Result<Budget, Error> {
@@ -41,7 +42,7 @@ fn policy(text: &str) -> Result<PolicyName, Error> {
     text.parse()
 }
 
-pub(super) fn sharing(text: &str) -> Result<CacheSharing, Error> {
+pub(crate) fn sharing(text: &str) -> Result<CacheSharing, Error> {
     text.parse()
 }
 

@@ -1,9 +1,12 @@
-//! How is a measurement of speed shown?
+//! `bench`: times the arithmetic and prints the measurement.
 
-use super::bench_args::{BenchCommand, DecodeArgs, PeakArgs, PrefillArgs, StepArgs};
-use super::depth::reading;
-use super::{Session, output};
-use crate::bench::{StepGraph, StepShape, matrix_peak, time_decode, time_prefill, time_step};
+use crate::bench::{
+    Rounds, StepGraph, StepShape, matrix_peak, time_decode, time_prefill, time_step,
+};
+use crate::cli::args::bench::{BenchCommand, DecodeArgs, PeakArgs, PrefillArgs, StepArgs};
+use crate::cli::output;
+use crate::cli::session::Session;
+use crate::cli::verbs::depth::{Reading, reading};
 use crate::decode::{Decoder, ReadDepth};
 use crate::error::{Error, Result};
 use crate::run::Loaded;
@@ -11,7 +14,7 @@ use crate::run::Loaded;
 /// Side of the square product that is always timed.
 const SQUARE: usize = 1024;
 
-pub(super) fn bench(command: &BenchCommand, session: &Session) -> Result<()> {
+pub(crate) fn bench(command: &BenchCommand, session: &Session) -> Result<()> {
     match command {
         BenchCommand::Step(args) => step(args, session),
         BenchCommand::Prefill(args) => prefill(args, session),
@@ -41,8 +44,11 @@ fn step(args: &StepArgs, session: &Session) -> Result<()> {
     if session.json {
         return output::json(&found);
     }
-    let timed = [found.wall_s, found.tokens_per_s, found.gflop];
-    output::table(&rows(timed, found.cpu_s, found.peak_rss_mib))
+    let mut rows = times(&found.rounds, found.wall_s, found.cpu_s);
+    rows.push(("tokens/s", format!("{:.1}", found.tokens_per_s)));
+    rows.push(("GFLOP/s", format!("{:.1}", found.gflop / found.wall_s)));
+    rows.push(("most memory", memory(found.peak_rss_mib)));
+    show(rows)
 }
 
 fn prefill(args: &PrefillArgs, session: &Session) -> Result<()> {
@@ -53,14 +59,18 @@ fn prefill(args: &PrefillArgs, session: &Session) -> Result<()> {
     if session.json {
         return output::json(&found);
     }
-    let timed = [found.wall_s, found.tokens_per_s, found.gflop];
-    output::table(&rows(timed, found.cpu_s, found.peak_rss_mib))
+    let mut rows = times(&found.rounds, found.wall_s, found.cpu_s);
+    rows.push(("tokens/s", format!("{:.1}", found.tokens_per_s)));
+    rows.push(("GFLOP/s", format!("{:.1}", found.gflop / found.wall_s)));
+    rows.push(("most memory", memory(found.peak_rss_mib)));
+    show(rows)
 }
 
 fn decode(args: &DecodeArgs, session: &Session) -> Result<()> {
     let context = &session.context;
     let loaded = Loaded::read(&args.model, &session.context)?;
-    let (read, most) = reading(&args.depth, &loaded, args.repetitions, None)?;
+    let Reading { config: read, repetitions: most, .. } =
+        reading(&args.depth, &loaded, args.repetitions, None)?;
     let model = loaded.model.lm();
     let decoder = Decoder::new(model, read.weight_type)?;
     let policy = read.stopping.as_ref().map(|stop| (&*stop.policy, stop.gate.as_ref()));
@@ -69,42 +79,52 @@ fn decode(args: &DecodeArgs, session: &Session) -> Result<()> {
     if session.json {
         return output::json(&found);
     }
-    let head = [
-        "tokens_per_s",
-        "token_s",
-        "mean_repetitions",
-        "weights_mib",
-        "weights_gb_per_s",
-        "memory_gb_per_s",
-        "peak_rss_mib",
-    ];
-    let row = [
-        format!("{:.1}", found.tokens_per_s),
-        format!("{:.5}", found.token_s),
-        format!("{:.2}", found.mean_repetitions),
-        format!("{:.1}", found.weights_mib),
-        format!("{:.1}", found.weights_gb_per_s),
-        format!("{:.1}", found.memory_gb_per_s),
-        found.peak_rss_mib.map_or_else(|| "?".to_owned(), |mib| format!("{mib:.0}")),
-    ];
-    output::table(&[head.map(str::to_owned).to_vec(), row.to_vec()])
+    let mut rows = times(&found.rounds, found.token_s, None);
+    rows.extend([
+        ("tokens/s", format!("{:.1}", found.tokens_per_s)),
+        ("mean repetitions", format!("{:.2}", found.mean_repetitions)),
+        ("weights", format!("{:.1} MiB", found.weights_mib)),
+        ("weights read", format!("{:.1} GB/s", found.weights_gb_per_s)),
+        ("memory bandwidth", format!("{:.1} GB/s", found.memory_gb_per_s)),
+        ("most memory", memory(found.peak_rss_mib)),
+    ]);
+    show(rows)
 }
 
-fn rows(
-    [wall_s, tokens_per_s, gflop]: [f64; 3],
-    cpu_s: Option<f64>,
-    rss_mib: Option<f64>,
-) -> Vec<Vec<String>> {
-    let or_unknown = |text: Option<String>| text.unwrap_or_else(|| "?".to_owned());
-    let head = ["wall_s", "cpu_s", "tokens_per_s", "peak_rss_mib", "gflop_per_s"];
-    let row = [
-        format!("{wall_s:.5}"),
-        or_unknown(cpu_s.map(|cpu_s| format!("{cpu_s:.5}"))),
-        format!("{tokens_per_s:.1}"),
-        or_unknown(rss_mib.map(|rss_mib| format!("{rss_mib:.0}"))),
-        format!("{:.1}", gflop / wall_s),
+/// Median, mean with deviation, range and rounds, as rows of a name and a value.
+fn times(rounds: &Rounds, median_s: f64, cpu_s: Option<f64>) -> Vec<(&'static str, String)> {
+    let mut rows = vec![
+        ("median", seconds(median_s)),
+        (
+            "mean ± deviation",
+            format!("{} ± {}", seconds(rounds.mean_s), seconds(rounds.deviation_s)),
+        ),
+        ("range", format!("{} to {}", seconds(rounds.least_s), seconds(rounds.most_s))),
+        ("rounds", format!("{} after {} of warm-up", rounds.timed, rounds.warm_up)),
     ];
-    vec![head.map(str::to_owned).to_vec(), row.to_vec()]
+    rows.extend(cpu_s.map(|cpu_s| ("processor time, median", seconds(cpu_s))));
+    if rounds.outliers > 0 {
+        rows.push(("outliers", format!("{}: did other work run?", rounds.outliers)));
+    }
+    rows
+}
+
+/// A time in the unit that leaves one to three digits before the point.
+fn seconds(time_s: f64) -> String {
+    match time_s {
+        1.0.. => format!("{time_s:.3} s"),
+        1e-3..1.0 => format!("{:.2} ms", 1e3 * time_s),
+        _ => format!("{:.2} µs", 1e6 * time_s),
+    }
+}
+
+fn memory(mib: Option<f64>) -> String {
+    mib.map_or_else(|| "unknown".to_owned(), |mib| format!("{mib:.0} MiB"))
+}
+
+fn show(rows: Vec<(&'static str, String)>) -> Result<()> {
+    let rows = rows.into_iter().map(|(name, value)| vec![name.to_owned(), value]);
+    output::table(&rows.collect::<Vec<_>>())
 }
 
 fn peak(args: &PeakArgs, session: &Session) -> Result<()> {
@@ -124,7 +144,7 @@ fn peak(args: &PeakArgs, session: &Session) -> Result<()> {
     if session.json {
         return output::json(&found);
     }
-    let head = ["product", "gflop_per_s"].map(str::to_owned).to_vec();
+    let head = ["product", "GFLOP/s"].map(str::to_owned).to_vec();
     let lines = found.shapes.iter().map(|product| {
         let shape = format!("{} x {} x {}", product.rows, product.inner, product.columns);
         vec![shape, format!("{:.1}", product.gflop_per_s)]

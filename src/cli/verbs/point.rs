@@ -1,16 +1,16 @@
-//! How does a process carry out one point of a study?
+//! `point`: carries out one point of a study in a process of its own.
 
 use std::io::Read;
 use std::time::Instant;
 
-use super::Session;
-use super::study_args::PointArgs;
+use crate::cli::args::study::PointArgs;
+use crate::cli::session::Session;
 use crate::error::Result;
 use crate::run::{Existing, Options};
 use crate::study::sweep::{find, finish};
 use crate::study::{Done, carry_out};
 
-pub(super) fn point(args: &PointArgs, session: &Session) -> Result<()> {
+pub(crate) fn point(args: &PointArgs, session: &Session) -> Result<()> {
     // Whoever started this process holds its input open; when it ends, so does this.
     let cancellation = session.context.cancellation().clone();
     std::thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! How many bytes is `8GB`?
+//! Sizes in bytes as written on the command line: `8GB`, `500MB`, `1.5GiB`.
 
 use crate::error::{Error, Result};
 
@@ -15,7 +15,7 @@ const UNITS: [(&str, f64); 9] = [
 ];
 
 /// A number of bytes, with or without a unit.
-pub(super) fn size(text: &str) -> Result<u64> {
+pub(crate) fn size(text: &str) -> Result<u64> {
     let upper = text.trim().to_ascii_uppercase();
     let unit = UNITS.iter().find_map(|(name, bytes)| Some((upper.strip_suffix(name)?, *bytes)));
     let (number, unit) = unit.unwrap_or((&upper, 1.0));

@@ -1,22 +1,25 @@
-//! What goes on inside a model?
+//! `states`: writes logits and hidden states.
 
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
+use serde_json::json;
 
-use super::Session;
-use super::args::StatesArgs;
 use crate::autograd::Tape;
-use crate::context::Observer;
+use crate::cli::args::model::StatesArgs;
+use crate::cli::output;
+use crate::cli::session::Session;
+use crate::cli::verbs::depth::only_for_students;
 use crate::disk::write_atomically;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, counted};
 use crate::model::CausalLm;
 use crate::run::Loaded;
 
-pub(super) fn states(args: &StatesArgs, session: &Session) -> Result<()> {
-    let progress = &session.progress;
+pub(crate) fn states(args: &StatesArgs, session: &Session) -> Result<()> {
+    let context = &session.context;
     let loaded = Loaded::read(&args.model, &session.context)?;
     let model = loaded.model.lm();
+    only_for_students(&loaded, &[("--repetitions", args.repetitions.is_some())])?;
     check(args, model)?;
     let ids =
         Tensor::from_slice(&args.ids, (1, args.ids.len()), model.embedding_and_head().device())?;
@@ -32,10 +35,20 @@ pub(super) fn states(args: &StatesArgs, session: &Session) -> Result<()> {
     for (index, state) in states.iter().enumerate() {
         tensors.insert(format!("hidden.{index}"), on_host(state.tensor())?);
     }
-    let bytes = safetensors::serialize(&tensors, None)
-        .map_err(|error| Error::internal(format!("writing safetensors: {error}")))?;
+    let bytes = safetensors::serialize(&tensors, None).map_err(|error| {
+        Error::internal(format!("writing safetensors: {error}")).caused_by(error)
+    })?;
     write_atomically(&args.out, &bytes)?;
-    progress.note(&format!("wrote {} tensors to {}", tensors.len(), args.out.display()));
+    if session.json {
+        let shapes: BTreeMap<&str, &[usize]> =
+            tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.dims())).collect();
+        return output::json(&json!({
+            "file": args.out,
+            "repetitions": repetitions,
+            "tensors": shapes,
+        }));
+    }
+    context.note(&format!("wrote {} to {}", counted(tensors.len(), "tensor"), args.out.display()));
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Which recipe, in which folder, and what to change about it?
+//! Arguments of the verbs that carry out a recipe: the recipe, its folder, and changes to it.
 
 use std::path::PathBuf;
 
@@ -9,59 +9,59 @@ use crate::run::Existing;
 /// A recipe, and what to change about it.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
-pub(super) struct RecipeArgs {
+pub(crate) struct RecipeArgs {
     /// The recipe: a TOML file
     #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath)]
-    pub(super) recipe: Option<PathBuf>,
+    pub(crate) recipe: Option<PathBuf>,
     /// The model to distil: a folder, a file.gguf, or owner/name[@revision]
     #[arg(long, value_name = "MODEL", value_hint = ValueHint::AnyPath)]
-    pub(super) teacher: Option<String>,
+    pub(crate) teacher: Option<String>,
     /// Compute the teacher at every step, though the recipe says to keep what it says
     #[arg(long)]
-    pub(super) live: bool,
+    pub(crate) live: bool,
     #[command(flatten)]
-    pub(super) run: RunArgs,
+    pub(crate) run: RunArgs,
 }
 
 /// What a run of a recipe can be told.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Recipe")]
-pub(super) struct RunArgs {
+pub(crate) struct RunArgs {
     #[command(flatten)]
-    pub(super) folder: FolderArgs,
+    pub(crate) folder: FolderArgs,
     /// All randomness follows from it; wins over the recipe
     #[arg(long)]
-    pub(super) seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
 }
 
 /// Where a recipe is carried out, and what to change about it.
 #[derive(Debug, Args)]
-pub(super) struct FolderArgs {
+pub(crate) struct FolderArgs {
     /// The folder of what it makes [default: runs/<name of the recipe>]
     #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
-    pub(super) out: Option<PathBuf>,
+    pub(crate) out: Option<PathBuf>,
     /// Change a key of the recipe, as in --set train.steps=400
     #[arg(long, value_name = "KEY=VALUE")]
-    pub(super) set: Vec<String>,
+    pub(crate) set: Vec<String>,
     /// Go on with what is in the folder, if there is anything
     #[arg(long, conflicts_with = "force")]
-    pub(super) resume: bool,
+    pub(crate) resume: bool,
     /// Delete what an earlier one made in the folder
     #[arg(long)]
-    pub(super) force: bool,
+    pub(crate) force: bool,
     /// Shrink the recipe until it takes seconds, a study a minute: does everything work?
     #[arg(long)]
-    pub(super) smoke: bool,
+    pub(crate) smoke: bool,
 }
 
 impl FolderArgs {
     /// The folder, for a recipe of this name.
-    pub(super) fn out(&self, name: &str) -> PathBuf {
+    pub(crate) fn out(&self, name: &str) -> PathBuf {
         self.out.clone().unwrap_or_else(|| PathBuf::from("runs").join(name))
     }
 
     /// What to do about what is in it.
-    pub(super) fn existing(&self) -> Existing {
+    pub(crate) fn existing(&self) -> Existing {
         match (self.resume, self.force) {
             (true, _) => Existing::Resume,
             (false, true) => Existing::Replace,
@@ -72,7 +72,7 @@ impl FolderArgs {
 
 impl RecipeArgs {
     /// Whether any of it stands on the command line.
-    pub(super) fn is_given(&self) -> bool {
+    pub(crate) fn is_given(&self) -> bool {
         let folder = &self.run.folder;
         self.recipe.is_some()
             || self.teacher.is_some()
@@ -84,4 +84,13 @@ impl RecipeArgs {
             || folder.force
             || folder.smoke
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PretrainArgs {
+    /// The recipe: a TOML file with [model]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(crate) recipe: PathBuf,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
 }

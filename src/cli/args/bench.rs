@@ -1,12 +1,12 @@
-//! What can be timed?
+//! Arguments of `bench`: what is timed, and at which sizes.
 
 use clap::{Args, Subcommand, ValueHint};
 
-use super::depth_args::DepthArgs;
+use crate::cli::args::depth::DepthArgs;
 
 /// What is timed.
 #[derive(Debug, Subcommand)]
-pub(super) enum BenchCommand {
+pub(crate) enum BenchCommand {
     /// A training step of a student on fixed random data
     #[command(after_help = "Example:\n  factorize bench step --width 576 --ffn 1536 --heads 9 \
         --repetitions 8\n\nA step is the forward pass, the way back and AdamW, under cross entropy \
@@ -27,91 +27,91 @@ pub(super) enum BenchCommand {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct StepArgs {
+pub(crate) struct StepArgs {
     /// Width of the states
     #[arg(long, default_value_t = 256, value_name = "D")]
-    pub(super) width: usize,
+    pub(crate) width: usize,
     /// Inner width of the mlp
     #[arg(long, default_value_t = 768, value_name = "WIDTH")]
-    pub(super) ffn: usize,
+    pub(crate) ffn: usize,
     /// Layers of the core
     #[arg(long, default_value_t = 2, value_name = "K")]
-    pub(super) core: usize,
+    pub(crate) core: usize,
     /// How often the core is applied
     #[arg(long, default_value_t = 4, value_name = "N")]
-    pub(super) repetitions: usize,
+    pub(crate) repetitions: usize,
     /// Heads of queries, keys and values
     #[arg(long, default_value_t = 4, value_name = "H")]
-    pub(super) heads: usize,
+    pub(crate) heads: usize,
     /// Rows of a batch
     #[arg(long, default_value_t = 16, value_name = "B")]
-    pub(super) batch: usize,
+    pub(crate) batch: usize,
     /// Tokens of a row
     #[arg(long, default_value_t = 128, value_name = "T")]
-    pub(super) tokens: usize,
+    pub(crate) tokens: usize,
     /// Tokens there are
     #[arg(long, default_value_t = 512, value_name = "V")]
-    pub(super) vocab: usize,
+    pub(crate) vocab: usize,
     /// Steps timed, after two that are not
     #[arg(long, default_value_t = 6, value_name = "STEPS")]
-    pub(super) steps: usize,
+    pub(crate) steps: usize,
     /// Compute repetitions anew on the way back, instead of keeping what they computed
     #[arg(long)]
-    pub(super) recompute: bool,
+    pub(crate) recompute: bool,
     /// Compute by candle's composed operations, the reference of the kernels
     #[arg(long)]
-    pub(super) reference: bool,
+    pub(crate) reference: bool,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct PrefillArgs {
+pub(crate) struct PrefillArgs {
     /// A deep model or a student
     #[arg(long, value_hint = ValueHint::AnyPath)]
-    pub(super) model: String,
+    pub(crate) model: String,
     /// Rows of a batch
     #[arg(long, default_value_t = 4, value_name = "B")]
-    pub(super) batch: usize,
+    pub(crate) batch: usize,
     /// Tokens of a row
     #[arg(long, default_value_t = 256, value_name = "T")]
-    pub(super) tokens: usize,
+    pub(crate) tokens: usize,
     /// Passes timed, after two that are not
     #[arg(long, default_value_t = 6, value_name = "STEPS")]
-    pub(super) steps: usize,
+    pub(crate) steps: usize,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct DecodeArgs {
+pub(crate) struct DecodeArgs {
     /// A deep model or a student
     #[arg(long, value_hint = ValueHint::AnyPath)]
-    pub(super) model: String,
+    pub(crate) model: String,
     /// Tokens of a text
     #[arg(long, default_value_t = 64, value_name = "T")]
-    pub(super) tokens: usize,
+    pub(crate) tokens: usize,
     /// Texts written together
     #[arg(long, default_value_t = 1, value_name = "B")]
-    pub(super) texts: usize,
+    pub(crate) texts: usize,
     /// Repetitions of the core, the most under a policy [default: as many as trained]
     #[arg(long, value_name = "N")]
-    pub(super) repetitions: Option<usize>,
+    pub(crate) repetitions: Option<usize>,
     #[command(flatten)]
-    pub(super) depth: DepthArgs,
+    pub(crate) depth: DepthArgs,
 }
 
 #[derive(Debug, Args)]
-pub(super) struct PeakArgs {
+pub(crate) struct PeakArgs {
     /// Time the products of a student of this width too
     #[arg(long, value_name = "D")]
-    pub(super) width: Option<usize>,
+    pub(crate) width: Option<usize>,
     /// Inner width of its mlp
     #[arg(long, value_name = "WIDTH", requires = "width")]
-    pub(super) ffn: Option<usize>,
+    pub(crate) ffn: Option<usize>,
     /// Tokens there are
     #[arg(long, value_name = "V", requires = "width")]
-    pub(super) vocab: Option<usize>,
+    pub(crate) vocab: Option<usize>,
     /// Rows of a batch
     #[arg(long, default_value_t = 16, value_name = "B")]
-    pub(super) batch: usize,
+    pub(crate) batch: usize,
     /// Tokens of a row
     #[arg(long, default_value_t = 128, value_name = "T")]
-    pub(super) tokens: usize,
+    pub(crate) tokens: usize,
 }
