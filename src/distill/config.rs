@@ -226,6 +226,19 @@ impl Default for PhaseConfig {
     }
 }
 
+impl PhaseConfig {
+    /// Probability that a repetition starts from the teacher's state at `progress`, 0 to 1, after the
+    /// teacher-forced phase; 0 or less means never.
+    pub(super) fn teacher_probability(self, progress: f64) -> f64 {
+        if self.scheduled_until <= 0.0 {
+            // Without earlier phases the first step is free-running as well.
+            return 0.0;
+        }
+        let length = (self.scheduled_until - self.teacher_forced).max(1e-12);
+        1.0 - (progress - self.teacher_forced) / length
+    }
+}
+
 /// Losses, phases and depth together.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

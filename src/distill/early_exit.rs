@@ -67,8 +67,8 @@ impl Default for EarlyExitConfig {
 /// A sampled early exit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct EarlyExit {
-    /// Number of repetitions applied before it, 1 to N - 1.
-    pub(super) after: usize,
+    /// Number of core layers applied before it, 1 to N K - 1.
+    pub(super) applications: usize,
     /// Its share of the mean over the sampled exits.
     pub(super) share: f64,
 }
@@ -99,27 +99,43 @@ impl EarlyExitConfig {
         weights.into_iter().map(|weight| weight / sum).collect()
     }
 
-    /// Samples early exits before the last of `repetitions`, in increasing order.
-    ///
-    /// Systematic sampling: one uniform number, and `draws` points 1 / `draws` apart on the
-    /// cumulative distribution. Over many steps a repetition is read as often as the prior says, in
-    /// one step its count differs from that by less than one. One sampled twice has twice the share.
-    pub(super) fn sample(&self, repetitions: usize, rng: &mut impl Rng) -> Vec<EarlyExit> {
+    /// The early exits of a step of `repetitions` of a core of `core_layers`, in increasing order.
+    pub(super) fn exits(
+        &self,
+        repetitions: usize,
+        core_layers: usize,
+        rng: &mut impl Rng,
+    ) -> Vec<EarlyExit> {
+        match self.every {
+            Granularity::Layer => {
+                let layers = 1..repetitions * core_layers;
+                let share = 1.0 / layers.len().max(1) as f64;
+                layers.map(|applications| EarlyExit { applications, share }).collect()
+            }
+            Granularity::Repetition => self.sample(repetitions, core_layers, rng),
+        }
+    }
+
+    /// Systematic sampling of repetitions before the last: one uniform number, and `draws` points
+    /// 1 / `draws` apart on the cumulative distribution. Over many steps a repetition is read as often
+    /// as the prior says, in one step its count differs from that by less than one. One sampled twice
+    /// has twice the share.
+    fn sample(&self, repetitions: usize, core_layers: usize, rng: &mut impl Rng) -> Vec<EarlyExit> {
         let probabilities = self.probabilities(repetitions);
         let draws = self.draws.min(probabilities.len());
         let offset = rng.random::<f64>();
         let mut exits: Vec<EarlyExit> = Vec::with_capacity(draws);
-        let (mut after, mut passed) = (1, probabilities.first().copied().unwrap_or(1.0));
+        let (mut repetition, mut cumulative) = (1, probabilities.first().copied().unwrap_or(1.0));
         for draw in 0..draws {
             let point = (draw as f64 + offset) / draws as f64;
-            while point >= passed && after < probabilities.len() {
-                passed += probabilities[after];
-                after += 1;
+            while point >= cumulative && repetition < probabilities.len() {
+                cumulative += probabilities[repetition];
+                repetition += 1;
             }
-            let share = 1.0 / draws as f64;
-            match exits.last_mut().filter(|exit| exit.after == after) {
+            let (applications, share) = (repetition * core_layers, 1.0 / draws as f64);
+            match exits.last_mut().filter(|exit| exit.applications == applications) {
                 Some(exit) => exit.share += share,
-                None => exits.push(EarlyExit { after, share }),
+                None => exits.push(EarlyExit { applications, share }),
             }
         }
         exits
@@ -140,10 +156,12 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let mut shares = vec![0.0; repetitions - 1];
         for _ in 0..STEPS {
-            let exits = config.sample(repetitions, &mut rng);
-            assert!(exits.windows(2).all(|pair| pair[0].after < pair[1].after));
+            let exits = config.exits(repetitions, 1, &mut rng);
+            assert!(exits.windows(2).all(|pair| pair[0].applications < pair[1].applications));
             assert!((exits.iter().map(|exit| exit.share).sum::<f64>() - 1.0).abs() < 1e-12);
-            exits.iter().for_each(|exit| shares[exit.after - 1] += exit.share / STEPS as f64);
+            exits
+                .iter()
+                .for_each(|exit| shares[exit.applications - 1] += exit.share / STEPS as f64);
         }
         shares
     }
@@ -169,9 +187,9 @@ mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let config = EarlyExitConfig { draws: 3, ..EarlyExitConfig::default() };
         for _ in 0..100 {
-            let exits = config.sample(4, &mut rng);
-            assert!(exits.iter().map(|exit| exit.after).eq(1..4), "{exits:?}");
+            let exits = config.exits(4, 1, &mut rng);
+            assert!(exits.iter().map(|exit| exit.applications).eq(1..4), "{exits:?}");
         }
-        assert_eq!(config.sample(1, &mut rng), []);
+        assert_eq!(config.exits(1, 1, &mut rng), []);
     }
 }

@@ -24,5 +24,5 @@ pub use init::{
     MAP, ReducedWidth, project_width, reduced_width_config, student_params, student_tensors,
 };
 pub use objective::Distillation;
-pub use step::graph_bytes;
+pub use step::activation_bytes;
 pub use weight_schedule::WeightSchedule;

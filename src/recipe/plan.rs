@@ -11,7 +11,9 @@ use super::sections::{Recipe, SamplesConfig, TeacherConfig};
 use crate::context::Context;
 use crate::data::DataConfig;
 use crate::distill::init::split;
-use crate::distill::{DepthConfig, DistillConfig, Layers, Recompute, StudentConfig, graph_bytes};
+use crate::distill::{
+    DepthConfig, DistillConfig, Layers, Recompute, StudentConfig, activation_bytes,
+};
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
 use crate::eval::cost::available_bytes;
@@ -219,7 +221,7 @@ fn decide_recompute(
     if depth.recompute != Recompute::Auto {
         return depth.recompute;
     }
-    let needed = graph_bytes(config, depth, step_tokens);
+    let needed = activation_bytes(config, depth, step_tokens);
     let free = available_bytes().filter(|_| context.device().is_cpu());
     let Some(free) = free.filter(|free| needed > free / 2) else { return Recompute::Never };
     let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);

@@ -1,152 +1,168 @@
-//! What is a step expected to lose, over where its gate stops each token?
+//! Halting loss: the expected loss under the halting distribution of a gate, and the gate's cost.
 
 use candle_core::Tensor;
 
-use super::hidden_loss::Step;
-use super::output_loss::Outputs;
+use super::loss_terms::LossTerm;
+use super::output_loss::OutputLoss;
 use crate::autograd::{Tape, Value};
-use crate::data::SupervisedTokens;
 use crate::distill::halting::{HaltingConfig, Trains};
 use crate::error::{Error, Result};
 use crate::halting::gate::survival;
 use crate::halting::joint::expected;
 use crate::halting::{JointPolicy, act};
-use crate::model::LoopedTransformer;
 use crate::nn::{gather, weighted_mean};
 
-/// What the gate says of the tokens that are asked.
+/// The halting loss of a step.
+pub(super) struct HaltingLoss<'a> {
+    outputs: &'a OutputLoss<'a>,
+    config: &'a HaltingConfig,
+    weight: f64,
+}
+
+/// The logits of the gate.
 struct Gates {
     /// After each repetition, (tokens, 1) or (B, T, 1).
     values: Vec<Value>,
-    /// The same by token, (tokens, N).
+    /// By token, (tokens, N).
     logits: Vec<Vec<f32>>,
 }
 
-impl Outputs<'_> {
-    /// Reads out the states `ends` after each repetition, by how likely a token is to stop there:
-    /// the loss that is expected, what the gate's policy costs, and the last repetition's own loss.
-    pub(crate) fn halted(
-        &self,
-        step: &mut Step,
-        ends: &[Value],
-        halting: &HaltingConfig,
-    ) -> Result<()> {
-        if halting.policy == JointPolicy::Act {
-            return self.averaged(step, ends, halting);
-        }
-        let asked = SupervisedTokens::in_targets(&self.batch.targets).map(|asked| asked.places);
-        let gates = self.gates(&step.tape, ends, halting.trains, asked.as_deref())?;
-        let stops: Vec<Vec<f32>> = gates.logits.iter().map(|logits| survival(logits)).collect();
-        let (off, said) = (Tape::off(), self.teacher.output()?);
-        let ce = self.loss.cross_entropy.at(self.progress);
-        let (weight, last) = (halting.weight.at(self.progress) as f32, ends.len() - 1);
-        let mut losses: Vec<Vec<f32>> = Vec::with_capacity(ends.len());
-        for (n, end) in ends.iter().enumerate() {
-            let own = if n == last { 1.0 } else { 0.0 };
-            let (tape, weight) = match halting.trains {
-                Trains::Both => (&step.tape, weight),
-                Trains::Gate if n == last => (&step.tape, 0.0),
-                Trains::Gate => (&off, 0.0),
-            };
-            let of_tokens: Vec<f32> = stops.iter().map(|p| own + weight * p[n]).collect();
-            let found = self.read(tape, end, said, ce, (1.0, Some(&of_tokens)))?;
-            losses.push(self.losses_of(&found, ce));
-            if n == last {
-                step.total += self.loss_of(&found, ce);
-                Self::note_last(step, &found);
-            }
-        }
-        self.learn_to_stop(step, &gates, &losses, halting)
-    }
-
-    /// Adds the loss that is expected and what the policy costs, with their gradient for the gate.
-    /// `losses` are those of every token at each repetition.
-    fn learn_to_stop(
-        &self,
-        step: &mut Step,
-        gates: &Gates,
-        losses: &[Vec<f32>],
-        halting: &HaltingConfig,
-    ) -> Result<()> {
-        let (repetitions, tokens) = (losses.len(), gates.logits.len());
-        let (weight, beta) = (halting.weight.at(self.progress), halting.beta());
-        let prior = halting.prior(repetitions);
-        let mut back = vec![vec![0.0; tokens]; repetitions];
-        let (mut gradient, share) = (vec![0.0; repetitions], weight as f32 / tokens as f32);
-        let (mut loss, mut cost, mut stopped) = (0.0, 0.0, 0.0);
-        for (token, logits) in gates.logits.iter().enumerate() {
-            let lost: Vec<f32> = losses.iter().map(|all| all[token]).collect();
-            let found = expected(logits, &lost, &prior, beta as f32, &mut gradient);
-            loss += f64::from(found.loss) / tokens as f64;
-            cost += f64::from(found.cost) / tokens as f64;
-            stopped += f64::from(found.repetitions) / tokens as f64;
-            for (back, gradient) in back.iter_mut().zip(&gradient) {
-                back[token] = share * gradient;
-            }
-        }
-        for (gate, back) in gates.values.iter().zip(back) {
-            let like = gate.tensor();
-            step.tape.push_loss(gate, Tensor::from_vec(back, like.shape(), like.device())?);
-        }
-        step.total += weight * (loss + beta * cost);
-        let terms = [("halting", loss), ("halting_cost", cost), ("halting_repetitions", stopped)];
-        step.terms.extend(terms.map(|(name, value)| (name.to_owned(), value)));
-        Ok(())
-    }
-
-    /// ACT: the last repetition's own loss, and what the mean of the states says of every token.
-    fn averaged(&self, step: &mut Step, ends: &[Value], halting: &HaltingConfig) -> Result<()> {
-        self.last(step, &ends[ends.len() - 1])?;
-        let gates = self.gates(&step.tape, ends, halting.trains, None)?;
-        let stops: Vec<usize> =
-            gates.logits.iter().map(|logits| act::stop(logits, act::SPENT)).collect();
-        let (mean, left) = weighted_mean(&step.tape, ends, &gates.values, &stops)?;
-        let (weight, beta) = (halting.weight.at(self.progress), halting.beta());
-        let ce = self.loss.cross_entropy.at(self.progress);
-        let found = self.read(&step.tape, &mean, self.teacher.output()?, ce, (weight, None))?;
-        let tokens = stops.len() as f64;
-        // The repetitions themselves have no gradient. Graves 2016.
-        let share = (weight * beta / tokens) as f32;
-        step.tape.push_loss(&left, left.tensor().ones_like()?.affine(f64::from(share), 0.0)?);
-        let left = f64::from(left.tensor().sum_all()?.to_scalar::<f32>()?) / tokens;
-        let taken = stops.iter().sum::<usize>() as f64 / tokens;
-        let loss = self.loss_of(&found, ce);
-        step.total += weight * (loss + beta * (taken + left));
-        let terms =
-            [("halting", loss), ("halting_cost", taken + left), ("halting_repetitions", taken)];
-        step.terms.extend(terms.map(|(name, value)| (name.to_owned(), value)));
-        Ok(())
-    }
-
-    /// What the gate says of the tokens at `places`, of all where there are none.
-    fn gates(
-        &self,
-        tape: &Tape,
-        ends: &[Value],
-        trains: Trains,
-        places: Option<&[usize]>,
-    ) -> Result<Gates> {
-        let gate = |(n, end): (usize, &Value)| {
-            let heard = match trains {
-                Trains::Both => end.clone(),
-                Trains::Gate => end.detached(),
-            };
-            let heard = match places {
-                Some(places) => gather(tape, &heard, places)?,
-                None => heard,
-            };
-            said_of(self.student, tape, &heard, n)
-        };
-        let values: Vec<Value> = ends.iter().enumerate().map(gate).collect::<Result<_>>()?;
-        let numbers = |value: &Value| Ok(value.tensor().flatten_all()?.to_vec1::<f32>()?);
-        let by_repetition: Vec<Vec<f32>> = values.iter().map(numbers).collect::<Result<_>>()?;
-        let tokens = by_repetition.first().map_or(0, Vec::len);
-        let of_token = |token: usize| by_repetition.iter().map(|all| all[token]).collect();
-        Ok(Gates { values, logits: (0..tokens).map(of_token).collect() })
-    }
+/// Means over tokens of the halting loss.
+struct Expectation {
+    loss: f64,
+    cost: f64,
+    repetitions: f64,
 }
 
-fn said_of(student: &LoopedTransformer, tape: &Tape, state: &Value, n: usize) -> Result<Value> {
-    let said = student.halting_logits(tape, state, n)?;
-    said.ok_or_else(|| Error::internal("this student has no gate"))
+impl<'a> HaltingLoss<'a> {
+    /// None if no gate is trained in this step.
+    pub(super) fn new(outputs: &'a OutputLoss<'a>) -> Option<Self> {
+        let config = outputs.inputs.config.loss.halting.as_ref()?;
+        let weight = config.weight.at(outputs.inputs.progress);
+        (weight > 0.0).then_some(Self { outputs, config, weight })
+    }
+
+    /// The output loss of the last repetition and the halting loss, from the states after each
+    /// repetition, N of (B, T, D).
+    pub(super) fn terms(&self, tape: &Tape, states: &[Value]) -> Result<[LossTerm; 2]> {
+        match self.config.policy {
+            JointPolicy::Ponder | JointPolicy::ExitGate => self.expected_loss(tape, states),
+            JointPolicy::Act => self.loss_of_mean(tape, states),
+        }
+    }
+
+    fn term(&self, expectation: &Expectation) -> LossTerm {
+        let Expectation { loss, cost, repetitions } = *expectation;
+        LossTerm {
+            weight: self.weight,
+            value: loss + self.config.beta() * cost,
+            metrics: vec![
+                ("halting", loss),
+                ("halting_cost", cost),
+                ("halting_repetitions", repetitions),
+            ],
+        }
+    }
+
+    /// `PonderNet` and exit gate: every output's loss, weighted by the probability of stopping there.
+    fn expected_loss(&self, tape: &Tape, states: &[Value]) -> Result<[LossTerm; 2]> {
+        let OutputLoss { inputs, weights, supervised, .. } = self.outputs;
+        let positions = supervised.as_ref().map(|tokens| &tokens.places[..]);
+        let gates = self.gates(tape, states, positions)?;
+        let stops: Vec<Vec<f32>> = gates.logits.iter().map(|logits| survival(logits)).collect();
+        let (off, target) = (Tape::off(), inputs.teacher_outputs.output()?);
+        let compare = |tape: &Tape, n: usize, token_weights: &[f32]| {
+            let weights = weights.scaled(1.0);
+            self.outputs.compare(tape, &states[n], target, weights, Some(token_weights))
+        };
+        let expected_weight = match self.config.trains {
+            Trains::Both => self.weight as f32,
+            Trains::Gate => 0.0,
+        };
+        let mut losses = Vec::with_capacity(states.len());
+        let last = states.len() - 1;
+        for n in 0..last {
+            let token_weights: Vec<f32> = stops.iter().map(|p| expected_weight * p[n]).collect();
+            let tape = if self.config.trains == Trains::Both { tape } else { &off };
+            losses.push(weights.token_losses(&compare(tape, n, &token_weights)?));
+        }
+        // The last output has its own loss as well.
+        let token_weights: Vec<f32> =
+            stops.iter().map(|p| 1.0 + expected_weight * p[last]).collect();
+        let terms = compare(tape, last, &token_weights)?;
+        losses.push(weights.token_losses(&terms));
+        let expectation = self.train_gates(tape, &gates, &losses)?;
+        Ok([self.outputs.last_term(&terms), self.term(&expectation)])
+    }
+
+    /// Records the gradients of the gates. `losses` are those of every token after each repetition,
+    /// N of (tokens).
+    fn train_gates(&self, tape: &Tape, gates: &Gates, losses: &[Vec<f32>]) -> Result<Expectation> {
+        let (repetitions, tokens) = (losses.len(), gates.logits.len());
+        let prior = self.config.prior(repetitions);
+        let mut gradients = vec![vec![0.0; tokens]; repetitions];
+        let mut gradient = vec![0.0; repetitions];
+        let scale = self.weight as f32 / tokens as f32;
+        let mut mean = Expectation { loss: 0.0, cost: 0.0, repetitions: 0.0 };
+        for (token, logits) in gates.logits.iter().enumerate() {
+            let token_losses: Vec<f32> = losses.iter().map(|losses| losses[token]).collect();
+            let beta = self.config.beta() as f32;
+            let expected = expected(logits, &token_losses, &prior, beta, &mut gradient);
+            mean.loss += f64::from(expected.loss) / tokens as f64;
+            mean.cost += f64::from(expected.cost) / tokens as f64;
+            mean.repetitions += f64::from(expected.repetitions) / tokens as f64;
+            for (gradients, gradient) in gradients.iter_mut().zip(&gradient) {
+                gradients[token] = scale * gradient;
+            }
+        }
+        for (gate, gradient) in gates.values.iter().zip(gradients) {
+            let (shape, device) = (gate.tensor().shape(), gate.tensor().device());
+            tape.push_loss(gate, Tensor::from_vec(gradient, shape, device)?);
+        }
+        Ok(mean)
+    }
+
+    /// ACT: the loss of the output on the mean of the states. Graves 2016.
+    fn loss_of_mean(&self, tape: &Tape, states: &[Value]) -> Result<[LossTerm; 2]> {
+        let OutputLoss { inputs, weights, .. } = self.outputs;
+        let output = self.outputs.last(tape, &states[states.len() - 1])?;
+        let gates = self.gates(tape, states, None)?;
+        let stops: Vec<usize> =
+            gates.logits.iter().map(|logits| act::stop(logits, act::SPENT)).collect();
+        let (mean, remainder) = weighted_mean(tape, states, &gates.values, &stops)?;
+        let target = inputs.teacher_outputs.output()?;
+        let terms = self.outputs.compare(tape, &mean, target, weights.scaled(self.weight), None)?;
+        let tokens = stops.len() as f64;
+        // Only the remainder has a gradient: the number of repetitions is piecewise constant.
+        let scale = (self.weight * self.config.beta() / tokens) as f32;
+        let gradient = remainder.tensor().ones_like()?.affine(f64::from(scale), 0.0)?;
+        tape.push_loss(&remainder, gradient);
+        let remainder = f64::from(remainder.tensor().sum_all()?.to_scalar::<f32>()?) / tokens;
+        let repetitions = stops.iter().sum::<usize>() as f64 / tokens;
+        let (loss, cost) = (weights.mean_loss(&terms), repetitions + remainder);
+        Ok([output, self.term(&Expectation { loss, cost, repetitions })])
+    }
+
+    /// The gate's logits after each repetition, of the tokens at `positions`; None: of all tokens.
+    fn gates(&self, tape: &Tape, states: &[Value], positions: Option<&[usize]>) -> Result<Gates> {
+        let gate = |(n, state): (usize, &Value)| {
+            let state = match self.config.trains {
+                Trains::Both => state.clone(),
+                Trains::Gate => state.detached(),
+            };
+            let state = match positions {
+                Some(positions) => gather(tape, &state, positions)?,
+                None => state,
+            };
+            let logits = self.outputs.inputs.student.halting_logits(tape, &state, n)?;
+            logits.ok_or_else(|| Error::internal("this student has no gate"))
+        };
+        let values: Vec<Value> = states.iter().enumerate().map(gate).collect::<Result<_>>()?;
+        let flat = |value: &Value| Ok(value.tensor().flatten_all()?.to_vec1::<f32>()?);
+        let by_repetition: Vec<Vec<f32>> = values.iter().map(flat).collect::<Result<_>>()?;
+        let tokens = by_repetition.first().map_or(0, Vec::len);
+        let token_logits =
+            |token: usize| by_repetition.iter().map(|logits| logits[token]).collect();
+        Ok(Gates { values, logits: (0..tokens).map(token_logits).collect() })
+    }
 }

@@ -1,12 +1,24 @@
-//! One step of distillation: what the teacher gives, what the student is run on, and the losses.
+//! One step of distillation: the three kinds of step, and the losses they share.
 
+mod activation_bytes;
+mod core;
 mod free_running;
 mod halting_loss;
-pub(super) mod hidden_loss;
-mod memory;
-pub(super) mod output_loss;
-mod per_token;
-pub(super) mod teacher_layers;
-pub(super) mod teacher_outputs;
+mod hidden_loss;
+mod inputs;
+mod loss_terms;
 
-pub use memory::graph_bytes;
+mod output_loss;
+mod per_token;
+mod state_distances;
+mod teacher_forced;
+mod teacher_layers;
+mod teacher_outputs;
+
+pub use activation_bytes::activation_bytes;
+pub(super) use free_running::FreeRunning;
+pub(super) use inputs::StepInputs;
+pub(super) use per_token::PerToken;
+pub(super) use teacher_forced::TeacherForced;
+pub(super) use teacher_layers::RequiredLayers;
+pub(super) use teacher_outputs::{TeacherOutputs, TeacherSource};

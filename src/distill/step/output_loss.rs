@@ -1,144 +1,145 @@
-//! What does the student say, after the last repetition or an earlier one, beside its teacher?
+//! Output loss: the student's next-token distribution is compared with the teacher's and with the
+//! target tokens.
 
-use super::hidden_loss::Step;
-use super::teacher_outputs::TeacherOutputs;
+use super::inputs::StepInputs;
+use super::loss_terms::LossTerm;
 use crate::autograd::{Tape, Value};
-use crate::data::{Batch, SupervisedTokens};
+use crate::data::SupervisedTokens;
 use crate::distill::config::LossConfig;
-use crate::distill::early_exit::EarlyExitTarget;
-use crate::distill::halting::HaltingConfig;
+use crate::distill::early_exit::{EarlyExit, EarlyExitTarget};
 use crate::error::Result;
 use crate::losses::output::compare_weighted;
 use crate::losses::terms::{HeadTerms, HeadWeights, TeacherOutput, mean};
+use crate::model::CausalLm;
 use crate::model::alignment::TeacherLayer;
-use crate::model::{CausalLm, LoopedTransformer};
 use crate::nn::{RopeTable, gather};
 
-/// What is read out of a state of the core, and what it is compared with.
-pub(crate) struct Outputs<'a> {
-    pub(crate) student: &'a LoopedTransformer,
-    pub(crate) table: &'a RopeTable,
-    pub(crate) loss: &'a LossConfig,
-    pub(crate) teacher: &'a TeacherOutputs,
-    /// What the teacher's head reads out of its state at a depth.
-    pub(crate) output_at: &'a dyn Fn(TeacherLayer) -> Result<TeacherOutput>,
-    /// The teacher's depth of each state of the core, in order of application.
-    pub(crate) depths: Vec<TeacherLayer>,
-    /// What is asked.
-    pub(crate) batch: &'a Batch,
-    /// Of the run, 0 to 1.
-    pub(crate) progress: f64,
+/// Weights of the two parts of an output loss in one step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OutputWeights {
+    cross_entropy: f64,
+    kl: f64,
+    temperature: f64,
 }
 
-impl Outputs<'_> {
-    /// Whether anything before the last state is read out.
-    pub(crate) fn reads_early(&self) -> bool {
-        self.loss.early_exit.weight.at(self.progress) > 0.0
-    }
-
-    /// The gate that learns in this step, if one does.
-    pub(crate) fn halting(&self) -> Option<&HaltingConfig> {
-        self.loss.halting.as_ref().filter(|halting| halting.weight.at(self.progress) > 0.0)
-    }
-
-    /// Reads out the state after the last repetition.
-    pub(crate) fn last(&self, step: &mut Step, state: &Value) -> Result<()> {
-        let ce = self.loss.cross_entropy.at(self.progress);
-        let found = self.read(&step.tape, state, self.teacher.output()?, ce, (1.0, None))?;
-        step.total += self.loss_of(&found, ce);
-        Self::note_last(step, &found);
-        Ok(())
-    }
-
-    pub(crate) fn note_last(step: &mut Step, found: &HeadTerms) {
-        let agreeing = found.agree.iter().filter(|&&agree| agree).count();
-        let terms = [
-            ("cross_entropy", mean(&found.cross_entropy)),
-            ("kl", mean(&found.kl)),
-            ("agreement", agreeing as f64 / found.agree.len().max(1) as f64),
-        ];
-        step.terms.extend(terms.map(|(name, value)| (name.to_owned(), value)));
-    }
-
-    /// Reads out the state after an earlier `application` of a layer of the core, counted from 0, for
-    /// its `part` of the mean.
-    pub(crate) fn exit(
-        &self,
-        step: &mut Step,
-        state: &Value,
-        application: usize,
-        part: f64,
-    ) -> Result<()> {
-        let share = self.loss.early_exit.weight.at(self.progress) * part;
-        let (found, ce) = match self.loss.early_exit.imitate {
-            EarlyExitTarget::Answer => {
-                let ce = self.loss.cross_entropy.at(self.progress);
-                let said = self.teacher.output()?;
-                (self.read(&step.tape, state, said, ce, (share, None))?, ce)
-            }
-            EarlyExitTarget::Layer => {
-                let said = (self.output_at)(self.depths[application])?;
-                (self.read(&step.tape, state, &said, 0.0, (share, None))?, 0.0)
-            }
-        };
-        step.total += share * self.loss_of(&found, ce);
-        *step.terms.entry("exit_kl".to_owned()).or_default() += part * mean(&found.kl);
-        Ok(())
-    }
-
-    /// Records the gradient of `share` times the loss of this output beside what was `said`, each
-    /// token with a weight of its own if it has one.
-    pub(crate) fn read(
-        &self,
-        tape: &Tape,
-        state: &Value,
-        said: &TeacherOutput,
-        ce: f64,
-        (share, of_tokens): (f64, Option<&[f32]>),
-    ) -> Result<HeadTerms> {
-        let (loss, embedding_and_head) = (self.loss, self.student.embedding_and_head());
-        let last = self.student.coda(tape, state, self.table)?.pop();
-        let last = last.as_ref().unwrap_or(state);
-        let kl = loss.kl.at(self.progress);
-        let weights = HeadWeights {
-            cross_entropy: (share * ce) as f32,
-            kl: (share * kl) as f32,
-            temperature: loss.temperature as f32,
-        };
-        if let Some(SupervisedTokens { places, targets }) =
-            SupervisedTokens::in_targets(&self.batch.targets)
-        {
-            let hidden = embedding_and_head.normed(tape, &gather(tape, last, &places)?)?;
-            let (said, targets) = (said.gather(&places)?, (&targets[..], of_tokens));
-            compare_weighted(
-                tape,
-                &hidden,
-                embedding_and_head.head(),
-                Some(&said),
-                targets,
-                weights,
-            )
-        } else {
-            let hidden = embedding_and_head.normed(tape, last)?;
-            let targets = (&self.batch.targets[..], of_tokens);
-            compare_weighted(tape, &hidden, embedding_and_head.head(), Some(said), targets, weights)
+impl OutputWeights {
+    fn new(config: &LossConfig, progress: f64) -> Self {
+        Self {
+            cross_entropy: config.cross_entropy.at(progress),
+            kl: config.kl.at(progress),
+            temperature: config.temperature,
         }
     }
 
-    /// The mean over tokens of what they lose.
-    pub(crate) fn loss_of(&self, found: &HeadTerms, ce: f64) -> f64 {
-        ce * mean(&found.cross_entropy) + self.kl_weight() * mean(&found.kl)
+    /// The weights of the gradient of `scale` times the loss.
+    pub(super) fn scaled(self, scale: f64) -> HeadWeights {
+        HeadWeights {
+            cross_entropy: (scale * self.cross_entropy) as f32,
+            kl: (scale * self.kl) as f32,
+            temperature: self.temperature as f32,
+        }
     }
 
-    /// What each token loses.
-    pub(crate) fn losses_of(&self, found: &HeadTerms, ce: f64) -> Vec<f32> {
-        let (ce, kl) = (ce as f32, self.kl_weight() as f32);
-        let both = found.cross_entropy.iter().zip(&found.kl);
-        both.map(|(of_text, of_teacher)| ce * of_text + kl * of_teacher).collect()
+    /// The loss, a mean over tokens.
+    pub(super) fn mean_loss(self, terms: &HeadTerms) -> f64 {
+        self.cross_entropy * mean(&terms.cross_entropy) + self.kl_factor() * mean(&terms.kl)
     }
 
-    /// Of KL(teacher || student). Hinton et al. 2015.
-    fn kl_weight(&self) -> f64 {
-        self.loss.kl.at(self.progress) * self.loss.temperature.powi(2)
+    /// The loss of each token.
+    pub(super) fn token_losses(self, terms: &HeadTerms) -> Vec<f32> {
+        let (cross_entropy, kl) = (self.cross_entropy as f32, self.kl_factor() as f32);
+        let tokens = terms.cross_entropy.iter().zip(&terms.kl);
+        tokens.map(|(token_ce, token_kl)| cross_entropy * token_ce + kl * token_kl).collect()
+    }
+
+    /// The squared temperature keeps the size of the KL's gradient. Hinton et al. 2015.
+    fn kl_factor(self) -> f64 {
+        self.kl * self.temperature.powi(2)
+    }
+}
+
+/// The output loss of a step.
+pub(super) struct OutputLoss<'a> {
+    pub(super) inputs: &'a StepInputs<'a>,
+    table: &'a RopeTable,
+    pub(super) weights: OutputWeights,
+    /// The tokens whose outputs are compared; None: all tokens.
+    pub(super) supervised: Option<SupervisedTokens>,
+}
+
+impl<'a> OutputLoss<'a> {
+    pub(super) fn new(inputs: &'a StepInputs<'a>, table: &'a RopeTable) -> Self {
+        let weights = OutputWeights::new(&inputs.config.loss, inputs.progress);
+        let supervised = SupervisedTokens::in_targets(&inputs.batch.targets);
+        Self { inputs, table, weights, supervised }
+    }
+
+    /// The loss of the output after the last repetition, whose state is (B, T, D).
+    pub(super) fn last(&self, tape: &Tape, state: &Value) -> Result<LossTerm> {
+        let target = self.inputs.teacher_outputs.output()?;
+        let terms = self.compare(tape, state, target, self.weights.scaled(1.0), None)?;
+        Ok(self.last_term(&terms))
+    }
+
+    /// The term of the last repetition, given its comparison.
+    pub(super) fn last_term(&self, terms: &HeadTerms) -> LossTerm {
+        let agreeing = terms.agree.iter().filter(|&&agree| agree).count();
+        let metrics = vec![
+            ("cross_entropy", mean(&terms.cross_entropy)),
+            ("kl", mean(&terms.kl)),
+            ("agreement", agreeing as f64 / terms.agree.len().max(1) as f64),
+        ];
+        LossTerm { weight: 1.0, value: self.weights.mean_loss(terms), metrics }
+    }
+
+    /// The loss of an early exit, whose state is (B, T, D) and aligned with `layer` of the teacher.
+    pub(super) fn early_exit(
+        &self,
+        tape: &Tape,
+        state: &Value,
+        exit: EarlyExit,
+        layer: TeacherLayer,
+    ) -> Result<LossTerm> {
+        let StepInputs { config, teacher, teacher_outputs, progress, .. } = self.inputs;
+        let early_exit = &config.loss.early_exit;
+        let weight = early_exit.weight.at(*progress) * exit.share;
+        let layer_output;
+        let (target, weights) = match early_exit.imitate {
+            EarlyExitTarget::Answer => (teacher_outputs.output()?, self.weights),
+            EarlyExitTarget::Layer => {
+                layer_output = teacher_outputs.output_at(teacher, layer)?;
+                // The target tokens belong to the final output.
+                (&layer_output, OutputWeights { cross_entropy: 0.0, ..self.weights })
+            }
+        };
+        let terms = self.compare(tape, state, target, weights.scaled(weight), None)?;
+        let metrics = vec![("exit_kl", exit.share * mean(&terms.kl))];
+        Ok(LossTerm { weight, value: weights.mean_loss(&terms), metrics })
+    }
+
+    /// Compares the output on `state`, (B, T, D), with `target`, and records the gradient of the mean
+    /// loss with `weights`. `token_weights` are factors of the gradient of each compared token.
+    pub(super) fn compare(
+        &self,
+        tape: &Tape,
+        state: &Value,
+        target: &TeacherOutput,
+        weights: HeadWeights,
+        token_weights: Option<&[f32]>,
+    ) -> Result<HeadTerms> {
+        let StepInputs { student, batch, .. } = self.inputs;
+        let embedding_and_head = student.embedding_and_head();
+        let last = student.coda(tape, state, self.table)?.pop();
+        let last = last.as_ref().unwrap_or(state);
+        let head = embedding_and_head.head();
+        if let Some(SupervisedTokens { places, targets }) = &self.supervised {
+            let hidden = embedding_and_head.normed(tape, &gather(tape, last, places)?)?;
+            let (target, tokens) = (target.gather(places)?, (&targets[..], token_weights));
+            compare_weighted(tape, &hidden, head, Some(&target), tokens, weights)
+        } else {
+            let hidden = embedding_and_head.normed(tape, last)?;
+            let tokens = (&batch.targets[..], token_weights);
+            compare_weighted(tape, &hidden, head, Some(target), tokens, weights)
+        }
     }
 }

@@ -1,155 +1,164 @@
-//! How does a step go when every token has a depth of its own?
+//! A step with per-token depth: every token runs for its own number of repetitions.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use candle_core::Tensor;
+use rand::Rng;
 
-use super::hidden_loss::{Later, Matching, Step};
-use super::output_loss::Outputs;
+use super::hidden_loss::{HiddenLoss, HiddenTargets, TokenGroup, compared_positions};
+use super::inputs::StepInputs;
+use super::loss_terms::LossSum;
+use super::output_loss::OutputLoss;
 use super::teacher_outputs::TeacherOutputs;
 use crate::autograd::checkpoint::{Link, recompute_chain};
 use crate::autograd::{Tape, Value};
-use crate::data::Batch;
-use crate::distill::depth::Recompute;
-use crate::distill::objective::Distillation;
+use crate::distill::depth::{self, Recompute};
 use crate::error::Result;
-use crate::model::alignment::equal_steps;
 use crate::model::per_token_depth::active_tokens;
-use crate::model::{CausalLm, LoopedTransformer, PerTokenStates};
+use crate::model::{LoopedTransformer, PerTokenStates};
 use crate::nn::{RopeTable, scatter};
+use crate::train::Loss;
 
-/// The core, which some tokens leave before others.
-struct Course {
+/// A free-running step in which a token keeps its state after its last repetition.
+pub(crate) struct PerToken {
+    /// Repetitions of each token, (B, T) row by row.
+    depths: Vec<usize>,
+}
+
+impl PerToken {
+    /// Samples the repetitions of each token.
+    pub(crate) fn sample(inputs: &StepInputs, rng: &mut impl Rng) -> Self {
+        let made_for = inputs.student.config().repetitions;
+        let depth = |_| depth::sample(&inputs.config.depth, made_for, inputs.progress, rng);
+        Self { depths: (0..inputs.batch.tokens()).map(depth).collect() }
+    }
+
+    /// Loss and gradients of the step.
+    pub(crate) fn run(&self, inputs: StepInputs) -> Result<Loss> {
+        let tape = Tape::recording();
+        let (losses, hidden) = self.forward(&inputs, &tape)?;
+        // Parameters of later repetitions get no gradient.
+        let partial = self.deepest() < inputs.student.config().repetitions;
+        // With stored activations the teacher's states are not needed in the backward pass.
+        drop(inputs);
+        Ok(Loss { partial, ..losses.finish(tape, &hidden)? })
+    }
+
+    fn deepest(&self) -> usize {
+        self.depths.iter().copied().max().unwrap_or(0)
+    }
+
+    fn forward(&self, inputs: &StepInputs, tape: &Tape) -> Result<(LossSum, Rc<HiddenLoss>)> {
+        let table = inputs.rope()?;
+        let prelude = inputs.prelude(tape, &table)?;
+        let hidden = Rc::new(HiddenLoss::new(self.hidden_targets(inputs)));
+        let core = Rc::new(PerTokenCore {
+            student: inputs.student.clone(),
+            table: table.clone(),
+            teacher: inputs.teacher_outputs.clone(),
+            depths: self.depths.clone(),
+            hidden: hidden.clone(),
+        });
+        let last = match inputs.config.depth.recompute {
+            Recompute::Always => core.checkpointed(tape, &prelude, self.deepest())?,
+            Recompute::Auto | Recompute::Never => core.stored(tape, &prelude, self.deepest())?,
+        };
+        let mut losses = LossSum::default();
+        losses.add(OutputLoss::new(inputs, &table).last(tape, &last)?);
+        let mean = self.depths.iter().sum::<usize>() as f64 / self.depths.len() as f64;
+        losses.metric("repetitions", mean);
+        Ok((losses, hidden))
+    }
+
+    /// The tokens of each depth are compared as in a step of that depth.
+    fn hidden_targets(&self, inputs: &StepInputs) -> HiddenTargets {
+        let skip = inputs.config.loss.hidden.skip_tokens;
+        let all = || (0..self.depths.len()).collect();
+        let compared: Vec<usize> = compared_positions(inputs)
+            .unwrap_or_else(all)
+            .into_iter()
+            .filter(|position| position % inputs.batch.columns >= skip)
+            .collect();
+        let depths: BTreeSet<usize> = compared.iter().map(|&token| self.depths[token]).collect();
+        let group = |repetitions: usize| {
+            let positions: Vec<usize> = compared
+                .iter()
+                .copied()
+                .filter(|&token| self.depths[token] == repetitions)
+                .collect();
+            TokenGroup {
+                share: positions.len() as f64 / compared.len() as f64,
+                positions: Some(positions),
+                repetitions,
+                layers: inputs.aligned_layers(repetitions),
+            }
+        };
+        // Skipped tokens are in no group.
+        HiddenTargets::new(inputs, depths.into_iter().map(group).collect()).without_skipping()
+    }
+}
+
+/// The core, in which every token stops after its own number of repetitions.
+struct PerTokenCore {
     student: LoopedTransformer,
     table: RopeTable,
     teacher: Rc<TeacherOutputs>,
-    /// Of every token, (B, T) row by row.
+    /// Repetitions of each token, (B, T) row by row.
     depths: Vec<usize>,
-    /// How the tokens of each depth are compared, and which share of all they are.
-    matchings: Vec<(Matching, f64)>,
-    found: Rc<Later>,
+    hidden: Rc<HiddenLoss>,
 }
 
-impl Course {
-    /// One repetition, counted from 0. What it is compared with adds to the loss where `tape`
-    /// records.
+impl PerTokenCore {
+    /// Runs `repetitions` with stored activations; gives the last state of every token, (B, T, D).
+    fn stored(&self, tape: &Tape, prelude: &Value, repetitions: usize) -> Result<Value> {
+        let mut tokens = PerTokenStates::new(prelude.clone(), self.student.config().core_layers);
+        for repetition in 0..repetitions {
+            self.repeat(tape, &mut tokens, prelude, repetition)?;
+        }
+        Ok(tokens.state)
+    }
+
+    /// The same with activation checkpointing.
+    fn checkpointed(
+        self: &Rc<Self>,
+        tape: &Tape,
+        prelude: &Value,
+        repetitions: usize,
+    ) -> Result<Value> {
+        let core = self.clone();
+        let link: Link = Rc::new(move |tape, repetition, packed, prelude| {
+            let mut tokens = PerTokenStates::unpacked(tape, packed, core.student.config())?;
+            core.repeat(tape, &mut tokens, &prelude[0], repetition)?;
+            tokens.packed(tape)
+        });
+        let inputs = std::slice::from_ref(prelude);
+        let packed = recompute_chain(tape, prelude, inputs, 0..repetitions, &link)?;
+        Ok(PerTokenStates::unpacked(tape, &packed, self.student.config())?.state)
+    }
+
+    /// Runs one repetition, counted from 0, of the tokens that have not stopped, and records their
+    /// hidden-state loss.
     fn repeat(
         &self,
         tape: &Tape,
         tokens: &mut PerTokenStates,
-        first: &Value,
+        prelude: &Value,
         repetition: usize,
     ) -> Result<()> {
-        let places = active_tokens(&self.depths, repetition);
+        let active = active_tokens(&self.depths, repetition);
         let before = tokens.state.detached();
-        let states =
-            self.student.repeat_active(tape, tokens, first, (repetition, &places), &self.table)?;
-        if self.matchings.is_empty() || !tape.is_recording() {
+        let states = self.student.repeat_active(
+            tape,
+            tokens,
+            prelude,
+            (repetition, &active),
+            &self.table,
+        )?;
+        if !self.hidden.compares(tape) {
             return Ok(());
         }
-        let whole = |state: &Value| scatter(tape, &before, state, &places);
-        let states: Vec<Value> = states.iter().map(whole).collect::<Result<_>>()?;
-        for (matching, share) in &self.matchings {
-            if matching.repetitions > repetition {
-                let found = matching.repetition(tape, repetition, &states, &self.teacher)?;
-                *self.found.matched.borrow_mut() += found.times(*share);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Distillation<'_> {
-    /// The whole student on its own states, each token as deep as `depths` says, (B, T) row by row.
-    pub(crate) fn staggered(
-        &self,
-        batch: &Batch,
-        ids: &Tensor,
-        depths: Vec<usize>,
-        progress: f64,
-    ) -> Result<Step> {
-        let teacher = self.teaching.states_and_output(batch, ids, &self.needs.closed)?;
-        let teacher = Rc::new(teacher);
-        let config = self.student.config().clone();
-        let most = depths.iter().copied().max().unwrap_or(0);
-        let mut step = Step::new(Tape::recording());
-        let table = self.student.embedding_and_head().rope(0, ids.dim(1)?);
-        let prelude = self.student.prelude(&step.tape, ids, &table)?;
-        let first = &prelude[prelude.len() - 1];
-        let found = Rc::new(Later::default());
-        let course = Rc::new(Course {
-            student: self.student.clone(),
-            table: table.clone(),
-            teacher: teacher.clone(),
-            matchings: self.matchings(batch, &depths, progress),
-            depths,
-            found: found.clone(),
-        });
-        let last = if self.config.depth.recompute == Recompute::Always {
-            let of = config.clone();
-            let link: Link = Rc::new(move |tape, repetition, packed, beside| {
-                let mut tokens = PerTokenStates::unpacked(tape, packed, &of)?;
-                course.repeat(tape, &mut tokens, &beside[0], repetition)?;
-                tokens.packed(tape)
-            });
-            let beside = std::slice::from_ref(first);
-            let packed = recompute_chain(&step.tape, first, beside, 0..most, &link)?;
-            PerTokenStates::unpacked(&step.tape, &packed, &config)?.state
-        } else {
-            let mut tokens = PerTokenStates::new(first.clone(), config.core_layers);
-            for repetition in 0..most {
-                course.repeat(&step.tape, &mut tokens, first, repetition)?;
-            }
-            tokens.state
-        };
-        let count = most * config.core_layers;
-        let named = self.matching(
-            batch,
-            most,
-            equal_steps(&config, count, self.alignment()),
-            self.config.loss.hidden.weight.at(progress),
-        );
-        // It is set once.
-        let _ = found.matching.set(named);
-        step.later = Some(found);
-        let output_at = |depth| self.teaching.output_at(&teacher, depth);
-        let outputs = Outputs {
-            student: &self.student,
-            table: &table,
-            loss: &self.config.loss,
-            teacher: &teacher,
-            output_at: &output_at,
-            depths: Vec::new(),
-            batch,
-            progress,
-        };
-        outputs.last(&mut step, &last)?;
-        Ok(step)
-    }
-
-    /// The tokens of each depth are compared as in a step of that depth.
-    fn matchings(&self, batch: &Batch, depths: &[usize], progress: f64) -> Vec<(Matching, f64)> {
-        let weight = self.config.loss.hidden.weight.at(progress);
-        if weight <= 0.0 {
-            return Vec::new();
-        }
-        let (config, skip) = (self.student.config(), self.config.loss.hidden.skip_tokens);
-        let whole = self.matching(batch, 1, Vec::new(), weight);
-        let all = whole.places.unwrap_or_else(|| (0..depths.len()).collect());
-        let compared: Vec<usize> =
-            all.into_iter().filter(|place| place % batch.columns >= skip).collect();
-        let drawn: BTreeSet<usize> = compared.iter().map(|&place| depths[place]).collect();
-        let of_depth = |depth: usize| {
-            let places: Vec<usize> =
-                compared.iter().copied().filter(|&place| depths[place] == depth).collect();
-            let share = places.len() as f64 / compared.len() as f64;
-            let steps = equal_steps(config, depth * config.core_layers, self.alignment());
-            let mut matching = self.matching(batch, depth, steps, weight * share);
-            matching.places = Some(places);
-            matching.how.skip_tokens = 0;
-            (matching, share)
-        };
-        drawn.into_iter().map(of_depth).collect()
+        let all_tokens = |state: &Value| scatter(tape, &before, state, &active);
+        let states: Vec<Value> = states.iter().map(all_tokens).collect::<Result<_>>()?;
+        self.hidden.record(tape, repetition, &states, &self.teacher)
     }
 }

@@ -1,4 +1,4 @@
-//! Which of the teacher's states can a run ask for?
+//! The teacher's states that a run requires.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +8,13 @@ use crate::distill::granularity::Granularity;
 use crate::model::alignment::{TeacherLayer, equal_steps};
 use crate::model::{Alignment, LoopedConfig};
 
-/// Indices of states, 0 for the embedding.
+/// Indices of the teacher's states, 0 for the embedding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequiredLayers {
-    /// While the core alone stands on the teacher's states.
-    pub(crate) forced: BTreeSet<usize>,
-    /// Afterwards.
-    pub(crate) closed: BTreeSet<usize>,
+    /// Required by teacher-forced steps.
+    pub(crate) teacher_forced: BTreeSet<usize>,
+    /// Required by all other steps.
+    pub(crate) free_running: BTreeSet<usize>,
 }
 
 impl RequiredLayers {
@@ -23,29 +23,30 @@ impl RequiredLayers {
         let fixed = config.depth.sampling == RepetitionSampling::Fixed && config.depth.ramp <= 0.0;
         if !fixed || hidden.alignment == Alignment::Monotone {
             let all: BTreeSet<usize> = (middle.start..=middle.end).collect();
-            return Self { forced: all.clone(), closed: all };
+            return Self { teacher_forced: all.clone(), free_running: all };
         }
-        let count = student.repetitions * student.core_layers;
-        let depths = equal_steps(student, count, hidden.alignment);
-        let every = |stride: usize| depths.iter().skip(stride - 1).step_by(stride);
-        let stride = |every: Granularity| match every {
-            Granularity::Layer => 1,
-            Granularity::Repetition => student.core_layers,
+        let applications = student.repetitions * student.core_layers;
+        let layers = equal_steps(student, applications, hidden.alignment);
+        let every = |granularity: Granularity| {
+            let stride = match granularity {
+                Granularity::Layer => 1,
+                Granularity::Repetition => student.core_layers,
+            };
+            layers.iter().skip(stride - 1).step_by(stride).flat_map(interpolated_states)
         };
-        // The first step after the forced phase may still start repetitions from the teacher.
-        let starts = every(student.core_layers);
-        let closed: BTreeSet<usize> =
-            every(stride(hidden.every)).chain(starts).flat_map(ends).collect();
-        let mut forced: BTreeSet<usize> =
-            every(stride(config.phases.force)).flat_map(ends).chain([middle.start]).collect();
-        forced.extend(&closed);
-        Self { forced, closed }
+        // Scheduled sampling starts repetitions from the teacher's states.
+        let starts = every(Granularity::Repetition);
+        let free_running: BTreeSet<usize> = every(hidden.every).chain(starts).collect();
+        let mut teacher_forced: BTreeSet<usize> =
+            every(config.phases.force).chain([middle.start]).collect();
+        teacher_forced.extend(&free_running);
+        Self { teacher_forced, free_running }
     }
 }
 
-/// The states that a depth is blended of.
-fn ends(depth: &TeacherLayer) -> impl Iterator<Item = usize> + use<> {
-    depth.lower..=depth.lower + usize::from(depth.fraction > 0.0)
+/// The indices of the states that a layer is interpolated from.
+fn interpolated_states(layer: &TeacherLayer) -> impl Iterator<Item = usize> + use<> {
+    layer.lower..=layer.lower + usize::from(layer.fraction > 0.0)
 }
 
 #[cfg(test)]
@@ -54,17 +55,17 @@ mod tests {
     use crate::model::{Injection, Relaxation, RopeScaling, StateNorm, TransformerConfig};
 
     #[test]
-    fn a_fixed_depth_needs_its_own_states_and_any_other_the_whole_middle() {
+    fn a_fixed_depth_requires_its_aligned_states_and_any_other_the_whole_middle() {
         let mut config = DistillConfig::default();
-        // Three repetitions of one layer for a middle of states 1 to 5: 2 1/3, 3 2/3, 5.
+        // Three repetitions of one layer over the states 1 to 5 end at layers 2 1/3, 3 2/3 and 5.
         let student = student();
-        let needs = RequiredLayers::new(&student, &config);
-        assert_eq!(needs.closed, BTreeSet::from([2, 3, 4, 5]));
-        assert_eq!(needs.forced, BTreeSet::from([1, 2, 3, 4, 5]));
+        let required = RequiredLayers::new(&student, &config);
+        assert_eq!(required.free_running, BTreeSet::from([2, 3, 4, 5]));
+        assert_eq!(required.teacher_forced, BTreeSet::from([1, 2, 3, 4, 5]));
         config.loss.hidden.alignment = Alignment::Uniform;
-        assert_eq!(RequiredLayers::new(&student, &config).closed, BTreeSet::from([2, 4, 5]));
+        assert_eq!(RequiredLayers::new(&student, &config).free_running, BTreeSet::from([2, 4, 5]));
         config.depth.sampling = RepetitionSampling::Uniform { least: 1, most: 2 };
-        assert_eq!(RequiredLayers::new(&student, &config).closed, (1..=5).collect());
+        assert_eq!(RequiredLayers::new(&student, &config).free_running, (1..=5).collect());
     }
 
     fn student() -> LoopedConfig {

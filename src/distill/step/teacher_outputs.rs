@@ -1,4 +1,4 @@
-//! What does the teacher say of a batch, computed now or remembered?
+//! The teacher's hidden states and outputs for a batch, computed or read from the cache.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -13,18 +13,20 @@ use crate::losses::terms::{TeacherHead, TeacherOutput};
 use crate::model::alignment::TeacherLayer;
 use crate::model::{CausalLm, Transformer};
 
-/// A teacher that is asked, whether or not it was asked the same before.
+/// The teacher, with or without a cache of its outputs.
 #[derive(Debug)]
 pub(crate) struct TeacherSource<'a> {
     teacher: Transformer,
-    /// None: it computes every answer.
+    /// None: everything is computed.
     cache: Option<Mutex<TeacherCache<'a>>>,
 }
 
-/// What it said of one batch.
+/// Hidden states and output of the teacher for one batch.
 #[derive(Debug)]
 pub(crate) struct TeacherOutputs {
+    /// By index, 0 for the embedding; each (B, T, D of the teacher).
     states: BTreeMap<usize, Tensor>,
+    /// None if it was not requested.
     output: Option<TeacherOutput>,
 }
 
@@ -47,94 +49,91 @@ impl<'a> TeacherSource<'a> {
         }
     }
 
-    /// The states of the indices `wanted`, 0 for the embedding.
+    /// The states of the indices `required` for the tokens `ids` of `batch`, (B, T).
     pub(crate) fn states(
         &self,
         batch: &Batch,
         ids: &Tensor,
-        wanted: &BTreeSet<usize>,
+        required: &BTreeSet<usize>,
     ) -> Result<TeacherOutputs> {
         if let Some(cache) = &self.cache {
-            return self.remembered(cache, batch, wanted, None);
+            return self.cached(cache, batch, required, None);
         }
-        let deepest = wanted.last().copied().unwrap_or(0);
+        let deepest = required.last().copied().unwrap_or(0);
         let states = self.teacher.states_through(ids, deepest)?;
-        Ok(TeacherOutputs { states: only(states, wanted), output: None })
+        Ok(TeacherOutputs { states: select(states, required), output: None })
     }
 
-    /// The same, and what it says of the next token.
+    /// The same with the output.
     pub(crate) fn states_and_output(
         &self,
         batch: &Batch,
         ids: &Tensor,
-        wanted: &BTreeSet<usize>,
+        required: &BTreeSet<usize>,
     ) -> Result<TeacherOutputs> {
         if let Some(cache) = &self.cache {
-            return self.remembered(cache, batch, wanted, Some(Item::Outputs));
+            return self.cached(cache, batch, required, Some(Item::Outputs));
         }
         let states = self.teacher.states_through(ids, self.teacher.base().layers)?;
-        let output = self.head_of(states[states.len() - 1].clone())?;
-        Ok(TeacherOutputs { states: only(states, wanted), output: Some(output) })
+        let output = head_output(&self.teacher, states[states.len() - 1].clone())?;
+        Ok(TeacherOutputs { states: select(states, required), output: Some(output) })
     }
 
-    /// What its head reads out of the state at a depth of a lesson.
-    pub(crate) fn output_at(
-        &self,
-        lesson: &TeacherOutputs,
-        depth: TeacherLayer,
-    ) -> Result<TeacherOutput> {
-        self.head_of(lesson.at_depth(depth)?)
-    }
-
-    fn head_of(&self, state: Tensor) -> Result<TeacherOutput> {
-        let embedding_and_head = self.teacher.embedding_and_head();
-        Ok(TeacherOutput::Head(TeacherHead {
-            hidden: embedding_and_head
-                .normed(&Tape::off(), &Value::constant(state))?
-                .tensor()
-                .clone(),
-            weight: embedding_and_head.head().tensor().clone(),
-        }))
-    }
-
-    fn remembered(
+    fn cached(
         &self,
         cache: &Mutex<TeacherCache<'a>>,
         batch: &Batch,
-        wanted: &BTreeSet<usize>,
-        more: Option<Item>,
+        required: &BTreeSet<usize>,
+        output: Option<Item>,
     ) -> Result<TeacherOutputs> {
-        let items: Vec<Item> = wanted.iter().copied().map(Item::State).chain(more).collect();
-        let answer = TeacherCache::outputs(cache, &self.teacher, batch, &items)?;
-        Ok(TeacherOutputs { states: answer.states, output: answer.outputs.map(TeacherOutput::Top) })
+        let items: Vec<Item> = required.iter().copied().map(Item::State).chain(output).collect();
+        let cached = TeacherCache::outputs(cache, &self.teacher, batch, &items)?;
+        Ok(TeacherOutputs { states: cached.states, output: cached.outputs.map(TeacherOutput::Top) })
     }
 }
 
-fn only(states: Vec<Tensor>, wanted: &BTreeSet<usize>) -> BTreeMap<usize, Tensor> {
-    states.into_iter().enumerate().filter(|(index, _)| wanted.contains(index)).collect()
+fn select(states: Vec<Tensor>, required: &BTreeSet<usize>) -> BTreeMap<usize, Tensor> {
+    states.into_iter().enumerate().filter(|(index, _)| required.contains(index)).collect()
+}
+
+/// The output of the teacher's last norm and head on a state, (B, T, D of the teacher).
+fn head_output(teacher: &Transformer, state: Tensor) -> Result<TeacherOutput> {
+    let embedding_and_head = teacher.embedding_and_head();
+    let hidden = embedding_and_head.normed(&Tape::off(), &Value::constant(state))?.tensor().clone();
+    let weight = embedding_and_head.head().tensor().clone();
+    Ok(TeacherOutput::Head(TeacherHead { hidden, weight }))
 }
 
 impl TeacherOutputs {
-    /// The state of an index, (B, T, D).
+    /// The state of an index, (B, T, D of the teacher).
     pub(crate) fn state(&self, index: usize) -> Result<&Tensor> {
-        self.states
-            .get(&index)
-            .ok_or_else(|| Error::internal(format!("state {index} of the teacher was not asked")))
+        self.states.get(&index).ok_or_else(|| {
+            Error::internal(format!("state {index} of the teacher was not requested"))
+        })
     }
 
-    /// The state at a depth: one of them, or a blend of two.
-    pub(crate) fn at_depth(&self, depth: TeacherLayer) -> Result<Tensor> {
-        let lower = self.state(depth.lower)?;
-        if depth.fraction <= 0.0 {
+    /// The state at a layer, interpolated between two if the layer is fractional.
+    pub(crate) fn at_layer(&self, layer: TeacherLayer) -> Result<Tensor> {
+        let lower = self.state(layer.lower)?;
+        if layer.fraction <= 0.0 {
             return Ok(lower.clone());
         }
-        let upper = self.state(depth.lower + 1)?;
-        Ok(((lower * (1.0 - depth.fraction))? + (upper * depth.fraction)?)?)
+        let upper = self.state(layer.lower + 1)?;
+        Ok(((lower * (1.0 - layer.fraction))? + (upper * layer.fraction)?)?)
     }
 
-    /// What it says of the next token.
+    /// The output of `teacher` after the last layer.
     pub(crate) fn output(&self) -> Result<&TeacherOutput> {
-        let missing = || Error::internal("the teacher's output was not asked");
+        let missing = || Error::internal("the teacher's output was not requested");
         self.output.as_ref().ok_or_else(missing)
+    }
+
+    /// The output of the head of `teacher`, whose states these are, on its state at a layer.
+    pub(crate) fn output_at(
+        &self,
+        teacher: &Transformer,
+        layer: TeacherLayer,
+    ) -> Result<TeacherOutput> {
+        head_output(teacher, self.at_layer(layer)?)
     }
 }
