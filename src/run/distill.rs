@@ -1,7 +1,7 @@
 //! Distillation runs: a recipe and a teacher in, a student and its evaluation out.
 
 use super::folder::{RunFolder, Start};
-use super::measure::{continuations, text_bytes};
+use super::measure::continuations;
 use super::options::{Options, with_resume_hint};
 use super::report::{Report, Training, write_json};
 use super::student::Student;
@@ -44,8 +44,7 @@ fn carry_out(recipe: Recipe, options: &Options) -> Result<Report> {
     let (out, place) = folder.into_place();
     let (_lock, summary) = student.fit_in(place, &teacher, &corpus, &plan, context)?;
     let evaluation = student.evaluate(&teacher, &corpus, &plan.settings.eval, context)?;
-    let evaluation = evaluation.with_text_bytes(text_bytes(&test, teacher.tokenizer()?)?);
-    refuse_diverged(&evaluation, &plan)?;
+    refuse_diverged(&evaluation, plan.settings.train.optimizer.lr)?;
     let samples = continuations(
         &plan.settings.generate,
         teacher.tokenizer()?,
@@ -73,8 +72,8 @@ fn carry_out(recipe: Recipe, options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-/// Refuses a student whose outputs are no numbers any more.
-fn refuse_diverged(evaluation: &Evaluation, plan: &DistillPlan) -> Result<()> {
+/// Refuses a student whose outputs are not finite any more.
+fn refuse_diverged(evaluation: &Evaluation, lr: f64) -> Result<()> {
     let trained = evaluation.trained_repetitions;
     let at_n = evaluation.student.iter().find(|score| Some(score.repetitions) == trained);
     if at_n.is_none_or(|score| score.nll_nats.is_finite()) {
@@ -83,9 +82,8 @@ fn refuse_diverged(evaluation: &Evaluation, plan: &DistillPlan) -> Result<()> {
     Err(Error::input("the training diverged: the student's outputs are not finite")
         .at("train.optimizer.lr")
         .hint(format!(
-            "try train.optimizer.lr below {:e}, a longer train.schedule.warmup_steps, or a smaller \
-             train.optimizer.clip_norm, and begin again with --force",
-            plan.settings.train.optimizer.lr
+            "try train.optimizer.lr below {lr:e}, a longer train.schedule.warmup_steps, or a \
+             smaller train.optimizer.clip_norm, and begin again with --force"
         )))
 }
 

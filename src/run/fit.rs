@@ -81,7 +81,7 @@ impl Student {
             bootstrap_samples: 0,
             ..settings.eval.clone()
         };
-        let windows = text::validation(corpus, settings, &config, context)?;
+        let windows = text::validation(corpus, train.validate_every_steps, &config, context)?;
         let mut measure = |_step: u64| {
             let score = self.score(teacher, &windows, &config, context)?;
             Ok(BTreeMap::from([
@@ -90,8 +90,8 @@ impl Student {
                 ("agreement".to_owned(), score.agreement),
             ]))
         };
-        let validate = (!windows.is_empty()).then_some(&mut measure as Validate);
         let mut trainer = place.trainer(train, settings.seed, context);
+        let validate = (!windows.is_empty()).then_some(&mut measure as Validate);
         let summary = trainer.fit(&objective, &batches, place.resume, validate);
         // Cached teacher outputs are complete even when the run was stopped.
         objective.close();

@@ -50,7 +50,7 @@ pub(super) struct RunFolder {
     pub(super) resume: Resume,
     /// Whether a checkpoint holds the parameters, so that their initial values do not matter.
     pub(super) has_checkpoint: bool,
-    /// The run that is resumed came to its end.
+    /// Whether a finished run is resumed.
     was_finished: bool,
 }
 
@@ -72,13 +72,13 @@ impl Start {
         Self { path: path.to_owned(), existed: path.exists() }
     }
 
-    /// Removes what a start that failed left in a folder that it made: nothing was trained. What was
-    /// stopped goes on from what is there.
+    /// Removes what a start that failed left in a folder that it made: nothing was trained. A run
+    /// that was interrupted is resumed from what is there.
     pub(super) fn undo(&self, error: Error) -> Error {
         let trained = ["checkpoints", "metrics.jsonl"];
         let began = trained.iter().any(|made| self.path.join(made).exists());
         if !self.existed && !began && error.kind() != Kind::Interrupted {
-            // What cannot be removed takes room, no more.
+            // A folder that cannot be removed only takes space.
             let _ = fs::remove_dir_all(&self.path);
         }
         error
@@ -109,16 +109,6 @@ impl RunFolder {
         Ok(Self { path: out.to_owned(), lock, resume, has_checkpoint, was_finished })
     }
 
-    /// What resuming a finished run does.
-    pub(super) fn note_finished(&self, context: &Context) {
-        if self.was_finished {
-            context.note(
-                "this run is finished: it is evaluated and exported again, and trained for longer \
-                 only if train.steps was raised",
-            );
-        }
-    }
-
     /// `recipe` as it is carried out in this folder: what a run that is resumed chose where it says
     /// `auto` stays chosen. Another experiment is refused; training, evaluation, samples and name may
     /// change.
@@ -129,10 +119,13 @@ impl RunFolder {
             return Ok(recipe);
         };
         let recipe = recipe.with_choices_of(&recorded);
-        let (mut old, mut new) = (recorded, recipe.clone());
-        old.make_absolute();
-        new.make_absolute();
-        let (old, new) = (fixed_part(&old)?, fixed_part(&new)?);
+        // The same paths are the same recipe, wherever the command is run.
+        let absolute = |recipe: &Recipe| {
+            let mut absolute = recipe.clone();
+            absolute.make_absolute();
+            fixed_part(&absolute)
+        };
+        let (old, new) = (absolute(&recorded)?, absolute(&recipe)?);
         match first_difference(&old, &new, "") {
             None => Ok(recipe),
             Some((key, old, new)) => Err(Error::input(format!(
@@ -152,6 +145,16 @@ impl RunFolder {
     pub(super) fn into_place(self) -> (PathBuf, Place) {
         let Self { path, lock, resume, .. } = self;
         (path.clone(), Place { folder: path, lock: Some(lock), resume })
+    }
+
+    /// Notes what resuming a finished run does.
+    pub(super) fn note_finished(&self, context: &Context) {
+        if self.was_finished {
+            context.note(
+                "this run is finished: it is evaluated and exported again, and trained for longer \
+                 only if train.steps was raised",
+            );
+        }
     }
 
     /// A file of the run.

@@ -141,7 +141,7 @@ fn train<'t>(
         bootstrap_samples: 0,
         ..settings.eval.clone()
     };
-    let windows = text::validation(corpus, settings, &config, context)?;
+    let windows = text::validation(corpus, train.validate_every_steps, &config, context)?;
     let mut measure = |_step: u64| {
         let model = objective.model();
         let evaluation = evaluate(model, None, &windows, &config, context)?;
@@ -150,8 +150,8 @@ fn train<'t>(
             ("nll_nats".to_owned(), evaluation.teacher.nll_nats),
         ]))
     };
-    let validate = (!windows.is_empty()).then_some(&mut measure as Validate);
     let mut trainer = place.trainer(train, settings.seed, context);
+    let validate = (!windows.is_empty()).then_some(&mut measure as Validate);
     let summary = trainer.fit(objective, &batches, place.resume, validate)?;
     trainer.use_ema(objective.params())?;
     Ok((trainer, summary))

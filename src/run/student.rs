@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use super::load::on;
+use super::measure::text_bytes;
 use super::teacher::Teacher;
 use super::text;
 use crate::autograd::Params;
@@ -99,7 +100,8 @@ impl Student {
         context: &Context,
     ) -> Result<Evaluation> {
         let windows = text::held_out(corpus, Split::Test, config)?;
-        evaluate(teacher.model(), Some(&self.model), &windows, config, context)
+        let evaluation = evaluate(teacher.model(), Some(&self.model), &windows, config, context)?;
+        Ok(evaluation.with_text_bytes(text_bytes(&windows, &self.tokenizer)?))
     }
 
     /// Writes the student into `folder`, as a checkpoint that [`Loaded::read`](super::Loaded::read)

@@ -9,7 +9,7 @@ use crate::data::{Batches, Corpus, EvaluationWindow, PackedWindows, Split};
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
 use crate::hub::Checkpoint;
-use crate::recipe::{Recipe, Settings};
+use crate::recipe::Recipe;
 
 /// Separates the seed of the calibration windows from that of the first steps.
 const CALIBRATION: u64 = 0x00CA_11B8;
@@ -51,15 +51,15 @@ pub(super) fn calibration(
         .collect()
 }
 
-/// What a run is validated on while it trains: `config` says how much. None, with a warning, where
-/// the validation split has no text.
+/// The windows of a validation during training, `every_steps`; none, with a warning, where the
+/// validation split has no text.
 pub(super) fn validation(
     corpus: &Corpus,
-    settings: &Settings,
+    every_steps: u64,
     config: &EvalConfig,
     context: &Context,
 ) -> Result<Vec<EvaluationWindow>> {
-    if settings.train.validate_every_steps == 0 {
+    if every_steps == 0 {
         return Ok(Vec::new());
     }
     if corpus.split(Split::Validation).tokens() < 2 {

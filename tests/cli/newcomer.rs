@@ -235,7 +235,7 @@ fn a_resumed_run_says_where_it_goes_on_and_what_changed() {
 #[test]
 fn another_phase_is_noted_and_marked_on_the_page() {
     let world = World::shared();
-    let phases = "phases={ teacher_forced = 0.34, mixed_until = 0.34 }";
+    let phases = "phases={ teacher_forced = 0.34, scheduled_until = 0.34 }";
     world
         .distill("phased", &["--set", phases])
         .noted(&["the free-running phase begins at step 4", "may jump"]);
