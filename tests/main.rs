@@ -25,6 +25,7 @@ mod joint;
 mod narrow;
 mod per_token_depth;
 mod policies;
+mod readme;
 mod recipes;
 mod report;
 mod state_norm;

@@ -3,5 +3,6 @@
 mod chromium;
 mod data;
 mod figures;
+mod markdown;
 mod pages;
 mod pictures;

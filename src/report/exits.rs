@@ -8,6 +8,7 @@ use super::header::{Header, cell};
 use super::page::{Item, Section};
 use super::plot::{Axis, Figure, Point, Reference, Scale, Series, Shape, Style, slug};
 use super::read::{Found, Label, json};
+use super::table::{Cell, Column, Table};
 
 /// What `exits.json` says.
 #[derive(Debug, Default, Deserialize)]
@@ -67,6 +68,7 @@ pub(super) fn compose(folder: &Path) -> Option<Section> {
     if study.learners.is_empty() {
         items.push(Item::Note("No learner is done yet.".into()));
     }
+    items.push(by_task(&study.learners));
     for (at, learner) in study.learners.iter().enumerate() {
         items.extend(told(at + 1, learner));
     }
@@ -131,18 +133,53 @@ fn right(at: usize, learner: &Learner) -> Figure {
     }
 }
 
+/// Rules beside one another, a column a task: each with what it spares and what it costs.
+fn by_task(learners: &[Learner]) -> Item {
+    let mut names: Vec<&Label> = Vec::new();
+    for rule in learners.iter().flat_map(|learner| &learner.mean.rules) {
+        if !names.contains(&&rule.name) {
+            names.push(&rule.name);
+        }
+    }
+    let row = |name: &Label| {
+        let cell = |learner: &Learner| {
+            let rule = learner.mean.rules.iter().find(|rule| rule.name == *name);
+            rule.map_or(Cell::Missing, |rule| Cell::Text(in_brief(rule)))
+        };
+        std::iter::once(Cell::Text(name.to_string())).chain(learners.iter().map(cell)).collect()
+    };
+    let heads = learners.iter().map(|of| Column::new(&format!("{}, {}", of.task, of.told)));
+    let columns = std::iter::once(Column::new("rule")).chain(heads).collect();
+    let caption = "Mean repetitions, rank correlation with the length, answers changed";
+    Item::Table(Table::new("by-task", caption, columns, names.into_iter().map(row).collect()))
+}
+
+fn in_brief(rule: &Rule) -> String {
+    let fixed = |value: Option<f64>| value.map(|value| format!("{value:.2}"));
+    let changed = rule.changed.map(|share| format!("{:.1} %", 100.0 * share));
+    let parts = [fixed(rule.mean_repetitions), fixed(rule.rank_correlation), changed];
+    parts.map(|part| part.unwrap_or_else(|| "–".to_owned())).join(", ")
+}
+
 fn rules(learner: &Learner) -> Item {
     let row = |rule: &Rule| {
-        let numbers = [
-            rule.threshold,
-            rule.mean_repetitions,
-            rule.right,
-            rule.changed,
-            rule.rank_correlation,
-        ];
-        std::iter::once(rule.name.to_string()).chain(numbers.map(cell)).collect()
+        vec![
+            rule.name.to_string().into(),
+            rule.threshold.into(),
+            rule.mean_repetitions.into(),
+            rule.right.into(),
+            rule.changed.into(),
+            rule.rank_correlation.into(),
+        ]
     };
-    let head = ["rule", "threshold", "repetitions", "right", "changed", "rank correlation"];
+    let columns = vec![
+        Column::new("rule"),
+        Column::fixed("threshold", 4),
+        Column::fixed("mean repetitions", 2),
+        Column::percent("right"),
+        Column::percent("answers changed"),
+        Column::fixed("rank correlation with the length", 2),
+    ];
     let rows = learner.mean.rules.iter().map(row).collect();
-    Item::table("Every rule over all places; the correlation is with the length", &head, rows)
+    Item::Table(Table::new("rules", "Every rule over all places", columns, rows))
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::header::cell;
 use super::page::Item;
 use super::plot::{Axis, Figure, Point, Scale, Series, Style};
 use super::read::{Found, json};
 use super::run_data::{Halting, HaltingPoint, Policy};
+use super::table::{Column, Table};
 
 /// What is known of halting, beside the student or in the folder itself.
 pub(super) fn compose(folder: &Path) -> Vec<Item> {
@@ -84,13 +84,20 @@ fn table(halting: &Halting) -> Item {
     let rows = halting.policies.iter().map(|policy| {
         let chosen = policy.chosen();
         vec![
-            policy.curve.policy.to_string(),
-            cell(policy.threshold),
-            cell(chosen.and_then(|point| point.mean_repetitions)),
-            cell(chosen.and_then(|point| point.kl_nats)),
-            cell(chosen.and_then(|point| point.agreement)),
+            policy.curve.policy.to_string().into(),
+            policy.threshold.into(),
+            chosen.and_then(|point| point.mean_repetitions).into(),
+            chosen.and_then(|point| point.kl_nats).into(),
+            chosen.and_then(|point| point.agreement).into(),
         ]
     });
-    let head = ["policy", "threshold", "mean repetitions", "KL nats", "agreement"];
-    Item::table("Policies at the thresholds that were chosen", &head, rows.collect())
+    let columns = vec![
+        Column::new("policy"),
+        Column::fixed("threshold", 4),
+        Column::fixed("mean repetitions", 2),
+        Column::fixed("KL, nats/token", 3),
+        Column::percent("top-1 agreement"),
+    ];
+    let caption = "Policies at the thresholds that were chosen, on the text for calibration";
+    Item::Table(Table::new("calibration", caption, columns, rows.collect()))
 }

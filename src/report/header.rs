@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::page::Item;
 use super::plot::short;
 use super::read::Label;
+use super::table::{Column, Table, common_decimals, fixed};
 
 /// The fields that every sweep has.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -59,12 +60,12 @@ impl Header {
 
     /// How it was made, and what failed.
     pub(super) fn origin(&self) -> Vec<Item> {
-        let rows = self
-            .failures
-            .iter()
-            .map(|failure| vec![failure.point.to_string(), failure.error.to_string()]);
+        let columns = vec![Column::new("point"), Column::new("error")];
+        let rows = self.failures.iter().map(|failure| {
+            vec![failure.point.to_string().into(), failure.error.to_string().into()]
+        });
         vec![
-            Item::table("Points that failed", &["point", "error"], rows.collect()),
+            Item::Table(Table::new("failures", "Points that failed", columns, rows.collect())),
             Item::Verbatim("Command".into(), self.command.to_string()),
             Item::Verbatim("Machine".into(), self.machine.to_string()),
             Item::Verbatim("Recipe".into(), self.recipe.to_string()),
@@ -72,8 +73,11 @@ impl Header {
     }
 }
 
-/// `0.47 [0.4, 0.55]`.
+/// `0.47 [0.40, 0.55]`, with the same decimals for all three.
 pub(super) fn interval(found: Fitted) -> String {
+    let numbers = [found.estimate, found.low, found.high];
+    let decimals = common_decimals(numbers.into_iter().flatten());
+    let short = |value: f64| fixed(value, decimals);
     let end = |end: Option<f64>| end.map_or_else(|| "open".to_owned(), short);
     match found {
         Fitted { estimate: None, .. } => "not known yet".to_owned(),

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::law_data::Law;
 use super::page::{Item, Section};
 use super::read::{Found, json};
-use super::{law_figures, law_tables};
+use super::{law_curves, law_figures, law_tables};
 
 /// The part of the page about `law.json`, if the folder has one.
 pub(super) fn compose(folder: &Path) -> Option<Section> {
@@ -28,6 +28,7 @@ pub(super) fn compose(folder: &Path) -> Option<Section> {
         items.push(Item::Note("No student was measured by repetitions yet.".into()));
     }
     items.extend(law_figures::quality(&law));
+    items.extend(law_curves::tables(&law));
     items.push(law_tables::baselines(&law));
     items.push(Item::Heading("Controls".into()));
     if law.controls.is_empty() {

@@ -1,22 +1,22 @@
 //! Tables of a depth law.
 
 use super::groups::{grouped, ordered, over_seeds};
-use super::header::{Fitted, cell, interval};
+use super::header::{Fitted, interval};
 use super::law_data::{Law, Needed};
 use super::page::Item;
 use super::plot::short;
+use super::table::{Cell, Column, Table};
 
 /// The law with its intervals.
 pub(super) fn law(law: &Law) -> Item {
-    let row = |name: &str, found: Option<Fitted>| {
-        let found = found.unwrap_or_default();
-        vec![name.to_owned(), cell(found.estimate), cell(found.low), cell(found.high)]
-    };
+    let row =
+        |name: &str, found: Option<Fitted>| vec![name.into(), found.unwrap_or_default().into()];
     let rows = vec![
         row("exponent of depth ratio", law.exponent),
         row("exponent of width ratio", law.width_exponent),
     ];
-    Item::table("The law", &["parameter", "estimate", "low", "high"], rows)
+    let columns = vec![Column::new("parameter"), Column::new("estimate (95 % CI)")];
+    Item::Table(Table::new("law", "The law", columns, rows))
 }
 
 /// The numbers that matter most.
@@ -39,16 +39,22 @@ pub(super) fn forms(law: &Law) -> Item {
             form.parameters.iter().map(|(name, value)| format!("{name} = {}", short(*value)));
         let behind = form.aicc.zip(least).map(|(aicc, least)| aicc - least);
         vec![
-            form.form.to_string(),
-            parameters.collect::<Vec<_>>().join(", "),
-            cell(form.aicc),
-            cell(behind),
-            cell(form.held_out),
+            form.form.to_string().into(),
+            parameters.collect::<Vec<_>>().join(", ").into(),
+            form.aicc.into(),
+            behind.into(),
+            form.held_out.into(),
         ]
     });
-    let head =
-        ["form", "parameters", "AICc", "above the least", "log likelihood of held-out points"];
-    Item::table("Forms of the law, by AICc (less is better)", &head, rows.collect())
+    let columns = vec![
+        Column::new("form"),
+        Column::new("parameters"),
+        Column::fixed("AICc", 1),
+        Column::fixed("above the least", 1),
+        Column::fixed("log likelihood of held-out points", 1),
+    ];
+    let caption = "Forms of the law, by AICc (less is better)";
+    Item::Table(Table::new("forms", caption, columns, rows.collect()))
 }
 
 /// What each student needed for every target, its seeds side by side.
@@ -70,30 +76,29 @@ pub(super) fn needed(law: &Law) -> Item {
     };
     let rows = grouped(&law.points, key).into_iter().map(|(key, points)| {
         let ((task, trained), _, teacher, student) = &key;
-        let ratio =
-            |of: fn(&Needed) -> Option<f64>| cell(points.first().and_then(|point| of(point)));
-        let mut row = vec![
-            task.0.clone(),
-            trained.0.clone(),
-            teacher.0.clone(),
-            student.0.clone(),
+        let ratio = |of: fn(&Needed) -> Option<f64>| -> Cell {
+            points.first().and_then(|point| of(point)).into()
+        };
+        let mut row: Vec<Cell> =
+            [task, trained, teacher, student].map(|label| label.0.as_str().into()).into();
+        row.extend([
             ratio(|point| point.cell.depth_ratio),
             ratio(|point| point.cell.width_ratio),
-            seeds(&points),
-        ];
+            seeds(&points).into(),
+        ]);
         row.extend(others.iter().map(|other| {
             let same = other.iter().find(|(other, _)| *other == key);
-            same.map(|(_, points)| seeds(points)).unwrap_or_default()
+            Cell::from(same.map(|(_, points)| seeds(points)).unwrap_or_default())
         }));
         row
     });
     let targets = law.other_targets.iter().map(|other| other.target.0.as_str());
     let head = ["task", "trained", "teacher", "student", "depth ratio", "width ratio"];
-    let head: Vec<&str> =
-        head.into_iter().chain(std::iter::once(law.target.0.as_str())).chain(targets).collect();
+    let heads = head.into_iter().chain(std::iter::once(law.target.0.as_str())).chain(targets);
     let caption = "The fewest repetitions tried that were enough for each target, by seed. > 4: none \
         were, 4 the most";
-    Item::table(caption, &head, rows.collect())
+    let columns = heads.map(Column::new).collect();
+    Item::Table(Table::new("needed", caption, columns, rows.collect()))
 }
 
 /// What models do that repeat nothing.
@@ -106,40 +111,41 @@ pub(super) fn controls(law: &Law) -> Item {
         let accuracy = over_seeds(seeds.iter().map(|control| control.accuracy));
         let first = seeds.first();
         vec![
-            name.0,
-            task.0,
-            cell(first.and_then(|control| control.depth_ratio)),
-            cell(first.and_then(|control| control.width_ratio)),
-            interval(accuracy.unwrap_or_default()),
-            seeds.len().to_string(),
-            cell(first.and_then(|control| control.parameters)),
-            cell(first.and_then(|control| control.flops_ratio)),
+            name.0.into(),
+            task.0.into(),
+            first.and_then(|control| control.depth_ratio).into(),
+            first.and_then(|control| control.width_ratio).into(),
+            accuracy.unwrap_or_default().into(),
+            Cell::Number(seeds.len() as f64),
+            first.and_then(|control| control.parameters).into(),
+            first.and_then(|control| control.flops_ratio).into(),
         ]
     });
-    let head = [
-        "control",
-        "task",
-        "depth ratio",
-        "width ratio",
-        "accuracy [lowest, highest seed]",
-        "seeds",
-        "parameters",
-        "operations, of the teacher's",
+    let columns = vec![
+        Column::new("control"),
+        Column::new("task"),
+        Column::new("depth ratio"),
+        Column::new("width ratio"),
+        Column::percent("accuracy [lowest, highest seed]"),
+        Column::new("seeds"),
+        Column::fixed("parameters", 0),
+        Column::fixed("operations, of the teacher's", 2),
     ];
-    Item::table("Controls", &head, rows.collect())
+    Item::Table(Table::new("controls", "Controls", columns, rows.collect()))
 }
 
 /// What is right without any model.
 pub(super) fn baselines(law: &Law) -> Item {
     let rows = law.baselines.iter().map(|baseline| {
         vec![
-            baseline.task.to_string(),
-            cell(baseline.chance),
-            cell(baseline.majority),
-            cell(baseline.copy_input),
-            cell(baseline.last_token),
+            baseline.task.to_string().into(),
+            baseline.chance.into(),
+            baseline.majority.into(),
+            baseline.copy_input.into(),
+            baseline.last_token.into(),
         ]
     });
-    let head = ["task", "chance", "majority", "copy of the input", "last token"];
-    Item::table("Accuracy without a model", &head, rows.collect())
+    let heads = ["chance", "majority", "copy of the input", "last token"];
+    let columns = std::iter::once(Column::new("task")).chain(heads.map(Column::percent)).collect();
+    Item::Table(Table::new("baselines", "Accuracy without a model", columns, rows.collect()))
 }

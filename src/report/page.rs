@@ -3,6 +3,7 @@
 //! One file that asks for nothing: no scripts, and its policy forbids every request.
 
 use super::plot::{Element, Figure, svg};
+use super::table::Table;
 
 /// A part of the page.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +27,8 @@ pub enum Item {
     Numbers(Vec<(String, String)>),
     /// A picture and what it shows.
     Figure(Box<Figure>, String),
-    /// What it lists, its head, and rows of as many cells.
-    Table(String, Vec<String>, Vec<Vec<String>>),
+    /// A table; one without rows, or shown on request alone, is left out by the page.
+    Table(Table),
     /// What it is, and text that was typed or printed.
     Verbatim(String, String),
 }
@@ -37,13 +38,6 @@ impl Item {
     #[must_use]
     pub fn figure(figure: Figure, caption: &str) -> Self {
         Self::Figure(Box::new(figure), caption.to_owned())
-    }
-
-    /// A table; a table without rows is left out by the page.
-    #[must_use]
-    pub fn table(caption: &str, head: &[&str], rows: Vec<Vec<String>>) -> Self {
-        let head = head.iter().map(|&cell| cell.to_owned()).collect();
-        Self::Table(caption.to_owned(), head, rows)
     }
 }
 
@@ -81,10 +75,8 @@ fn item(item: &Item) -> Option<Element> {
             Element::new("dl").set("class", "numbers").children(numbers.iter().map(number))
         }
         Item::Figure(figure, caption) => picture(figure, caption),
-        Item::Table(_, _, rows) if rows.is_empty() => return None,
-        Item::Table(caption, head, rows) => {
-            Element::new("div").set("class", "wide").child(table(caption, head, rows))
-        }
+        Item::Table(table) if table.is_empty() || table.on_request => return None,
+        Item::Table(table) => Element::new("div").set("class", "wide").child(table.element()),
         Item::Verbatim(_, text) if text.trim().is_empty() => return None,
         Item::Verbatim(name, text) => {
             let heading = Element::new("h3").text(name);
@@ -107,13 +99,4 @@ fn picture(figure: &Figure, caption: &str) -> Element {
     let files = files.child(link("svg")).text(" or ").child(link("png")).text(".");
     let caption = Element::new("figcaption").text(caption).child(files);
     Element::new("figure").picture(&svg(figure)).child(caption)
-}
-
-fn table(caption: &str, head: &[String], rows: &[Vec<String>]) -> Element {
-    let row = |cells: &[String], kind: &'static str| {
-        Element::new("tr").children(cells.iter().map(|cell| Element::new(kind).text(cell)))
-    };
-    let head = Element::new("thead").child(row(head, "th"));
-    let body = Element::new("tbody").children(rows.iter().map(|cells| row(cells, "td")));
-    Element::new("table").child(Element::new("caption").text(caption)).child(head).child(body)
 }

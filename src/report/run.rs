@@ -7,7 +7,7 @@ use super::page::{Item, Section};
 use super::read::{Found, json, text};
 use super::run_data::{Cost, Ends, Evaluation};
 use super::run_figures::{costs, motion, quality, scores};
-use super::{halting, training};
+use super::{halting, policies, training};
 
 /// The part of the page about a run, if the folder is one.
 pub(super) fn compose(folder: &Path) -> Option<Section> {
@@ -24,16 +24,18 @@ pub(super) fn compose(folder: &Path) -> Option<Section> {
         Found::Whole(found) => {
             title = format!("Distillation: {}", found.name);
             items.extend(evaluated(&found));
+            items.extend(policies::compose(folder));
         }
     }
-    let missing =
-        || vec![Item::Note("There is no metrics.jsonl: how training went is lost.".into())];
+    let missing = || {
+        vec![Item::Text("There is no metrics.jsonl, so the curves of training are missing.".into())]
+    };
     items.extend(steps.unwrap_or_else(missing));
     items.extend(halting::compose(folder));
     items.push(match text(&folder.join("recipe.toml")) {
         Found::Whole(recipe) => Item::Verbatim("Recipe".into(), recipe),
         Found::Damaged(why) => Item::Note(why),
-        Found::Absent => Item::Note("There is no recipe.toml in this folder.".into()),
+        Found::Absent => Item::Text("There is no recipe.toml in this folder.".into()),
     });
     Some(Section { title, items })
 }
@@ -48,12 +50,12 @@ fn evaluated(found: &Evaluation) -> Vec<Item> {
     items.push(scores(found));
     items.extend(motion(found));
     items.extend(costs(found));
-    let samples = found.samples.iter().map(|sample| {
+    let samples = found.samples.iter().enumerate().map(|(at, sample)| {
         let told = format!(
             "{}\n\nteacher:{}\n\nstudent:{}",
             sample.prompt, sample.teacher, sample.student
         );
-        Item::Verbatim("How both go on".into(), told)
+        Item::Verbatim(format!("Continuations of the prompt {}", at + 1), told)
     });
     items.extend(samples);
     items

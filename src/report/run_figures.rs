@@ -1,9 +1,10 @@
 //! Figures and tables of a run: quality, motion of the states, and cost.
 
-use super::header::{Fitted, cell, interval};
+use super::header::Fitted;
 use super::page::Item;
-use super::plot::{Axis, Figure, Point, Reference, Scale, Series, Shape, Style, short, slug};
+use super::plot::{Axis, Figure, Point, Reference, Scale, Series, Shape, Style, slug};
 use super::run_data::{Cost, Ends, Evaluation, Score};
+use super::table::{Cell, Column, Table};
 
 /// A quality of a student and its interval.
 type Quality = fn(&Score) -> (Option<f64>, Ends);
@@ -93,20 +94,15 @@ pub(super) fn motion(found: &Evaluation) -> Option<Item> {
 
 /// Teacher beside student, by repetitions.
 pub(super) fn scores(found: &Evaluation) -> Item {
-    let ranged = |estimate: Option<f64>, ends: Ends| match estimate {
-        None => cell(None),
-        Some(_) => interval(Fitted { estimate, low: ends.low, high: ends.high })
-            .replace(" (no interval)", ""),
-    };
     let row = |name: &str, score: &Score| {
         vec![
-            name.to_owned(),
-            cell(score.repetitions),
+            name.into(),
+            score.repetitions.into(),
             ranged(score.perplexity, score.perplexity_interval),
             ranged(score.kl_nats, score.kl_interval),
             ranged(score.agreement, score.agreement_interval),
-            cell(score.cosine),
-            cell(score.flops_per_token.map(|flops| flops / 1e6)),
+            score.cosine.into(),
+            score.flops_per_token.map(|flops| flops / 1e6).into(),
         ]
     };
     let teacher = Score {
@@ -118,9 +114,22 @@ pub(super) fn scores(found: &Evaluation) -> Item {
     let mut rows = vec![row("teacher", &teacher)];
     rows.extend(found.untrained.as_ref().map(|score| row("student, untrained", score)));
     rows.extend(found.student.iter().map(|score| row("student", score)));
-    let head =
-        ["model", "repetitions", "perplexity", "KL nats", "agreement", "cosine", "MFLOP per token"];
-    Item::table("On held-out text, with 95 % intervals over documents", &head, rows)
+    let columns = vec![
+        Column::new("model"),
+        Column::fixed("repetitions", 0),
+        Column::fixed("perplexity (95 % CI)", 1),
+        Column::fixed("KL, nats/token (95 % CI)", 3),
+        Column::percent("top-1 agreement (95 % CI)"),
+        Column::fixed("cosine", 3),
+        Column::fixed("MFLOP/token", 1),
+    ];
+    let caption = "On held-out text, with 95 % intervals over documents";
+    Item::Table(Table::new("scores", caption, columns, rows))
+}
+
+/// A number with its interval.
+pub(super) fn ranged(estimate: Option<f64>, ends: Ends) -> Cell {
+    Fitted { estimate, low: ends.low, high: ends.high }.into()
 }
 
 /// Parameters of both models, as a picture and as a table.
@@ -135,23 +144,29 @@ pub(super) fn costs(found: &Evaluation) -> Vec<Item> {
     }
     let rows = models.iter().map(|(name, cost)| {
         vec![
-            (*name).to_owned(),
+            (*name).into(),
             million(cost.parameters.total),
             million(cost.parameters.embedding),
             million(cost.parameters.blocks),
             million(cost.effective_parameters.blocks),
-            cell(cost.tokens_per_s.map(f64::round)),
+            cost.tokens_per_s.into(),
         ]
     });
-    let head =
-        ["model", "parameters", "in the embedding", "in blocks", "applied in blocks", "tokens/s"];
+    let columns = vec![
+        Column::new("model"),
+        Column::fixed("M parameters", 2),
+        Column::fixed("in the embedding", 2),
+        Column::fixed("in blocks", 2),
+        Column::fixed("applied in blocks", 2),
+        Column::fixed("tokens/s", 0),
+    ];
     vec![
         Item::figure(
             parameters(&models),
             "Blocks that are applied again and again are stored once: applied counts them each \
              time.",
         ),
-        Item::table("What the models cost", &head, rows.collect()),
+        Item::Table(Table::new("costs", "What the models cost", columns, rows.collect())),
     ]
 }
 
@@ -182,6 +197,6 @@ fn parameters(models: &[(&str, &Cost)]) -> Figure {
     }
 }
 
-fn million(value: Option<f64>) -> String {
-    value.map_or_else(|| cell(None), |value| format!("{} M", short(value / 1e6)))
+fn million(value: Option<f64>) -> Cell {
+    value.map(|value| value / 1e6).into()
 }

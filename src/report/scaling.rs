@@ -6,10 +6,12 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::groups::grouped;
-use super::header::{Fitted, Header, cell, interval};
+use super::header::{Fitted, Header, interval};
 use super::page::{Item, Section};
 use super::plot::{Axis, Figure, Point, Scale, Series, Style, short, slug};
 use super::read::{Found, Label, json};
+use super::scaling_points;
+use super::table::{Cell, Column, Table};
 
 /// What `scaling.json` says.
 #[derive(Debug, Default, Deserialize)]
@@ -22,17 +24,17 @@ struct Scaling {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Law {
+pub(super) struct Law {
     name: Label,
     question: Label,
-    x_label: Label,
-    y_label: Label,
+    pub(super) x_label: Label,
+    pub(super) y_label: Label,
     parameter: Label,
     #[serde(flatten)]
     estimate: Fitted,
     form: Label,
     alternatives: Vec<Alternative>,
-    points: Vec<Measured>,
+    pub(super) points: Vec<Measured>,
     note: Label,
 }
 
@@ -46,12 +48,12 @@ struct Alternative {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Measured {
-    series: Label,
-    x: Option<f64>,
-    low: Option<f64>,
-    high: Option<f64>,
-    y: Option<f64>,
+pub(super) struct Measured {
+    pub(super) series: Label,
+    pub(super) x: Option<f64>,
+    pub(super) low: Option<f64>,
+    pub(super) high: Option<f64>,
+    pub(super) y: Option<f64>,
 }
 
 /// The part of the page about `scaling.json`, if the folder has one.
@@ -68,6 +70,7 @@ pub(super) fn compose(folder: &Path) -> Option<Section> {
         items.push(Item::Note("No law was measured yet.".into()));
     }
     items.push(summary(&scaling.laws));
+    items.extend(scaling_points::tables(&scaling.laws));
     for (at, law) in scaling.laws.iter().enumerate() {
         items.extend(told(at + 1, law));
     }
@@ -79,16 +82,23 @@ pub(super) fn compose(folder: &Path) -> Option<Section> {
 fn summary(laws: &[Law]) -> Item {
     let rows = laws.iter().map(|law| {
         vec![
-            law.name.to_string(),
-            law.question.to_string(),
-            law.parameter.to_string(),
-            interval(law.estimate),
-            law.form.to_string(),
-            law.points.len().to_string(),
+            law.name.to_string().into(),
+            law.question.to_string().into(),
+            law.parameter.to_string().into(),
+            law.estimate.into(),
+            law.form.to_string().into(),
+            Cell::Number(law.points.len() as f64),
         ]
     });
-    let head = ["law", "question", "parameter", "estimate", "form", "points"];
-    Item::table("All laws", &head, rows.collect())
+    let columns = vec![
+        Column::new("law"),
+        Column::new("question"),
+        Column::new("parameter"),
+        Column::fixed("estimate (95 % CI)", 2),
+        Column::new("form"),
+        Column::new("points"),
+    ];
+    Item::Table(Table::new("laws", "All laws", columns, rows.collect()))
 }
 
 /// One law: its picture, what else could explain it, and what is to be said.
@@ -102,14 +112,12 @@ fn told(at: usize, law: &Law) -> Vec<Item> {
     let rows = law.alternatives.iter().map(|other| {
         let parameters =
             other.parameters.iter().map(|(name, value)| format!("{name} = {}", short(*value)));
-        vec![other.form.to_string(), parameters.collect::<Vec<_>>().join(", "), cell(other.aicc)]
+        let parameters = parameters.collect::<Vec<_>>().join(", ");
+        vec![other.form.to_string().into(), parameters.into(), other.aicc.into()]
     });
-    let head = ["form", "parameters", "AICc"];
-    items.push(Item::table(
-        "Forms that were compared (a lower AICc is better)",
-        &head,
-        rows.collect(),
-    ));
+    let columns = vec![Column::new("form"), Column::new("parameters"), Column::fixed("AICc", 1)];
+    let caption = "Forms that were compared (a lower AICc is better)";
+    items.push(Item::Table(Table::new("forms", caption, columns, rows.collect())));
     items
 }
 

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::csv::Shown;
 use super::page::{Item, Section, html};
 use super::plot::svg;
 use super::png::Painter;
-use super::{exits, law, run, scaling};
+use super::{csv, exits, law, run, scaling};
 use crate::disk::write_atomically;
 use crate::error::{Error, Result};
 
@@ -16,7 +17,9 @@ use crate::error::{Error, Result};
 /// The folder holds nothing that a report could be made of.
 pub fn compose(folder: &Path) -> Result<Vec<Section>> {
     let kinds = [law::compose, scaling::compose, exits::compose, run::compose];
-    let sections: Vec<Section> = kinds.iter().filter_map(|compose| compose(folder)).collect();
+    let mut sections: Vec<Section> = kinds.iter().filter_map(|compose| compose(folder)).collect();
+    let shown = if sections.is_empty() { Shown::Always } else { Shown::OnRequest };
+    sections.extend(csv::compose(folder, shown));
     if sections.is_empty() { Err(nothing(folder)) } else { Ok(sections) }
 }
 
@@ -53,7 +56,8 @@ fn title(folder: &Path) -> String {
 fn nothing(folder: &Path) -> Error {
     let found = if folder.is_dir() { "nothing to report on" } else { "there is no such folder" };
     Error::input(format!(
-        "{found}; expected law.json, scaling.json, exits.json, or the eval.json or metrics.jsonl of a run"
+        "{found}; expected law.json, scaling.json, exits.json, a CSV file, or the eval.json or \
+         metrics.jsonl of a run"
     ))
     .at(folder.display())
     .hint("give the folder that the command wrote into: factorize report FOLDER")

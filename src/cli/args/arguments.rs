@@ -9,9 +9,10 @@ use crate::cli::args::bench::BenchCommand;
 use crate::cli::args::generate::GenerateArgs;
 use crate::cli::args::model::{ExportArgs, InspectArgs, StatesArgs};
 use crate::cli::args::recipe::{PretrainArgs, RecipeArgs};
+use crate::cli::args::report::ReportArgs;
 use crate::cli::args::size::size;
 use crate::cli::args::start::{InitArgs, ManArgs, RecipesArgs, SchemaArgs, TokenizeArgs};
-use crate::cli::args::study::{FitArgs, PointArgs, ReportArgs, StudyArgs, TaskArgs};
+use crate::cli::args::study::{FitArgs, PointArgs, StudyArgs, TaskArgs};
 use crate::cli::args::text::{CalibrateArgs, EvaluateArgs};
 
 const EXAMPLES: &str = "\
@@ -145,8 +146,12 @@ pub(crate) enum Command {
         the points.csv of a study keep the rows of one target and one way of training."
     )]
     Fit(FitArgs),
-    /// Make one page with figures of the results of a study or a run
-    #[command(after_help = "Example:\n  factorize report runs/tiny")]
+    /// Make one page with figures, or Markdown tables, of a study or a run
+    #[command(
+        after_help = "Examples:\n  factorize report runs/tiny\n  factorize report --markdown runs/tiny\n  \
+        factorize report --markdown --table scores runs/tiny\n  \
+        factorize report --markdown runs/tiny runs/tiny-any-depth"
+    )]
     Report(ReportArgs),
     /// Carry out one point of a study
     #[command(hide = true)]

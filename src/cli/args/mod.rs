@@ -6,6 +6,7 @@ pub(super) mod depth;
 pub(super) mod generate;
 pub(super) mod model;
 pub(super) mod recipe;
+pub(super) mod report;
 pub(super) mod size;
 pub(super) mod start;
 pub(super) mod study;

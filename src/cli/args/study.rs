@@ -90,10 +90,3 @@ pub(crate) enum LawName {
     /// How far a learned step goes: length, correct, trials
     Horizon,
 }
-
-#[derive(Debug, Args)]
-pub(crate) struct ReportArgs {
-    /// The folder of a study or of a run
-    #[arg(value_hint = ValueHint::DirPath)]
-    pub(crate) folder: PathBuf,
-}
