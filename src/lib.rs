@@ -12,7 +12,7 @@
 //! ```text
 //! 12  main
 //! 11  cli
-//! 9   study  report
+//! 9   study  report  prelude
 //! 8   run
 //! 7   recipe  bench
 //! 6   eval  generate
@@ -73,6 +73,7 @@ pub mod kernels;
 pub mod losses;
 pub mod model;
 pub mod nn;
+pub mod prelude;
 pub mod pretrain;
 pub mod recipe;
 pub mod report;

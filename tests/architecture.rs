@@ -20,6 +20,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("cli", 11),
     ("study", 9),
     ("report", 9),
+    ("prelude", 9),
     ("run", 8),
     ("recipe", 7),
     ("bench", 7),

@@ -1,6 +1,7 @@
 //! The `factorize` program. Only this folder prints.
 
 mod args;
+mod date;
 mod failure;
 mod interrupt;
 mod output;

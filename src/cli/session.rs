@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use crate::cli::args::arguments::Common;
-use crate::cli::interrupt;
 use crate::cli::progress::{Progress, Volume};
+use crate::cli::{date, interrupt};
 use crate::context::{Cancellation, Context};
 use crate::error::{Error, Result};
-use crate::run::device;
+use crate::run::{Provenance, device};
 
 /// What every verb is given.
 pub(super) struct Session {
@@ -31,6 +31,16 @@ impl Session {
             .with_cache(common.cache.clone().map_or_else(default_cache, Ok)?)
             .with_cache_limit(common.cache_limit);
         Ok(Self { context, device_name: common.device.clone(), json: common.json })
+    }
+
+    /// The provenance of a result of this command, which begins now.
+    pub(super) fn provenance(&self, smoke: bool) -> Provenance {
+        Provenance {
+            command: std::env::args().collect::<Vec<_>>().join(" "),
+            date: date::now(),
+            smoke,
+            ..Provenance::of_this_build(&self.context)
+        }
     }
 }
 

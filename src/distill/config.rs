@@ -115,6 +115,23 @@ impl Default for StudentConfig {
     }
 }
 
+impl StudentConfig {
+    /// The same with numbers of layers of prelude, core and coda.
+    #[must_use]
+    pub fn with_layers(mut self, prelude: usize, core: usize, coda: usize) -> Self {
+        (self.prelude_layers, self.coda_layers) = (Layers::Count(prelude), Layers::Count(coda));
+        self.core_layers = core;
+        self
+    }
+
+    /// The same with N repetitions of the core.
+    #[must_use]
+    pub fn with_repetitions(mut self, repetitions: usize) -> Self {
+        self.repetitions = repetitions;
+        self
+    }
+}
+
 /// The tokens whose states are compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::decode::{CacheSharing, DecodeCache, Decoder, Read, ReadDepth};
 use crate::error::{Error, Result};
-use crate::halting::{Gate, HaltingPolicy};
+use crate::halting::{Budget, Calibration, Gate, HaltingPolicy};
 use crate::kernels::quantized::WeightType;
 use crate::model::{CausalLm, KvCache};
 
@@ -14,6 +14,18 @@ pub struct Stopping {
     pub policy: Box<dyn HaltingPolicy>,
     /// The gate of the policy, if it has one.
     pub gate: Option<Gate>,
+}
+
+impl Stopping {
+    /// The policy of a calibration and its gate, at the threshold that keeps `budget`; at the
+    /// calibrated threshold without one.
+    ///
+    /// # Errors
+    /// Every threshold takes more than the budget.
+    pub fn calibrated(calibration: &Calibration, budget: Option<Budget>) -> Result<Self> {
+        let (policy, _) = calibration.policy(budget)?;
+        Ok(Self { policy, gate: calibration.gate.clone() })
+    }
 }
 
 /// Speculative decoding by depth: few repetitions draft tokens, all repetitions verify them.

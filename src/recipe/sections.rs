@@ -86,6 +86,20 @@ impl Default for SamplesConfig {
 }
 
 impl Recipe {
+    /// The same with the shape and the initialisation of a student.
+    #[must_use]
+    pub fn with_student(mut self, student: StudentConfig) -> Self {
+        self.student = Some(student);
+        self
+    }
+
+    /// The same with text: files, folders or globs.
+    #[must_use]
+    pub fn with_text<T: Into<String>>(mut self, files: impl IntoIterator<Item = T>) -> Self {
+        self.data.files = files.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// Whether this is a recipe of pretraining.
     #[must_use]
     pub fn is_pretraining(&self) -> bool {

@@ -6,6 +6,7 @@ use super::page::Item;
 use super::plot::short;
 use super::read::Label;
 use super::table::{Column, Table, common_decimals, fixed};
+use crate::run::Provenance;
 
 /// The fields that every sweep has.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -71,6 +72,12 @@ impl Header {
             Item::Verbatim("Recipe".into(), self.recipe.to_string()),
         ]
     }
+}
+
+/// The provenance of a run, one part a line.
+pub(super) fn provenance(provenance: &Provenance) -> Item {
+    let lines = provenance.parts().into_iter().map(|(name, text)| format!("{name}: {text}"));
+    Item::Verbatim("Provenance".into(), lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// `0.47 [0.40, 0.55]`, with the same decimals for all three.

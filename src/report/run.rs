@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::header::{Fitted, cell, interval};
+use super::header::{Fitted, cell, interval, provenance};
 use super::page::{Item, Section};
 use super::read::{Found, json, text};
 use super::run_data::{Cost, Ends, Evaluation};
@@ -58,6 +58,7 @@ fn evaluated(found: &Evaluation) -> Vec<Item> {
         Item::Verbatim(format!("Continuations of the prompt {}", at + 1), told)
     });
     items.extend(samples);
+    items.extend(found.provenance.as_ref().map(provenance));
     items
 }
 

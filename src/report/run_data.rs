@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::read::Label;
+use crate::run::Provenance;
 
 /// `eval.json`.
 #[derive(Debug, Default, Deserialize)]
@@ -12,6 +13,7 @@ use super::read::Label;
 pub(super) struct Evaluation {
     pub(super) name: Label,
     pub(super) teacher_source: Label,
+    pub(super) provenance: Option<Provenance>,
     pub(super) training: Option<Training>,
     pub(super) teacher: Teacher,
     pub(super) student: Vec<Score>,

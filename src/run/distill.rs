@@ -58,6 +58,7 @@ fn carry_out(recipe: Recipe, options: &Options) -> Result<Report> {
         seed: plan.settings.seed,
         teacher_source: Some(source),
         teacher_fingerprint: Some(teacher.checkpoint().fingerprint.clone()),
+        provenance: Some(options.provenance.clone()),
         training: Training::from(&summary),
         evaluation,
         untrained: Some(untrained),

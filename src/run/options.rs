@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::folder::Existing;
+use super::provenance::Provenance;
 use crate::context::Context;
 use crate::error::{Error, Kind, Result};
 
@@ -15,6 +16,8 @@ pub struct Options {
     pub existing: Existing,
     /// Device, observer, cancellation, cache and threads.
     pub context: Context,
+    /// Program, machine, command and date, as `eval.json` records them.
+    pub provenance: Provenance,
 }
 
 impl Options {

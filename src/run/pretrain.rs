@@ -67,6 +67,7 @@ fn carry_out(recipe: Recipe, options: &Options) -> Result<Report> {
         seed: settings.seed,
         teacher_source: None,
         teacher_fingerprint: None,
+        provenance: Some(options.provenance.clone()),
         training: Training::from(&summary),
         evaluation,
         untrained: None,

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::provenance::Provenance;
 use crate::disk::write_atomically;
 use crate::error::{Error, Result};
 use crate::eval::{Evaluation, StudentScore};
@@ -24,6 +25,9 @@ pub struct Report {
     /// blake3 fingerprint of the teacher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher_fingerprint: Option<String>,
+    /// Program, machine, command and date; absent in files of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
     /// Totals of the training.
     pub training: Training,
     /// Scores on the test split; a pretrained model is scored as the teacher.

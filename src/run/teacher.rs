@@ -68,8 +68,13 @@ impl Teacher {
     /// # Errors
     /// The factorization does not fit the teacher, or the context is cancelled.
     pub fn plan(&self, recipe: &Recipe, corpus: &Corpus, context: &Context) -> Result<DistillPlan> {
+        let mut recipe = recipe.clone();
+        let teacher = recipe.teacher.get_or_insert_default();
+        if teacher.source.is_empty() {
+            teacher.source.clone_from(&self.checkpoint.origin);
+        }
         let tokens = recipe.student().calibration_tokens;
         let calibration = || text::calibration(corpus, tokens, recipe.seed, context);
-        DistillPlan::resolve(recipe, &self.model, &calibration, context)
+        DistillPlan::resolve(&recipe, &self.model, &calibration, context)
     }
 }

@@ -73,7 +73,10 @@ pub(super) fn validation(
 }
 
 /// The evaluation windows of a held-out split.
-pub(super) fn held_out(
+///
+/// # Errors
+/// The split has no text.
+pub fn held_out(
     corpus: &Corpus,
     split: Split,
     config: &EvalConfig,

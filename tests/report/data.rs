@@ -121,6 +121,8 @@ pub fn evaluation() -> Value {
     json!({"name": "small", "teacher_source": "here", "training": {"steps": 3, "tokens": 96},
         "teacher": {"perplexity": 8.5}, "student": [score(1, 20.0), score(2, 10.0)],
         "trained_repetitions": 2, "teacher_cost": cost(4000), "student_cost": cost(1000),
+        "provenance": {"version": "9.8.7", "machine": "two cores", "command": HOSTILE,
+            "date": "2026-11-28T00:45:00Z", "device": "cpu", "smoke": true},
         "samples": [{"prompt": HOSTILE, "teacher": " a b", "student": null}]})
 }
 

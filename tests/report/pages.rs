@@ -198,7 +198,14 @@ fn a_run_shows_quality_costs_training_and_halting() {
     ]);
     let page = page(folder.path());
     let told = told(&page);
-    for part in ["10 [9, 11]", "seed = 7", "0.25", "teacher: a b", "Validation"] {
+    for part in [
+        "10 [9, 11]",
+        "seed = 7",
+        "0.25",
+        "teacher: a b",
+        "Validation",
+        "version: 9.8.7\nmachine: two cores\ndevice: cpu\ndate: 2026-11-28T00:45:00Z\nsize: a smoke",
+    ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     assert!(!told.contains("cannot be read"));

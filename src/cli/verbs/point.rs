@@ -24,6 +24,7 @@ pub(crate) fn point(args: &PointArgs, session: &Session) -> Result<()> {
         out: args.out.clone(),
         existing: Existing::Resume,
         context: session.context.clone(),
+        provenance: session.provenance(false),
     };
     let started = Instant::now();
     let outcome = carry_out(&point.job, &options)?;

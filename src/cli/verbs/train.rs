@@ -64,6 +64,7 @@ fn options(recipe: &Recipe, args: &RunArgs, session: &Session) -> Options {
         out: args.folder.out(&recipe.name),
         existing: args.folder.existing(),
         context: session.context.clone(),
+        provenance: session.provenance(args.folder.smoke),
     }
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::points::{Failure, StudyKind, Sweep};
 use crate::error::{Error, Result};
+use crate::run::machine;
 
 /// What is said of every study before its findings.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,13 +51,4 @@ impl About {
             failures: sweep.failures(),
         })
     }
-}
-
-/// The processor and its cores, as far as the system tells.
-fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let told = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = told.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let name = model.map_or(std::env::consts::ARCH, |(_, name)| name.trim());
-    format!("{cores} cores, {name}, {}", std::env::consts::OS)
 }
