@@ -1,102 +1,42 @@
-//! Does a student start where its initialisation says, and learn what its losses say?
-
-use std::collections::BTreeMap;
+//! Where a student starts by its initialisation, and that every loss, phase and alignment learns.
 
 use candle_core::{Device, Tensor};
-use factorexe::autograd::{Params, Tape};
 use factorexe::context::Context;
-use factorexe::data::Batch;
 use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::model::*;
-use factorexe::train::{Loss, Objective, StepContext};
+use factorexe::train::{Loss, StepContext};
 
+use crate::support::objectives::{ObjectiveBuilder, free_running, teacher_forced};
+use crate::support::students::{
+    F32_STACK, Student, Teacher, assert_recomputes, batch, calibration, logits, size, student,
+};
 use crate::support::{difference, random_params, tiny_config};
 
-/// Two orders of summing, through a stack of layers.
-pub(crate) const F32_STACK: f32 = 2e-4;
-
-pub(crate) fn teacher(layers: usize) -> (Transformer, BTreeMap<String, Tensor>) {
-    let config = tiny_config(layers);
-    let tensors = random_params(&config.tensors()).tensors();
-    (Transformer::new(&config, &tensors).unwrap(), tensors)
-}
-
-pub(crate) fn batch(seed: u32) -> Batch {
-    let token = |i: u32| (i * i * 5 + i * 3 + seed * 7) % 37;
-    let inputs: Vec<u32> = (0..60).map(token).collect();
-    Batch {
-        targets: (1..61).map(token).collect(),
-        inputs,
-        rows: 3,
-        columns: 20,
-        ..Batch::default()
-    }
-}
-
-pub(crate) fn calibration() -> Vec<Tensor> {
-    (0..4).map(|seed| batch(seed + 50).input_tensor(&Device::Cpu).unwrap()).collect()
-}
-
-pub(crate) fn student_config(
-    prelude: usize,
-    core: usize,
-    repetitions: usize,
-    coda: usize,
-) -> StudentConfig {
-    StudentConfig {
-        prelude_layers: Layers::Count(prelude),
-        core_layers: core,
-        repetitions,
-        coda_layers: Layers::Count(coda),
-        ..StudentConfig::default()
-    }
-}
-
-pub(crate) fn start(
-    teacher: &(Transformer, BTreeMap<String, Tensor>),
-    student: &StudentConfig,
-) -> (LoopedConfig, BTreeMap<String, Tensor>) {
-    let config = split::find(&teacher.0, student, &calibration(), &Context::cpu()).unwrap();
-    let tensors = student_tensors(
-        &teacher.0,
-        &teacher.1,
-        &config,
-        student,
-        &calibration(),
-        7,
-        &Context::cpu(),
-    );
-    (config, tensors.unwrap())
-}
-
-fn logits(model: &dyn CausalLm, repetitions: usize) -> Tensor {
-    let ids = batch(1).input_tensor(&Device::Cpu).unwrap();
-    let states = model.states(&Tape::off(), &ids, repetitions).unwrap();
-    model.embedding_and_head().logits(states.last().unwrap().tensor()).unwrap()
+fn ids() -> Tensor {
+    batch(1).input_tensor(&Device::Cpu).unwrap()
 }
 
 #[test]
-fn what_a_student_starts_as_is_given_up_when_it_is_to_stop() {
-    let teacher = teacher(6);
-    let student = student_config(1, 2, 2, 1);
-    let auto = StudentConfig { prelude_layers: Layers::Auto(Auto::Auto), ..student.clone() };
+fn an_initialisation_is_given_up_when_the_run_is_cancelled() {
+    let teacher = Teacher::random(6);
+    let student = student().core(2);
+    let auto = StudentConfig { prelude_layers: Layers::Auto(Auto::Auto), ..student.config.clone() };
     let found =
-        split::find(&teacher.0, &auto, &calibration(), &Context::cpu().cancelled_when(|| true));
-    let config =
-        split::find(&teacher.0, &student, &calibration(), &Context::cpu().cancelled_when(|| true))
-            .unwrap();
+        split::find(&teacher.model, &auto, &calibration(), &Context::cpu().cancelled_when(|| true));
+    let looped = student.looped(&teacher);
     let made = INITS.map(|init| {
-        let student = StudentConfig { init, ..student.clone() };
-        let (deep, seen) = (&teacher.0, calibration());
+        let (config, deep) =
+            (student.clone().init(init).config, (&teacher.model, &teacher.tensors));
+        let seen = calibration();
         student_tensors(
-            deep,
-            &teacher.1,
+            deep.0,
+            deep.1,
+            &looped,
             &config,
-            &student,
             &seen,
             7,
-            &Context::cpu().cancelled_when(move || true),
+            &Context::cpu().cancelled_when(|| true),
         )
         .unwrap_err()
     });
@@ -109,12 +49,10 @@ const INITS: [Init; 4] = [Init::First, Init::EveryNth, Init::Average, Init::Leas
 
 #[test]
 fn a_student_that_shares_nothing_is_its_teacher() {
-    let teacher = teacher(6);
+    let teacher = Teacher::random(6);
     for init in INITS {
-        let student = StudentConfig { init, ..student_config(1, 4, 1, 1) };
-        let (config, tensors) = start(&teacher, &student);
-        let made = LoopedTransformer::new(&config, &tensors).unwrap();
-        let error = difference(&logits(&made, 1), &logits(&teacher.0, 1));
+        let made = student().core(4).repetitions(1).init(init).model(&teacher);
+        let error = difference(&logits(&made, &ids(), 1), &logits(&teacher.model, &ids(), 1));
         // The ridge of the least squares pulls towards the mean, which here is the layer itself.
         assert!(error < F32_STACK, "{init:?} is off by {error}");
     }
@@ -122,13 +60,10 @@ fn a_student_that_shares_nothing_is_its_teacher() {
 
 #[test]
 fn a_student_with_full_rank_corrections_is_its_teacher() {
-    let teacher = teacher(6);
+    let teacher = Teacher::random(6);
     for init in INITS {
-        let relaxation = Relaxation::Lora { rank: 24 };
-        let student = StudentConfig { init, relaxation, ..student_config(1, 2, 2, 1) };
-        let (config, tensors) = start(&teacher, &student);
-        let made = LoopedTransformer::new(&config, &tensors).unwrap();
-        let error = difference(&logits(&made, 2), &logits(&teacher.0, 1));
+        let made = student().core(2).lora(24).init(init).model(&teacher);
+        let error = difference(&logits(&made, &ids(), 2), &logits(&teacher.model, &ids(), 1));
         assert!(error < 10.0 * F32_STACK, "{init:?} is off by {error}");
     }
 }
@@ -143,160 +78,140 @@ fn a_teacher_of_equal_layers_is_factored_exactly_with_loss_zero_at_the_start() {
             tensors.insert(format!("layers.{layer}.{name}"), first);
         }
     }
-    let teacher = (Transformer::new(&config, &tensors).unwrap(), tensors);
-    let student = student_config(1, 1, 4, 1);
-    let (looped, tensors) = start(&teacher, &student);
-    let params = trainable(&tensors, &[]);
-    let made = LoopedTransformer::new(&looped, &params).unwrap();
-    let loss = LossConfig { settle: WeightSchedule::Constant(0.0), ..LossConfig::default() };
-    for forced in [0.0, 1.0] {
-        let phases =
-            PhaseConfig { teacher_forced: forced, scheduled_until: forced, ..Default::default() };
-        let config = DistillConfig { loss: loss.clone(), phases, ..DistillConfig::default() };
-        let objective =
-            Distillation::new(teacher.0.clone(), made.clone(), params.clone(), config).unwrap();
-        let loss = objective.loss(&batch(3), &mut StepContext::new(1, 0, 10, 0)).unwrap();
+    let teacher = Teacher::of(&config, tensors);
+    for objective in [free_running().cross_entropy(0.0), teacher_forced()] {
+        let training = student().repetitions(4).learning_from(teacher.clone(), objective);
+        let loss = training.loss_at(&batch(3), &StepContext::new(1, 0, 10, 0));
         assert!(loss.total < 1e-6, "the loss is {}", loss.total);
     }
 }
 
-pub(crate) fn trainable(tensors: &BTreeMap<String, Tensor>, frozen: &[&str]) -> Params {
-    let mut params = Params::new();
-    for (name, values) in tensors {
-        let kept = frozen.iter().any(|prefix| name.starts_with(prefix));
-        params.insert(name, values, !kept).unwrap();
-    }
-    params
-}
-
 #[test]
 fn least_squares_reproduces_the_teachers_products_better_than_the_mean() {
-    let teacher = teacher(6);
     let hidden = |init: Init| {
-        let student = StudentConfig { init, ..student_config(1, 1, 4, 1) };
-        let (config, tensors) = start(&teacher, &student);
-        let params = trainable(&tensors, &[]);
-        let made = LoopedTransformer::new(&config, &params).unwrap();
-        let phases =
-            PhaseConfig { teacher_forced: 1.0, scheduled_until: 1.0, ..PhaseConfig::default() };
-        let config = DistillConfig { phases, ..DistillConfig::default() };
-        let objective = Distillation::new(teacher.0.clone(), made, params, config).unwrap();
-        objective.loss(&batch(50), &mut StepContext::new(1, 0, 10, 0)).unwrap().terms["hidden"]
+        let training = student().repetitions(4).init(init).learning(teacher_forced());
+        training.loss_at(&batch(50), &StepContext::new(1, 0, 10, 0)).terms["hidden"]
     };
     assert!(hidden(Init::LeastSquares) < hidden(Init::Average));
     assert!(hidden(Init::Average) < hidden(Init::Random));
 }
 
-/// Plain descent: what the trainer does, without its checkpoints.
-fn descend(config: &DistillConfig, student: &StudentConfig, steps: u64) -> Vec<f64> {
-    let teacher = teacher(6);
-    let (looped, tensors) = start(&teacher, student);
-    let params = trainable(&tensors, &["embed", "head"]);
-    let made = LoopedTransformer::new(&looped, &params).unwrap();
-    let objective = Distillation::new(teacher.0, made, params.clone(), config.clone()).unwrap();
+/// A whole run: what the trainer does, without its checkpoints.
+fn run(student: &Student, objective: &ObjectiveBuilder, steps: u64) -> Vec<Loss> {
+    let training = student.learning(objective.clone());
     let step = |step: u64| {
-        let mut moment = StepContext::new(9, step, steps, 0);
-        let loss = objective.loss(&batch(step as u32 % 4), &mut moment).unwrap();
-        for (name, var) in params.trainable() {
-            let Some(gradient) = loss.gradients.get(name) else { continue };
-            let gradient: &Tensor = gradient;
-            var.set(&(var.as_tensor() - (gradient * 0.02).unwrap()).unwrap()).unwrap();
-        }
-        loss.total
+        let context = StepContext::new(9, step, steps, 0);
+        let loss = training.loss_at(&batch(step as u32 % 4), &context);
+        training.descend(&loss, 0.02);
+        loss
     };
     (0..steps).map(step).collect()
 }
 
+/// Each loss with no more beside it than it needs, and the term that is to fall; tests/joint.rs has
+/// the gates.
+fn single_losses() -> Vec<(&'static str, ObjectiveBuilder)> {
+    let nothing = || free_running().nothing().temperature(1.0);
+    let exits = |target, every| nothing().kl(1.0).exits(1.0, 2).exits_imitate(target, every);
+    vec![
+        ("kl", nothing().kl(1.0)),
+        ("kl", nothing().kl(1.0).temperature(2.0)),
+        ("cross_entropy", nothing().cross_entropy(1.0)),
+        ("hidden", nothing().hidden(1.0)),
+        ("cosine", nothing().hidden(1.0).compared(0.0, 1.0)),
+        // The last state, towards which the others are pulled, is to stay where it is.
+        ("settle", nothing().kl(1.0).settle(1.0)),
+        ("exit_kl", exits(EarlyExitTarget::Answer, Granularity::Repetition)),
+        ("exit_kl", exits(EarlyExitTarget::Layer, Granularity::Repetition)),
+        ("exit_kl", exits(EarlyExitTarget::Layer, Granularity::Layer)),
+    ]
+}
+
 #[test]
 fn every_loss_phase_and_alignment_learns() {
-    let hidden =
-        |alignment, every| HiddenConfig { alignment, every, cosine: 0.5, ..Default::default() };
-    let loop_closed =
-        PhaseConfig { teacher_forced: 0.0, scheduled_until: 0.0, force: Granularity::Layer };
+    // Three repetitions for a middle of four layers: nothing lines up by itself.
+    let student = student().repetitions(3).frozen(&["embed.*", "head.*"]);
+    for (term, objective) in single_losses() {
+        let [first, last] = student.learning(objective).learned(40);
+        assert!(last.total < 0.9 * first.total, "{term}: {} to {}", first.total, last.total);
+        let error = |loss: &Loss| match term {
+            "cosine" => 1.0 - loss.terms[term],
+            _ => loss.terms[term],
+        };
+        let (first, last) = (error(&first), error(&last));
+        assert!(last < 0.9 * first, "{term}: {first} to {last}");
+    }
     for alignment in [Alignment::Uniform, Alignment::Interpolated, Alignment::Monotone] {
         for every in [Granularity::Layer, Granularity::Repetition] {
-            let loss = LossConfig {
-                cross_entropy: WeightSchedule::Constant(0.1),
-                hidden: hidden(alignment, every),
-                settle: WeightSchedule::Constant(0.05),
-                temperature: 2.0,
-                ..LossConfig::default()
-            };
-            let config = DistillConfig { loss, phases: loop_closed, ..DistillConfig::default() };
-            // Three repetitions for a middle of four layers: nothing lines up by itself.
-            let losses = descend(&config, &student_config(1, 1, 3, 1), 40);
-            let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
-            let (first, last) = (mean(&losses[..4]), mean(&losses[36..]));
-            assert!(last < 0.9 * first, "{alignment:?} {every:?}: {first} to {last}");
-        }
-    }
-}
-
-/// Loss and gradients of one step in the closed loop.
-fn one_step(config: &DistillConfig, student: &StudentConfig) -> Loss {
-    let teacher = teacher(6);
-    let (looped, tensors) = start(&teacher, student);
-    let params = trainable(&tensors, &["embed", "head"]);
-    let made = LoopedTransformer::new(&looped, &params).unwrap();
-    let objective = Distillation::new(teacher.0, made, params, config.clone()).unwrap();
-    objective.loss(&batch(2), &mut StepContext::new(9, 5, 10, 0)).unwrap()
-}
-
-#[test]
-fn repetitions_computed_anew_give_the_gradients_of_those_that_were_kept() {
-    for (alignment, truncated) in
-        [(Alignment::Interpolated, 0), (Alignment::Monotone, 0), (Alignment::Uniform, 2)]
-    {
-        let loss = LossConfig {
-            cross_entropy: WeightSchedule::Constant(0.1),
-            hidden: HiddenConfig { alignment, cosine: 0.5, ..Default::default() },
-            settle: WeightSchedule::Constant(0.05),
-            ..LossConfig::default()
-        };
-        // Some repetitions start from the teacher, and 20 of them make a chain of chains.
-        let phases =
-            PhaseConfig { teacher_forced: 0.0, scheduled_until: 0.6, force: Granularity::Layer };
-        for (repetitions, most) in [(3, 3), (20, 20)] {
-            let depth = |recompute| DepthConfig {
-                sampling: RepetitionSampling::Uniform { least: repetitions, most },
-                backprop_repetitions: truncated,
-                recompute,
-                ..DepthConfig::default()
-            };
-            let config =
-                |recompute| DistillConfig { loss: loss.clone(), phases, depth: depth(recompute) };
-            let student = student_config(1, 1, 4, 1);
-            let kept = one_step(&config(Recompute::Never), &student);
-            let anew = one_step(&config(Recompute::Always), &student);
-            assert!((kept.total - anew.total).abs() < 1e-5 * kept.total);
-            let names = |loss: &Loss| loss.terms.keys().cloned().collect::<Vec<_>>();
-            assert_eq!(names(&kept), names(&anew));
-            assert!(kept.terms.contains_key("settle") && kept.terms.contains_key("hidden"));
-            assert_eq!(kept.gradients.len(), anew.gradients.len());
-            for (name, kept) in &kept.gradients {
-                let error = difference(kept, &anew.gradients[name]);
-                assert!(error < F32_STACK, "{name} is off by {error}, {alignment:?}");
+            for (teacher_forced, scheduled_until) in [(1.0, 1.0), (0.0, 1.0), (0.0, 0.0)] {
+                let objective =
+                    free_running().aligned(alignment, every).compared(1.0, 0.5).settle(0.05);
+                let objective = objective.phases(teacher_forced, scheduled_until);
+                let [first, last] = student.learning(objective).learned(40);
+                let (first, last) = (first.total, last.total);
+                let phase = (teacher_forced, scheduled_until);
+                assert!(last < 0.9 * first, "{alignment:?} {every:?} {phase:?}: {first} to {last}");
             }
         }
     }
 }
 
 #[test]
+fn recomputed_repetitions_give_the_gradients_of_stored_ones() {
+    for (alignment, truncated) in
+        [(Alignment::Interpolated, 0), (Alignment::Monotone, 0), (Alignment::Uniform, 2)]
+    {
+        // Some repetitions start from the teacher, and 20 of them are checkpointed in two levels.
+        for repetitions in [3, 20] {
+            let objective =
+                free_running().aligned(alignment, Granularity::Layer).compared(1.0, 0.5);
+            let objective = objective.settle(0.05).truncated(truncated).phases(0.0, 0.6);
+            let objective = objective.depths(repetitions, repetitions);
+            let terms = student().repetitions(4).learning(objective.clone()).step().terms;
+            assert!(terms.contains_key("settle") && terms.contains_key("hidden"));
+            assert_recomputes(&student().repetitions(4), &objective);
+        }
+    }
+}
+
+#[test]
 fn random_depth_truncation_and_mixing_leave_every_loss_finite() {
-    let depth = DepthConfig {
+    let mut objective =
+        free_running().temperature(1.0).compared(1.0, 0.5).settle(0.05).exits(0.5, 2);
+    objective.0.depth = DepthConfig {
         sampling: RepetitionSampling::PoissonLognormal { sigma: 0.5, most: 9 },
         ramp: 0.3,
         backprop_repetitions: 2,
         ..DepthConfig::default()
     };
-    let phases =
-        PhaseConfig { teacher_forced: 0.2, scheduled_until: 0.7, force: Granularity::Repetition };
-    let config = DistillConfig { depth, phases, ..DistillConfig::default() };
-    let relaxation = Relaxation::Lora { rank: 2 };
-    let student = StudentConfig { relaxation, ..student_config(1, 2, 2, 1) };
-    let losses = descend(&config, &student, 30);
-    assert!(losses.iter().all(|loss| loss.is_finite()), "{losses:?}");
-    assert_eq!(losses, descend(&config, &student, 30), "one seed, one run");
+    objective.0.phases.force = Granularity::Repetition;
+    let (student, objective) = (student().core(2).lora(2), objective.phases(0.2, 0.7));
+    let losses = run(&student, &objective, 30);
+    for (step, loss) in losses.iter().enumerate() {
+        assert!(loss.total.is_finite(), "step {step}");
+        assert!(loss.terms.values().all(|term| term.is_finite()), "step {step}: {:?}", loss.terms);
+        for name in loss.gradients.keys() {
+            assert!(size(loss, name).is_finite(), "step {step}: {name}");
+        }
+        // Every loss is there when its time has come, and where there is something to read.
+        let (own, repetitions) = (step >= 6, loss.terms["repetitions"]);
+        for (term, there) in [
+            ("hidden", true),
+            ("cosine", true),
+            ("kl", own),
+            ("cross_entropy", own),
+            ("exit_kl", own && repetitions > 1.0),
+            ("settle", own && repetitions > 2.0),
+        ] {
+            assert_eq!(loss.terms.contains_key(term), there, "step {step}: {term}");
+        }
+    }
+    // The depth grows from 1, past the two that the student was made for.
+    let depths: Vec<u32> = losses.iter().map(|loss| loss.terms["repetitions"] as u32).collect();
+    assert_eq!(depths[0], 1);
+    assert!((1..=4).all(|depth| depths.contains(&depth)), "{depths:?}");
+    let totals = |losses: &[Loss]| losses.iter().map(|loss| loss.total).collect::<Vec<_>>();
+    assert_eq!(totals(&losses), totals(&run(&student, &objective, 30)), "one seed, one run");
 }
 
 #[test]
@@ -353,29 +268,16 @@ fn a_real_teacher_is_its_student_when_nothing_is_shared_or_corrections_have_full
     let path = std::env::var("FACTOREXE_SMOLLM2").expect("FACTOREXE_SMOLLM2 names a file");
     let source: factorexe::hub::Source = path.parse().unwrap();
     let checkpoint = source.load(&Context::cpu()).unwrap();
-    let teacher = Transformer::new(&checkpoint.config, &checkpoint.tensors).unwrap();
+    let teacher = Teacher::of(&checkpoint.config, checkpoint.tensors);
     let ids = Tensor::new(&[[504_u32, 3575, 282, 4649, 314, 260, 1743]], &Device::Cpu).unwrap();
-    let logits = |model: &dyn CausalLm, repetitions: usize| {
-        let states = model.states(&Tape::off(), &ids, repetitions).unwrap();
-        model.embedding_and_head().logits(states.last().unwrap().tensor()).unwrap()
-    };
-    let expected = logits(&teacher, 1);
-    let full = Relaxation::Lora { rank: 576 };
-    for (shape, relaxation) in [((3, 24, 1, 3), Relaxation::None), ((13, 2, 2, 13), full)] {
-        let (prelude, core, repetitions, coda) = shape;
-        let student = StudentConfig {
-            relaxation,
-            init: Init::Average,
-            ..student_config(prelude, core, repetitions, coda)
-        };
-        let config = split::find(&teacher, &student, &[], &Context::cpu()).unwrap();
-        let tensors = &checkpoint.tensors;
-        let tensors =
-            student_tensors(&teacher, tensors, &config, &student, &[], 7, &Context::cpu()).unwrap();
-        let made = LoopedTransformer::new(&config, &tensors).unwrap();
-        let error = difference(&logits(&made, repetitions), &expected);
-        println!("{relaxation:?}: off by {error} of the largest logit");
+    let expected = logits(&teacher.model, &ids, 1);
+    let nothing_shared = student().prelude(3).core(24).repetitions(1).coda(3);
+    let full_rank = student().prelude(13).core(2).coda(13).lora(576);
+    for (student, repetitions) in [(nothing_shared, 1), (full_rank, 2)] {
+        let made = student.init(Init::Average).model(&teacher);
+        let error = difference(&logits(&made, &ids, repetitions), &expected);
+        println!("{repetitions} repetitions: off by {error} of the largest logit");
         // f32 through 30 layers; the decomposition of each residual adds to it.
-        assert!(error < 1e-3, "{relaxation:?} is off by {error}");
+        assert!(error < 1e-3, "{repetitions} repetitions: off by {error}");
     }
 }

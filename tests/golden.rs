@@ -5,7 +5,8 @@
 //! the one named in the head of a file every number is compared to the bit; on any other within
 //! [`LOSS_TOLERANCE`] and [`NORM_TOLERANCE`], for products and sums there run in another order.
 //!
-//! To write the files again, after a change that is meant to change numbers (the commit says why):
+//! To record the files again, after a change that is meant to change numbers (the commit gives the
+//! reason):
 //!
 //! ```text
 //! FACTOREXE_GOLDEN=write cargo test --release --test main golden

@@ -1,16 +1,13 @@
 //! Injection: every repetition reads the prelude's output in training, decoding and recomputation, and
 //! its parameters are trained.
 
-use std::collections::BTreeMap;
-
 use candle_core::{Device, Tensor};
-use factorexe::autograd::{Params, Tape, Value};
-use factorexe::distill::*;
+use factorexe::autograd::{Tape, Value};
+use factorexe::distill::Recompute;
 use factorexe::model::*;
-use factorexe::train::{Loss, Objective, StepContext};
 
-use crate::depth::{assert_differences, batch, config, exits, moment};
-use crate::distill::{F32_STACK, start, student_config, teacher, trainable};
+use crate::support::objectives::{free_running, teacher_forced};
+use crate::support::students::{Student, Teacher, assert_recomputes, batch, size, student};
 use crate::support::{difference, random, random_params, tiny_looped};
 
 const INJECTIONS: [Injection; 3] = [Injection::Additive, Injection::Diagonal, Injection::Gate];
@@ -27,7 +24,7 @@ fn model(config: &LoopedConfig) -> LoopedTransformer {
 }
 
 fn ids() -> Tensor {
-    batch().input_tensor(&Device::Cpu).unwrap()
+    batch(2).input_tensor(&Device::Cpu).unwrap()
 }
 
 fn row(values: &[f32]) -> Value {
@@ -115,10 +112,8 @@ fn decoding_with_a_cache_gives_the_states_of_the_full_forward() {
 
 #[test]
 fn a_student_is_initialised_close_to_one_without_injection() {
-    let teacher = teacher(6);
     let states = |injection: Injection| {
-        let student = StudentConfig { injection, ..student_config(1, 1, 2, 1) };
-        let (config, tensors) = start(&teacher, &student);
+        let (config, tensors) = student().injection(injection).tensors(&Teacher::random(6));
         let model = LoopedTransformer::new(&config, &tensors).unwrap();
         model.states(&Tape::off(), &ids(), 2).unwrap().pop().unwrap().tensor().clone()
     };
@@ -131,25 +126,13 @@ fn a_student_is_initialised_close_to_one_without_injection() {
     }
 }
 
-/// An objective over a student with random injection parameters.
-fn objective(
-    config: DistillConfig,
-    injection: Injection,
-    repetitions: usize,
-) -> (Distillation<'static>, Params) {
-    let teacher = teacher(6);
-    let student = StudentConfig { injection, ..student_config(1, 1, repetitions, 1) };
-    let (looped, mut tensors): (_, BTreeMap<String, Tensor>) = start(&teacher, &student);
-    for (seed, (name, shape)) in injection.tensors(16).into_iter().enumerate() {
-        tensors.insert(name, (random(40 + seed as u64, &shape) * 0.5).unwrap());
-    }
-    let params = trainable(&tensors, &[]);
-    let student = LoopedTransformer::new(&looped, &params).unwrap();
-    (Distillation::new(teacher.0, student, params.clone(), config).unwrap(), params)
-}
-
-fn one_step(config: DistillConfig, injection: Injection, repetitions: usize) -> Loss {
-    objective(config, injection, repetitions).0.loss(&batch(), &mut moment()).unwrap()
+/// A student with random injection parameters.
+fn injecting(injection: Injection, repetitions: usize) -> Student {
+    let start = student().injection(injection).repetitions(repetitions);
+    let tensors = injection.tensors(16).into_iter().enumerate();
+    tensors.fold(start, |student, (index, (name, shape))| {
+        student.with(&name, (random(40 + index as u64, &shape) * 0.5).unwrap())
+    })
 }
 
 #[test]
@@ -157,9 +140,10 @@ fn every_parameter_has_the_gradient_of_finite_differences() {
     for injection in INJECTIONS {
         for recompute in [Recompute::Never, Recompute::Always] {
             println!("{injection:?} {recompute:?}");
-            let (objective, params) = objective(config(exits(0.5, 1), recompute), injection, 3);
-            assert!(params.trainable().any(|(name, _)| name.starts_with("inject.")));
-            assert_differences(&objective, &batch(), &params);
+            let objective = free_running().exits(0.5, 1).recompute(recompute);
+            let training = injecting(injection, 3).learning(objective);
+            assert!(training.params.trainable().any(|(name, _)| name.starts_with("inject.")));
+            training.assert_differences(&batch(2));
         }
     }
 }
@@ -169,15 +153,7 @@ fn recomputed_repetitions_give_the_gradients_of_stored_ones() {
     for injection in INJECTIONS {
         // 20 repetitions are checkpointed in two levels, both of which pass the prelude's state on.
         for repetitions in [3, 20] {
-            let stored = one_step(config(exits(0.0, 1), Recompute::Never), injection, repetitions);
-            let recomputed =
-                one_step(config(exits(0.0, 1), Recompute::Always), injection, repetitions);
-            assert!((stored.total - recomputed.total).abs() < 1e-5 * stored.total);
-            assert_eq!(stored.gradients.len(), recomputed.gradients.len());
-            for (name, stored) in &stored.gradients {
-                let error = difference(stored, &recomputed.gradients[name]);
-                assert!(error < F32_STACK, "{name} is off by {error}, {injection:?}");
-            }
+            assert_recomputes(&injecting(injection, repetitions), &free_running());
         }
     }
 }
@@ -185,15 +161,10 @@ fn recomputed_repetitions_give_the_gradients_of_stored_ones() {
 #[test]
 fn the_injection_is_trained_under_teacher_forcing() {
     for injection in INJECTIONS {
-        let phases =
-            PhaseConfig { teacher_forced: 1.0, scheduled_until: 1.0, ..PhaseConfig::default() };
-        let config = DistillConfig { phases, ..DistillConfig::default() };
-        let (objective, _) = objective(config, injection, 3);
-        let loss = objective.loss(&batch(), &mut StepContext::new(9, 0, 10, 0)).unwrap();
+        let loss = injecting(injection, 3).learning(teacher_forced()).step();
         for (name, _) in injection.tensors(16) {
-            let gradient = &loss.gradients[name.as_str()];
-            let norm = gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
-            assert!(norm.is_finite() && norm > 0.0, "the gradient of {name} is {norm}");
+            let size = size(&loss, &name);
+            assert!(size.is_finite() && size > 0.0, "the gradient of {name} is {size}");
         }
     }
 }

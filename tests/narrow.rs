@@ -1,26 +1,23 @@
-//! Does a narrow student start near its teacher, and learn beside it?
+//! A student narrower than its teacher: where it starts, and what it learns from.
 
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
-use factorexe::autograd::{Params, Tape};
+use factorexe::autograd::Tape;
 use factorexe::context::Context;
 use factorexe::data::{Batch, IGNORED, SupervisedTokens};
-use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::model::*;
-use factorexe::train::Objective;
+use factorexe::train::{Loss, StepContext};
 
-use crate::depth::{assert_differences, moment};
-use crate::distill::{batch, student_config, teacher};
-use crate::support::{difference, random, random_params, tiny_config};
+use crate::support::objectives::{ObjectiveBuilder, free_running};
+use crate::support::students::{
+    Student, Teacher, assert_recomputes, batch, calibration, half_batch, logits, student,
+};
+use crate::support::{difference, log_softmax, random, random_params, tiny_config};
 
 /// Two orders of summing through a stack, and an eigenvalue decomposition.
 const F32_PROJECTED: f32 = 2e-3;
-
-fn calibration() -> Vec<Tensor> {
-    (0..6).map(|seed| batch(seed + 50).input_tensor(&Device::Cpu).unwrap()).collect()
-}
 
 /// `matrix` with the columns of (wide, narrow) orthonormal, by Gram and Schmidt.
 fn orthonormal(wide: usize, narrow: usize) -> Tensor {
@@ -102,11 +99,6 @@ fn widened(
     (wide, made)
 }
 
-fn logits(model: &Transformer, ids: &Tensor) -> Tensor {
-    let states = model.states(&Tape::off(), ids, 1).unwrap();
-    model.embedding_and_head().logits(states[states.len() - 1].tensor()).unwrap()
-}
-
 #[test]
 fn a_wide_teacher_that_computes_narrowly_is_narrowed_exactly() {
     let small = TransformerConfig { tied_head: false, ..tiny_config(3) };
@@ -118,7 +110,7 @@ fn a_wide_teacher_that_computes_narrowly_is_narrowed_exactly() {
     let found = project_width(&model, &big, &config, &calibration(), &Context::cpu()).unwrap();
     let narrowed = Transformer::new(&config, &found.tensors).unwrap();
     let ids = batch(3).input_tensor(&Device::Cpu).unwrap();
-    let error = difference(&logits(&narrowed, &ids), &logits(&model, &ids));
+    let error = difference(&logits(&narrowed, &ids, 1), &logits(&model, &ids, 1));
     assert!(error < F32_PROJECTED, "{error}");
     // The map carries its states to the teacher's.
     let own = narrowed.states(&Tape::off(), &ids, 1).unwrap();
@@ -141,136 +133,115 @@ fn a_width_that_leaves_no_whole_heads_is_refused() {
     }
 }
 
-/// Half of the tokens are asked.
-fn asked_batch() -> Batch {
-    let mut batch = batch(2);
-    for (place, target) in batch.targets.iter_mut().enumerate() {
-        if place % 2 == 0 {
-            *target = IGNORED;
-        }
-    }
-    batch
+/// Half as wide as its teacher, core K x 3.
+fn narrow_student(core: usize) -> Student {
+    student().core(core).repetitions(3).init(Init::EveryNth).narrow()
 }
 
-fn narrow_objective(config: DistillConfig, core: usize) -> (Distillation<'static>, Params) {
-    let (deep, tensors) = teacher(6);
-    let student = StudentConfig {
-        width: Some(deep.base().width / 2),
-        frozen: Vec::new(),
-        init: Init::EveryNth,
-        ..student_config(1, core, 3, 1)
-    };
-    let calibration = calibration();
-    let looped = split::find(&deep, &student, &calibration, &Context::cpu()).unwrap();
-    let params =
-        student_params((&deep, &tensors), &looped, &student, &calibration, 0, &Context::cpu())
-            .unwrap();
-    let made = LoopedTransformer::new(&looped, &params).unwrap();
-    (Distillation::new(deep, made, params.clone(), config).unwrap(), params)
-}
-
-fn layer_by_layer() -> DistillConfig {
-    DistillConfig {
-        loss: LossConfig {
-            cross_entropy: WeightSchedule::Constant(0.3),
-            hidden: HiddenConfig {
-                tokens: Compared::Supervised,
-                skip_tokens: 0,
-                ..Default::default()
-            },
-            early_exit: EarlyExitConfig {
-                weight: WeightSchedule::Constant(0.7),
-                draws: 2,
-                imitate: EarlyExitTarget::Layer,
-                ..EarlyExitConfig::default()
-            },
-            ..LossConfig::default()
-        },
-        phases: PhaseConfig { teacher_forced: 0.0, scheduled_until: 0.0, ..PhaseConfig::default() },
-        depth: DepthConfig::default(),
-    }
+/// Every repetition imitates the layer it stands for, where tokens are supervised.
+fn layer_by_layer() -> ObjectiveBuilder {
+    let mut objective = free_running().temperature(1.0).exits(0.7, 2);
+    objective.0.loss.early_exit.prior = EarlyExitPrior::Uniform;
+    objective.0.loss.hidden.tokens = Compared::Supervised;
+    objective.0.loss.hidden.skip_tokens = 0;
+    objective.exits_imitate(EarlyExitTarget::Layer, Granularity::Repetition)
 }
 
 #[test]
-fn every_parameter_of_a_narrow_student_asked_half_of_the_tokens_has_its_gradient() {
-    let (objective, params) = narrow_objective(layer_by_layer(), 1);
-    let loss = objective.loss(&asked_batch(), &mut moment()).unwrap();
-    for (name, _) in params.trainable() {
-        let gradient = loss.gradients.get(name).unwrap_or_else(|| panic!("{name} has none"));
-        let size = gradient.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-        assert!(size.is_finite() && size > 0.0, "{name}: {size}");
-    }
-    assert_differences(&objective, &asked_batch(), &params);
+fn every_parameter_of_a_narrow_student_supervised_at_half_of_the_tokens_has_its_gradient() {
+    narrow_student(1).learning(layer_by_layer()).assert_differences(&half_batch());
 }
 
 #[test]
-fn repetitions_computed_anew_say_what_layers_say_as_those_that_were_kept() {
-    let with = |recompute| {
-        let mut config = layer_by_layer();
-        config.depth.recompute = recompute;
-        narrow_objective(config, 1).0.loss(&asked_batch(), &mut moment()).unwrap()
-    };
-    let (kept, anew) = (with(Recompute::Never), with(Recompute::Always));
-    assert!((kept.total - anew.total).abs() < 1e-5 * kept.total.abs());
-    for (name, kept) in &kept.gradients {
-        assert!(difference(kept, &anew.gradients[name]) < F32_PROJECTED, "{name}");
-    }
+fn recomputed_repetitions_give_the_gradients_of_stored_ones() {
+    assert_recomputes(&narrow_student(1), &layer_by_layer());
 }
 
 #[test]
-fn every_layer_of_a_repetition_says_what_its_teachers_layer_says() {
-    let mut config = layer_by_layer();
-    config.loss.early_exit.every = Granularity::Layer;
-    let (objective, params) = narrow_objective(config.clone(), 2);
-    assert_differences(&objective, &asked_batch(), &params);
-    // Five of six states are read besides the last: more is asked than of two repetitions' ends.
-    let ends = narrow_objective(layer_by_layer(), 2).0;
-    let exits = |objective: &Distillation| {
-        objective.loss(&asked_batch(), &mut moment()).unwrap().terms["exit_kl"]
-    };
-    assert!((exits(&objective) - exits(&ends)).abs() > 1e-6);
-    config.depth.recompute = Recompute::Always;
-    let error = config.validate().unwrap_err().to_string();
+fn every_layer_of_a_repetition_imitates_its_teachers_layer() {
+    let objective = layer_by_layer().exits_imitate(EarlyExitTarget::Layer, Granularity::Layer);
+    let layers = narrow_student(2).learning(objective.clone());
+    layers.assert_differences(&half_batch());
+    // Five of six states are read besides the last, more than the ends of two repetitions.
+    let ends = narrow_student(2).learning(layer_by_layer());
+    let [layers, ends] =
+        [layers, ends].map(|training| training.loss(&half_batch()).terms["exit_kl"]);
+    assert!((layers - ends).abs() > 1e-6);
+    let error = objective.recompute(Recompute::Always).0.validate().unwrap_err().to_string();
     assert!(error.contains("loss.early_exit.every"), "{error}");
 }
 
 #[test]
 fn the_first_step_of_a_narrow_student_stands_on_its_own_states() {
-    let (objective, _) = narrow_objective(layer_by_layer(), 1);
-    let mut first = factorexe::train::StepContext::new(9, 0, 10, 0);
-    assert!(objective.loss(&asked_batch(), &mut first).unwrap().total.is_finite());
+    let training = narrow_student(1).learning(layer_by_layer());
+    let first = training.loss_at(&batch(2), &StepContext::new(9, 0, 10, 0));
+    // The KL of the student run alone.
+    let ids = batch(2).input_tensor(&Device::Cpu).unwrap();
+    let own = log_softmax(&logits(training.student(), &ids, 3));
+    let theirs = log_softmax(&logits(training.objective.teacher(), &ids, 1));
+    let pairs = own.iter().flatten().zip(theirs.iter().flatten());
+    let kl = pairs.map(|(q, p)| p.exp() * (p - q)).sum::<f64>() / 60.0;
+    let found = first.terms["kl"];
+    assert!((found - kl).abs() < 1e-5 * kl, "{found} {kl}");
+    // Nothing is drawn here: the first step is like any other.
+    let later = training.step();
+    assert_eq!((first.total, first.terms), (later.total, later.terms));
+    assert!(!first.partial && first.gradients.len() == later.gradients.len());
+}
+
+/// The other half of the tokens: no target at the last of every row.
+fn other_half() -> Batch {
+    let (mut other, half) = (batch(2), half_batch());
+    for (target, supervised) in other.targets.iter_mut().zip(half.targets) {
+        if supervised != IGNORED {
+            *target = IGNORED;
+        }
+    }
+    other
+}
+
+/// The same but for the inputs in the last column, which no other token attends to.
+fn with_other_ends(mut batch: Batch) -> Batch {
+    for row in batch.inputs.chunks_mut(batch.columns) {
+        let last = &mut row[batch.columns - 1];
+        *last = (*last + 1) % 37;
+    }
+    batch
 }
 
 #[test]
-fn only_asked_tokens_count() {
-    let (objective, _) = narrow_objective(layer_by_layer(), 1);
-    let half = asked_batch();
-    let loss = |batch: &Batch| objective.loss(batch, &mut moment()).unwrap().terms;
-    // The same tokens asked something else where nothing is asked would change nothing; asked
-    // something else where they are asked, they do.
-    let mut other = half.clone();
-    other.targets[1] = (other.targets[1] + 1) % 37;
-    let (first, second) = (loss(&half), loss(&other));
-    assert_eq!(first["kl"], second["kl"]);
-    assert_ne!(first["cross_entropy"], second["cross_entropy"]);
-    let asked = SupervisedTokens::in_targets(&half.targets).unwrap();
-    assert_eq!(asked.places.len(), 30);
-    assert!(asked.places.iter().all(|place| place % 2 == 1));
+fn only_supervised_tokens_count() {
+    let training = narrow_student(1).learning(layer_by_layer());
+    let loss = |batch: &Batch| -> Loss { training.loss(batch) };
+    let (half, other) = (loss(&half_batch()), loss(&other_half()));
+    // A token without a target may be anything.
+    let ignored = loss(&with_other_ends(other_half()));
+    assert_eq!((other.total, &other.terms), (ignored.total, &ignored.terms));
+    for (name, gradient) in &other.gradients {
+        assert_eq!(difference(gradient, &ignored.gradients[name]), 0.0, "{name}");
+    }
+    // One with a target counts in every loss.
+    let supervised = loss(&with_other_ends(half_batch()));
+    for term in ["kl", "cross_entropy", "exit_kl", "hidden", "cosine"] {
+        assert_ne!(half.terms[term], supervised.terms[term], "{term}");
+    }
+    // Losses are means over tokens with a target: of both halves, that of all.
+    let all = loss(&batch(2));
+    for term in ["kl", "cross_entropy", "exit_kl", "agreement"] {
+        let mean = f64::midpoint(half.terms[term], other.terms[term]);
+        let all = all.terms[term];
+        assert!((mean - all).abs() < 1e-5 * all, "{term}: {mean}, {all}");
+    }
+    assert_ne!(half.terms["kl"], other.terms["kl"]);
+    let places = SupervisedTokens::in_targets(&half_batch().targets).unwrap().places;
+    assert!(places.len() == 30 && places.iter().all(|place| place % 2 == 1));
     assert_eq!(SupervisedTokens::in_targets(&batch(2).targets), None);
 }
 
 #[test]
 fn a_narrow_student_does_not_start_from_its_teachers_states() {
-    let mut config = layer_by_layer();
-    config.phases.scheduled_until = 0.5;
-    let (deep, tensors) = teacher(6);
-    let student =
-        StudentConfig { width: Some(deep.base().width / 2), ..student_config(1, 1, 3, 1) };
-    let looped = split::find(&deep, &student, &[], &Context::cpu()).unwrap();
-    let seen = calibration();
-    let params =
-        student_params((&deep, &tensors), &looped, &student, &seen, 0, &Context::cpu()).unwrap();
-    let made = LoopedTransformer::new(&looped, &params).unwrap();
-    let error = Distillation::new(deep, made, params, config).unwrap_err().to_string();
+    let objective = layer_by_layer().phases(0.0, 0.5).into();
+    let refused = narrow_student(1).try_learning(Teacher::random(6), objective);
+    let error = refused.err().unwrap().to_string();
     assert!(error.contains("phases.scheduled_until"), "{error}");
 }

@@ -1,17 +1,21 @@
-//! Does a student learn with tokens of mixed depth what decoding makes of them?
+//! Tokens of different depths in one step: the same states as in decoding, and how they are learned
+//! from.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use factorexe::autograd::Tape;
+use factorexe::data::Batch;
 use factorexe::decode::{CacheSharing, Decoder, ReadDepth};
 use factorexe::distill::*;
+use factorexe::halting::JointPolicy;
 use factorexe::kernels::quantized::WeightType;
 use factorexe::model::*;
-use factorexe::train::{Loss, Objective, in_shards};
+use factorexe::train::{Loss, in_shards};
 
-use crate::depth::{assert_differences, batch, config, exits, moment, objective};
-use crate::distill::{F32_STACK, student_config};
-use crate::joint::asked;
-use crate::support::{difference, random_params, tiny_looped};
+use crate::support::objectives::{ObjectiveBuilder, free_running};
+use crate::support::students::{
+    F32_STACK, Student, assert_near, assert_recomputes, batch, half_batch, step_context, student,
+};
+use crate::support::{difference, log_softmax, random_params, tiny_looped};
 
 /// Students with all that a repetition may have of its own, and one without.
 fn students() -> Vec<LoopedTransformer> {
@@ -74,144 +78,128 @@ fn tokens_of_one_depth_are_those_of_a_fixed_depth() {
     }
 }
 
-fn per_token(least: usize, most: usize, recompute: Recompute) -> DistillConfig {
-    let mut config = config(exits(0.0, 1), recompute);
-    config.loss.hidden.cosine = 0.4;
-    config.depth.sampling = RepetitionSampling::Uniform { least, most };
-    config.depth.sampled_per = SampledPer::Token;
-    config
+fn per_token(least: usize, most: usize) -> ObjectiveBuilder {
+    free_running().compared(1.0, 0.4).token_depths(least, most)
 }
 
-fn step(config: DistillConfig, student: &StudentConfig) -> Loss {
-    objective(config, student).0.loss(&batch(), &mut moment()).unwrap()
-}
-
-fn own_parts(core: usize, coda: usize) -> StudentConfig {
-    let relaxation = Relaxation::Lora { rank: 2 };
-    StudentConfig { relaxation, injection: Injection::Diagonal, ..student_config(1, core, 3, coda) }
+fn own_parts(core: usize, coda: usize) -> Student {
+    student().core(core).repetitions(3).coda(coda).lora(2).injection(Injection::Diagonal)
 }
 
 #[test]
 fn every_parameter_has_the_gradient_of_finite_differences() {
     for (recompute, core, coda) in [(Recompute::Never, 2, 1), (Recompute::Always, 1, 0)] {
-        let (objective, params) = objective(per_token(1, 4, recompute), &own_parts(core, coda));
-        assert_differences(&objective, &batch(), &params);
-        assert_differences(&objective, &asked(), &params);
+        let training = own_parts(core, coda).learning(per_token(1, 4).recompute(recompute));
+        training.assert_differences(&batch(2));
+        training.assert_differences(&half_batch());
     }
 }
 
 #[test]
-fn repetitions_computed_anew_give_the_gradients_of_those_that_were_kept() {
-    // Twenty repetitions are a chain of chains.
+fn recomputed_repetitions_give_the_gradients_of_stored_ones() {
+    // Twenty repetitions are checkpointed in two levels.
     for most in [4, 20] {
-        let one = |recompute| step(per_token(1, most, recompute), &own_parts(1, 1));
-        let (kept, anew) = (one(Recompute::Never), one(Recompute::Always));
-        assert_near(&kept, &anew);
+        assert_recomputes(&own_parts(1, 1), &per_token(1, most));
     }
 }
 
 #[test]
-fn a_law_that_draws_one_number_is_a_step_of_that_depth() {
+fn a_sampling_of_one_number_is_a_step_of_that_depth() {
     for depth in [1, 3, 4] {
-        let each = per_token(depth, depth, Recompute::Never);
-        let mut together = each.clone();
-        together.depth.sampled_per = SampledPer::Step;
-        // Which numbers of the teacher are large is asked of the tokens that are compared.
-        assert_near(&step(each, &own_parts(2, 1)), &step(together, &own_parts(2, 1)));
-    }
-}
-
-#[track_caller]
-fn assert_near(found: &Loss, expected: &Loss) {
-    assert!((found.total - expected.total).abs() < 1e-5 * expected.total.abs().max(1.0));
-    assert!(found.terms.keys().eq(expected.terms.keys()));
-    for (name, value) in &expected.terms {
-        assert!((found.terms[name] - value).abs() < 1e-4 * value.abs().max(1.0), "{name}");
-    }
-    assert_eq!(found.gradients.len(), expected.gradients.len());
-    for (name, expected) in &expected.gradients {
-        let error = difference(&found.gradients[name], expected);
-        assert!(error < F32_STACK, "{name} is off by {error}");
+        let together = free_running().compared(1.0, 0.4).depths(depth, depth);
+        let step = |objective: ObjectiveBuilder| own_parts(2, 1).learning(objective).step();
+        // The scale of the teacher's dimensions is that of the compared tokens.
+        assert_near(&step(per_token(depth, depth)), &step(together));
     }
 }
 
 #[test]
 fn the_loss_is_read_where_each_token_stops() {
-    let mut config = per_token(1, 4, Recompute::Never);
-    config.loss.hidden.weight = WeightSchedule::Constant(0.0);
-    let (objective, _) = objective(config.clone(), &own_parts(2, 1));
-    let found = objective.loss(&batch(), &mut moment()).unwrap();
-    assert!(found.terms["repetitions"].fract() > 0.0, "{:?}", found.terms);
-    assert!(!found.terms.contains_key("hidden"));
+    let training = own_parts(2, 1).learning(per_token(1, 4).hidden(0.0));
+    let loss = training.step();
+    assert!(loss.terms["repetitions"].fract() > 0.0, "{:?}", loss.terms);
+    assert!(!loss.terms.contains_key("hidden"));
     // The same depths, drawn as the step draws them.
-    let mut rng = moment().rng;
+    let mut rng = step_context().rng;
     let depths: Vec<usize> =
         (0..60).map(|_| rand::Rng::random_range(&mut rng, 1..=4_usize)).collect();
-    let (student, off) = (objective.student(), Tape::off());
-    let ids = batch().input_tensor(&Device::Cpu).unwrap();
+    let (student, off) = (training.student(), Tape::off());
+    let ids = batch(2).input_tensor(&Device::Cpu).unwrap();
     let last = student.at_depths(&off, &ids, &depths).unwrap();
-    let logits = student.embedding_and_head().logits(last.tensor()).unwrap();
-    let log_p = log_softmax(&logits);
-    let targets = batch().targets;
-    let loss = targets.iter().enumerate().map(|(at, &target)| -log_p[at][target as usize]);
-    let mean = loss.sum::<f64>() / 60.0;
-    let told = found.terms["cross_entropy"];
-    assert!((told - mean).abs() < 1e-5 * mean, "{told} {mean}");
-}
-
-fn log_softmax(logits: &Tensor) -> Vec<Vec<f64>> {
-    let rows = logits.to_dtype(DType::F64).unwrap().reshape(((), 37)).unwrap();
-    let rows = rows.to_vec2::<f64>().unwrap();
-    let log = |row: Vec<f64>| {
-        let sum: f64 = row.iter().map(|x| x.exp()).sum();
-        row.into_iter().map(|x| x - sum.ln()).collect()
-    };
-    rows.into_iter().map(log).collect()
+    let log_p = log_softmax(&student.embedding_and_head().logits(last.tensor()).unwrap());
+    let nll = log_p.iter().zip(batch(2).targets).map(|(row, target)| -row[target as usize]);
+    let mean = nll.sum::<f64>() / 60.0;
+    let found = loss.terms["cross_entropy"];
+    assert!((found - mean).abs() < 1e-5 * mean, "{found} {mean}");
 }
 
 #[test]
-fn while_the_teachers_states_are_stood_on_all_tokens_go_as_deep() {
-    let mut config = per_token(1, 4, Recompute::Never);
-    config.phases = PhaseConfig { teacher_forced: 0.2, scheduled_until: 0.9, ..config.phases };
+fn under_scheduled_sampling_all_tokens_have_one_depth() {
     // Step 5 of 10.
-    assert_eq!(step(config, &own_parts(1, 1)).terms["repetitions"].fract(), 0.0);
+    let loss = own_parts(1, 1).learning(per_token(1, 4).phases(0.2, 0.9)).step();
+    assert_eq!(loss.terms["repetitions"].fract(), 0.0);
 }
 
 #[test]
-fn a_step_in_lanes_learns_as_well() {
-    let (objective, _) = objective(per_token(1, 4, Recompute::Never), &own_parts(1, 1));
+fn a_step_in_shards_learns_as_well() {
     let token = |i: u32| (i * i * 5 + i * 3) % 37;
-    let batch = factorexe::data::Batch {
+    let batch = Batch {
         inputs: (0..1024).map(token).collect(),
         targets: (1..1025).map(token).collect(),
         rows: 2,
         columns: 512,
         ..Default::default()
     };
-    let lanes = in_shards(&objective, &batch, &moment()).unwrap();
-    assert_eq!(lanes.len(), 2);
-    assert_eq!(lanes[0].terms["repetitions"], lanes[1].terms["repetitions"]);
+    // Each shard draws the same depths, and is a step of its rows.
+    let training = own_parts(1, 1).learning(per_token(1, 4));
+    let shards = in_shards(&training.objective, &batch, &step_context()).unwrap();
+    assert_eq!(shards.len(), 2);
+    assert!(shards[0].terms["repetitions"].fract() > 0.0);
+    for (shard, rows) in shards.iter().zip(batch.parts(2)) {
+        assert_eq!(shard.terms["repetitions"], shards[0].terms["repetitions"]);
+        assert_near(shard, &training.loss(&rows));
+    }
+    // Where all tokens have one depth, both together are a step of all rows, and learn.
+    // States are compared by the size of a shard's dimensions, but for raw ones.
+    let training = own_parts(1, 1).learning(per_token(3, 3).raw());
+    let step = || mean_of(in_shards(&training.objective, &batch, &step_context()).unwrap());
+    let first = step();
+    assert_near(&first, &training.loss(&batch));
+    for _ in 0..10 {
+        training.descend(&step(), 0.02);
+    }
+    let last = step().total;
+    assert!(last < 0.8 * first.total, "{} {last}", first.total);
+}
+
+/// The step of two shards.
+fn mean_of(shards: Vec<Loss>) -> Loss {
+    let [mut mean, other]: [Loss; 2] = shards.try_into().unwrap();
+    mean.total = f64::midpoint(mean.total, other.total);
+    for (name, value) in &mut mean.terms {
+        *value = f64::midpoint(*value, other.terms[name]);
+    }
+    for (name, gradient) in &mut mean.gradients {
+        *gradient = ((&*gradient + &other.gradients[name]).unwrap() / 2.0).unwrap();
+    }
+    mean
 }
 
 #[test]
-fn what_means_nothing_for_single_tokens_is_refused() {
-    let refused = |change: &dyn Fn(&mut DistillConfig)| {
-        let mut config = per_token(1, 4, Recompute::Never);
-        assert!(config.validate().is_ok());
-        change(&mut config);
-        config.validate().unwrap_err().to_string()
+fn what_has_no_meaning_for_single_tokens_is_refused() {
+    let refused = |objective: ObjectiveBuilder, part: &str| {
+        let config: DistillConfig = objective.into();
+        let error = config.validate().unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
     };
-    assert!(
-        refused(&|c| c.depth.sampling = RepetitionSampling::Fixed)
-            .contains("depth.sampling is \"fixed\"")
-    );
-    let says = |change: &dyn Fn(&mut DistillConfig)| {
-        assert!(refused(change).contains("depth.sampled_per"));
-    };
-    says(&|c| c.depth.backprop_repetitions = 2);
-    says(&|c| c.loss.settle = WeightSchedule::Constant(0.1));
-    says(&|c| c.loss.early_exit.weight = WeightSchedule::Constant(0.1));
-    says(&|c| c.loss.hidden.alignment = Alignment::Monotone);
-    let policy = factorexe::halting::JointPolicy::Ponder;
-    says(&|c| c.loss.halting = Some(HaltingConfig::new(policy)));
+    let tokens = || per_token(1, 4);
+    assert!(tokens().0.validate().is_ok());
+    let mut fixed = tokens();
+    fixed.0.depth.sampling = RepetitionSampling::Fixed;
+    refused(fixed, "depth.sampling draws nothing");
+    refused(tokens().truncated(2), "depth.sampled_per");
+    refused(tokens().settle(0.1), "depth.sampled_per");
+    refused(tokens().exits(0.1, 1), "depth.sampled_per");
+    refused(tokens().aligned(Alignment::Monotone, Granularity::Layer), "depth.sampled_per");
+    refused(tokens().halting(HaltingConfig::new(JointPolicy::Ponder)), "depth.sampled_per");
 }

@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
-use factorexe::autograd::{Params, Tape, Value};
+use factorexe::autograd::{Tape, Value};
 use factorexe::context::Context;
-use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::hub::{Card, Source, StoredType, export_student, export_unrolled};
 use factorexe::model::*;
-use factorexe::train::{Loss, Objective, StepContext};
 
-use crate::depth::{assert_differences, batch, config, exits, moment};
-use crate::distill::{F32_STACK, calibration, start, student_config, teacher, trainable};
+use crate::support::objectives::{free_running, teacher_forced};
+use crate::support::students::{
+    Student, Teacher, assert_recomputes, batch, calibration, size, student,
+};
 use crate::support::{difference, random, random_params, tiny_looped};
 
 /// Rounding of sums of f32 in two orders.
@@ -25,7 +25,7 @@ fn looped(state_norm: StateNorm, injection: Injection) -> LoopedConfig {
 }
 
 fn ids() -> Tensor {
-    batch().input_tensor(&Device::Cpu).unwrap()
+    batch(2).input_tensor(&Device::Cpu).unwrap()
 }
 
 fn values(x: &Tensor) -> Vec<f32> {
@@ -107,12 +107,12 @@ fn decoding_with_a_cache_gives_the_states_of_the_full_forward() {
 
 #[test]
 fn its_initial_weight_is_the_rms_of_the_teachers_states() {
-    let teacher = teacher(6);
-    let student = StudentConfig { state_norm: StateNorm::Norm, ..student_config(1, 1, 2, 1) };
-    let (config, tensors) = start(&teacher, &student);
+    let teacher = Teacher::random(6);
+    let normed = student().state_norm();
+    let (config, tensors) = normed.tensors(&teacher);
     let (mut sum, mut count) = (0.0, 0.0);
     for ids in calibration() {
-        let states = teacher.0.states(&Tape::off(), &ids, 1).unwrap();
+        let states = teacher.model.states(&Tape::off(), &ids, 1).unwrap();
         for state in &states[config.middle().start + 1..=config.middle().end] {
             for row in values(state.tensor()).chunks(16) {
                 let squares: f64 = row.iter().map(|x| f64::from(x * x)).sum();
@@ -125,37 +125,22 @@ fn its_initial_weight_is_the_rms_of_the_teachers_states() {
     for weight in values(&tensors[NAME]) {
         assert!((weight / expected - 1.0).abs() < 1e-5, "{weight} {expected}");
     }
-    let without_calibration = || {
-        let (deep, tensors) = &teacher;
-        let student = StudentConfig { init: Init::First, ..student.clone() };
-        student_tensors(deep, tensors, &config, &student, &[], 7, &Context::cpu())
-    };
-    let error = without_calibration().unwrap_err().to_string();
+    let (deep, student) = (&teacher, normed.init(Init::First).config);
+    let unseen =
+        student_tensors(&deep.model, &deep.tensors, &config, &student, &[], 7, &Context::cpu());
+    let error = unseen.unwrap_err().to_string();
     assert!(
         error.contains("no calibration text") && error.contains("student.state_norm"),
         "{error}"
     );
 }
 
-/// An objective over a student with a random state norm.
-fn objective(
-    config: DistillConfig,
-    injection: Injection,
-    repetitions: usize,
-) -> (Distillation<'static>, Params) {
-    let teacher = teacher(6);
-    let state_norm = StateNorm::Norm;
-    let student = StudentConfig { injection, state_norm, ..student_config(1, 1, repetitions, 1) };
-    let (looped, mut tensors): (_, BTreeMap<String, Tensor>) = start(&teacher, &student);
+/// A student with a random state norm.
+fn normed(injection: Injection, repetitions: usize) -> Student {
+    let start = student().state_norm().injection(injection).repetitions(repetitions);
+    let (_, tensors) = start.tensors(&Teacher::random(6));
     let learned = (&tensors[NAME] + (random(40, &[16]) * 0.5).unwrap()).unwrap();
-    tensors.insert(NAME.into(), learned);
-    let params = trainable(&tensors, &[]);
-    let student = LoopedTransformer::new(&looped, &params).unwrap();
-    (Distillation::new(teacher.0, student, params.clone(), config).unwrap(), params)
-}
-
-fn one_step(config: DistillConfig, injection: Injection, repetitions: usize) -> Loss {
-    objective(config, injection, repetitions).0.loss(&batch(), &mut moment()).unwrap()
+    start.with(NAME, learned)
 }
 
 #[test]
@@ -163,9 +148,10 @@ fn every_parameter_has_the_gradient_of_finite_differences() {
     for injection in [Injection::None, Injection::Diagonal] {
         for recompute in [Recompute::Never, Recompute::Always] {
             println!("{injection:?} {recompute:?}");
-            let (objective, params) = objective(config(exits(0.5, 1), recompute), injection, 3);
-            assert!(params.trainable().any(|(name, _)| name == NAME));
-            assert_differences(&objective, &batch(), &params);
+            let objective = free_running().exits(0.5, 1).recompute(recompute);
+            let training = normed(injection, 3).learning(objective);
+            assert!(training.params.trainable().any(|(name, _)| name == NAME));
+            training.assert_differences(&batch(2));
         }
     }
 }
@@ -174,46 +160,20 @@ fn every_parameter_has_the_gradient_of_finite_differences() {
 fn recomputed_repetitions_give_the_gradients_of_stored_ones() {
     // 20 repetitions are checkpointed in two levels.
     for repetitions in [3, 20] {
-        let step =
-            |recompute| one_step(config(exits(0.0, 1), recompute), Injection::None, repetitions);
-        let (stored, recomputed) = (step(Recompute::Never), step(Recompute::Always));
-        assert!((stored.total - recomputed.total).abs() < 1e-5 * stored.total);
-        assert_eq!(stored.gradients.len(), recomputed.gradients.len());
-        for (name, stored) in &stored.gradients {
-            let error = difference(stored, &recomputed.gradients[name]);
-            assert!(error < F32_STACK, "{name} is off by {error}");
-        }
+        assert_recomputes(&normed(Injection::None, repetitions), &free_running());
     }
 }
 
 #[test]
-fn the_norm_is_trained_under_teacher_forcing_and_at_reduced_width() {
-    let squared_norm = |loss: &Loss| {
-        let gradient = &loss.gradients[NAME];
-        gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap()
-    };
-    let phases =
-        PhaseConfig { teacher_forced: 1.0, scheduled_until: 1.0, ..PhaseConfig::default() };
-    let forced = DistillConfig { phases, ..DistillConfig::default() };
-    let (objective, _) = objective(forced, Injection::None, 3);
-    let loss = objective.loss(&batch(), &mut StepContext::new(9, 0, 10, 0)).unwrap();
-    assert!(squared_norm(&loss).is_finite() && squared_norm(&loss) > 0.0);
-
-    let (deep, tensors) = teacher(6);
-    let width = Some(deep.base().width / 2);
-    let student =
-        StudentConfig { state_norm: StateNorm::Norm, width, ..student_config(1, 1, 3, 1) };
-    let calibration = calibration();
-    let looped = split::find(&deep, &student, &calibration, &Context::cpu()).unwrap();
-    let teacher = (&deep, &tensors);
-    let params =
-        student_params(teacher, &looped, &student, &calibration, 0, &Context::cpu()).unwrap();
-    assert_eq!(params.get(NAME).unwrap().var().dims(), [8]);
-    let student = LoopedTransformer::new(&looped, &params).unwrap();
-    let config = config(exits(0.5, 1), Recompute::Never);
-    let objective = Distillation::new(deep, student, params, config).unwrap();
-    let loss = objective.loss(&batch(), &mut moment()).unwrap();
-    assert!(squared_norm(&loss).is_finite() && squared_norm(&loss) > 0.0);
+fn the_norm_learns_under_teacher_forcing_as_well_and_in_a_narrow_student() {
+    let forced = normed(Injection::None, 3).learning(teacher_forced());
+    let narrow =
+        student().repetitions(3).state_norm().narrow().learning(free_running().exits(0.5, 1));
+    assert_eq!(narrow.params.get(NAME).unwrap().var().dims(), [8]);
+    for training in [forced, narrow] {
+        let size = size(&training.step(), NAME);
+        assert!(size.is_finite() && size > 0.0, "{size}");
+    }
 }
 
 #[test]

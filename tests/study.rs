@@ -14,7 +14,7 @@ use factorexe::study::sweep::job::{Enough, LearnerJob};
 use factorexe::study::{Done, Job, LawRecipe, Outcome, StudyKind, Sweep, TextTeacher, law_jobs};
 use factorexe::train::{Objective, StepContext};
 
-use crate::depth::assert_differences;
+use crate::support::students::assert_differences;
 
 fn task(name: &str, settings: &[&str]) -> TaskConfig {
     let settings: Vec<String> = settings.iter().map(|&one| one.to_owned()).collect();

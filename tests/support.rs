@@ -1,10 +1,12 @@
 //! What several tests need.
 
 pub mod checkpoints;
+pub mod objectives;
 #[cfg(feature = "hub")]
 pub mod stand_in;
+pub mod students;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use factorexe::autograd::Params;
 use factorexe::model::{
     Injection, LoopedConfig, Relaxation, RopeScaling, StateNorm, TransformerConfig,
@@ -82,4 +84,15 @@ pub fn random_params(tensors: &[(String, Vec<usize>)]) -> Params {
         params.insert(name, &values, true).unwrap();
     }
     params
+}
+
+/// The logarithms of what logits (.., V) say, a row a token.
+pub fn log_softmax(logits: &Tensor) -> Vec<Vec<f64>> {
+    let vocabulary = logits.dims()[logits.dims().len() - 1];
+    let rows = logits.to_dtype(DType::F64).unwrap().reshape(((), vocabulary)).unwrap();
+    let log = |row: Vec<f64>| {
+        let sum: f64 = row.iter().map(|x| x.exp()).sum();
+        row.into_iter().map(|x| x - sum.ln()).collect()
+    };
+    rows.to_vec2::<f64>().unwrap().into_iter().map(log).collect()
 }

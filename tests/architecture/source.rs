@@ -1,4 +1,4 @@
-//! What a source file says: its words, and the paths it names, read from its syntax tree.
+//! The words of a source file and the paths it names, read from its syntax tree.
 
 use std::{fs, path::Path};
 

@@ -22,7 +22,7 @@ const FREE: &[&str] = &["phases={ teacher_forced = 0.0, scheduled_until = 0.0 }"
 
 /// Name and changes.
 const OBJECTIVES: &[(&str, &[&str])] = &[
-    // Whose states a repetition starts from.
+    // Teacher forcing, scheduled sampling, free running.
     ("forced-layers", &["phases={ teacher_forced = 1.0, scheduled_until = 1.0 }"]),
     (
         "forced-repetitions",
@@ -83,7 +83,7 @@ const OBJECTIVES: &[(&str, &[&str])] = &[
             "depth={ law = { kind = \"poisson-lognormal\", sigma = 0.5, most = 6 }, sampled_per = \"token\", recompute = \"always\" }",
         ],
     ),
-    // Which graphs are kept, and how far gradients go back.
+    // Stored or recomputed activations, and truncated backpropagation.
     ("recompute-never", &["depth.recompute=never"]),
     ("recompute-always", &["depth.recompute=always"]),
     (
@@ -129,7 +129,7 @@ const OBJECTIVES: &[(&str, &[&str])] = &[
             FREE[0],
         ],
     ),
-    // What is kept of the teacher.
+    // The cache of teacher outputs.
     ("cache-bf16", &["teacher.cache={ states = \"bf16\", top_k = 16 }"]),
     ("cache-int8", &["teacher.cache={ states = \"int8\", top_k = 16 }"]),
     (

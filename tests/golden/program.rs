@@ -53,8 +53,8 @@ impl Bench {
         trajectory
     }
 
-    /// Carries out a study in the folder of `recipe`, with `text` in place of that recipe. What a
-    /// point is called follows from all it says, so trajectories are in an order of their own.
+    /// Carries out a study in the folder of `recipe`, with `text` in place of that recipe. A
+    /// point is named by a hash of its job, so trajectories are sorted by their numbers.
     pub fn study(&self, name: &str, verb: &str, recipe: &Path, text: &str) -> Vec<Trajectory> {
         let out = self.out(name);
         let file = self.out(&format!("{name}.toml"));
