@@ -2,7 +2,6 @@
 
 use candle_core::{Device, Tensor};
 use factorexe::context::Context;
-use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::model::*;
 use factorexe::train::{Loss, StepContext};
@@ -23,7 +22,7 @@ fn an_initialisation_is_given_up_when_the_run_is_cancelled() {
     let student = student().core(2);
     let auto = StudentConfig { prelude_layers: Layers::Auto(Auto::Auto), ..student.config.clone() };
     let found =
-        split::find(&teacher.model, &auto, &calibration(), &Context::cpu().cancelled_when(|| true));
+        find_split(&teacher.model, &auto, &calibration(), &Context::cpu().cancelled_when(|| true));
     let looped = student.looped(&teacher);
     let made = INITS.map(|init| {
         let (config, deep) =

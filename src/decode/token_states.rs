@@ -1,8 +1,7 @@
 //! States and halting signals of the tokens of a pass while the core is repeated.
 
 use super::depth::ReadDepth;
-use crate::halting::act::Mean;
-use crate::halting::{Mix, Output, Signal};
+use crate::halting::{ActMean, Mix, Output, Signal};
 use crate::kernels::host;
 
 /// States and halting signals of the tokens of a pass while the core is repeated.
@@ -19,7 +18,7 @@ pub(super) struct TokenStates<'a> {
     /// The last logits of each token, (V); empty unless the policy reads outputs.
     logits: Vec<Vec<f32>>,
     /// Running means of the states, for policies that average them.
-    means: Vec<Mean>,
+    means: Vec<ActMean>,
 }
 
 impl<'a> TokenStates<'a> {
@@ -31,7 +30,7 @@ impl<'a> TokenStates<'a> {
     ) -> Self {
         let tokens = if depth.policy.is_some() { prelude_states.len() / width } else { 0 };
         let averages = depth.policy.is_some_and(|(policy, _)| policy.mix() == Mix::States);
-        let means = if averages { vec![Mean::new(width); tokens] } else { Vec::new() };
+        let means = if averages { vec![ActMean::new(width); tokens] } else { Vec::new() };
         Self {
             depth,
             width,

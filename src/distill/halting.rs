@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::weight_schedule::WeightSchedule;
 use crate::error::{Error, Result};
-use crate::halting::JointPolicy;
-use crate::halting::ponder::geometric;
+use crate::halting::{JointPolicy, PONDER_PRIOR, geometric};
 
 /// What the halting loss trains.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -110,7 +109,7 @@ impl HaltingConfig {
     pub(super) fn prior(&self, repetitions: usize) -> Vec<f32> {
         match self.policy {
             JointPolicy::Ponder => {
-                let prior = self.prior.map_or(crate::halting::ponder::PRIOR, |prior| prior as f32);
+                let prior = self.prior.map_or(PONDER_PRIOR, |prior| prior as f32);
                 geometric(prior, repetitions)
             }
             JointPolicy::ExitGate | JointPolicy::Act => vec![1.0; repetitions],

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::context::Context;
 use crate::data::EvaluationWindow;
 use crate::error::{Error, Result};
-use crate::halting::{Calibration, Gate, GateTraining, Halting, PolicyName, Risk, Traces, fit};
+use crate::halting::{
+    Calibration, Gate, GateTraining, Halting, PolicyName, Risk, Traces, fit_gate,
+};
 use crate::model::{CausalLm, LoopedTransformer};
 
 /// How a student is calibrated.
@@ -149,7 +151,7 @@ fn gate_of(
 ) -> Result<(Option<Gate>, GateTraining)> {
     match own.filter(|(owner, _)| *owner == policy) {
         Some((_, gate)) => Ok((Some(gate.clone()), GateTraining::Together)),
-        None => Ok((fit::fit(policy, traces, seed)?, GateTraining::Afterwards)),
+        None => Ok((fit_gate(policy, traces, seed)?, GateTraining::Afterwards)),
     }
 }
 

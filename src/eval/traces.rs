@@ -9,9 +9,7 @@ use crate::context::Context;
 use crate::data::EvaluationWindow;
 use crate::decode::output_signal;
 use crate::error::{Error, Result};
-use crate::halting::act::Mean;
-use crate::halting::gate::STATE_EPS;
-use crate::halting::{Gate, Traces};
+use crate::halting::{ActMean, Gate, STATE_EPS, Traces};
 use crate::losses::batched::compare_students_with;
 use crate::losses::terms::TeacherHead;
 use crate::model::{CausalLm, LoopedTransformer};
@@ -147,14 +145,14 @@ pub(super) fn add_walk(
 /// Running means of the states of tokens, for policies that average them.
 struct Averages<'a> {
     gate: &'a Gate,
-    means: Vec<Mean>,
+    means: Vec<ActMean>,
 }
 
 impl<'a> Averages<'a> {
     /// Means of tokens that begin with `start`, (B, T, D).
     fn new(gate: &'a Gate, start: &Tensor) -> Result<Self> {
         let (batch, tokens, width) = start.dims3()?;
-        Ok(Self { gate, means: vec![Mean::new(width); batch * tokens] })
+        Ok(Self { gate, means: vec![ActMean::new(width); batch * tokens] })
     }
 
     /// The states with which tokens would stop at `repetition`, counted from 1, when it takes them

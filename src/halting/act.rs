@@ -7,15 +7,15 @@ use super::policy::{HaltingPolicy, Mix, Reads, Signal, StopDistribution};
 
 /// Initial logit of a gate, a probability of about 0.05: tokens stop late. Graves starts at +1,
 /// where tokens stop early, and reports that this is hard to unlearn.
-pub const START_LOGIT: f32 = -3.0;
+pub(super) const START_LOGIT: f32 = -3.0;
 
 /// 1 - eps while a gate is trained. Graves 2016, eps = 0.01.
-pub const SPENT: f32 = 0.99;
+pub(crate) const ACT_THRESHOLD: f32 = 0.99;
 
 /// The repetition, counted from 1, at which a token with the gate logits `logits`, (N), stops. The
 /// last logit is not used.
 #[must_use]
-pub fn stop(logits: &[f32], threshold: f32) -> usize {
+pub(crate) fn act_stop(logits: &[f32], threshold: f32) -> usize {
     let mut sum = 0.0;
     let stop = logits.iter().position(|&logit| {
         sum += sigmoid(logit);
@@ -26,12 +26,12 @@ pub fn stop(logits: &[f32], threshold: f32) -> usize {
 
 /// The running mean of a token's states, weighted by its gates, and the remaining weight.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Mean {
+pub struct ActMean {
     sum: Vec<f32>,
     remainder: f32,
 }
 
-impl Mean {
+impl ActMean {
     /// The mean of no states, of width D.
     #[must_use]
     pub fn new(width: usize) -> Self {
@@ -54,7 +54,7 @@ impl Mean {
 
 /// Adaptive computation time.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Act {
+pub(super) struct Act {
     /// 1 - eps, the sum of gates at which a token stops, above 0 and up to 1.
     pub threshold: f32,
 }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_running_mean_weights_states_as_the_distribution_does() {
-        let mut mean = Mean::new(2);
+        let mut mean = ActMean::new(2);
         mean.add(&[10.0, 0.0], logit(0.2));
         assert_near(&mean.stop_with(&[0.0, 1.0]), &[2.0, 0.8]);
         mean.add(&[0.0, 1.0], logit(0.5));
@@ -112,9 +112,9 @@ mod tests {
     #[test]
     fn gates_stop_a_token_where_their_sum_reaches_the_threshold() {
         let gates = [0.2, 0.5, 0.4, 0.9].map(logit);
-        assert_eq!(stop(&gates, SPENT), 3);
-        assert_eq!(stop(&gates[..2], SPENT), 2);
-        assert_eq!(stop(&gates, 0.1), 1);
+        assert_eq!(act_stop(&gates, ACT_THRESHOLD), 3);
+        assert_eq!(act_stop(&gates[..2], ACT_THRESHOLD), 2);
+        assert_eq!(act_stop(&gates, 0.1), 1);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::policy::{HaltingPolicy, Signal};
 
 /// Stops at a relative change of the state of at most `threshold`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Change {
+pub(super) struct Change {
     /// Relative change, 0 or more.
     pub threshold: f32,
 }

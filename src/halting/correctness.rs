@@ -5,11 +5,11 @@ use super::gate::sigmoid;
 use super::policy::{HaltingPolicy, Reads, Signal};
 
 /// Initial logit of the head: no output counts as right.
-pub const START_LOGIT: f32 = -5.0;
+pub(super) const START_LOGIT: f32 = -5.0;
 
 /// Stops when the predicted probability of a correct output is at least `threshold`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Correctness {
+pub(super) struct Correctness {
     /// Probability, 0 to 1.
     pub threshold: f32,
 }

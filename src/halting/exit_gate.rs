@@ -8,7 +8,7 @@ use super::ponder::stopped;
 
 /// Stops at the first repetition at which P(stopped) >= `threshold`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ExitGate {
+pub(super) struct ExitGate {
     /// Probability of having stopped, 0 to 1.
     pub threshold: f32,
 }
@@ -36,7 +36,7 @@ impl HaltingPolicy for ExitGate {
 /// sigmoid(k (gain - gamma)), where `gain` is the decrease of the loss by the next repetition, at
 /// least 0, and k = 0.25 / gamma equals the paper's 50 at its gamma of 0.005.
 #[must_use]
-pub fn continue_target(gain: f32, gamma: f32) -> f32 {
+pub(super) fn continue_target(gain: f32, gamma: f32) -> f32 {
     super::gate::sigmoid(0.25 / gamma * (gain.max(0.0) - gamma))
 }
 

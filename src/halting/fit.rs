@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use super::exit_gate::continue_target;
 use super::gate::{Gate, log_change, sigmoid, survival};
 use super::name::PolicyName;
-use super::ponder::{PRIOR, divergence, geometric};
+use super::ponder::{PONDER_PRIOR, divergence, geometric};
 use super::traces::Traces;
 use super::{act, correctness};
 use crate::error::{Error, Result};
@@ -34,7 +34,7 @@ const HELD_OUT_EVERY: usize = 5;
 ///
 /// # Errors
 /// The traces hold no states, or too few tokens.
-pub fn fit(policy: PolicyName, traces: &Traces, seed: u64) -> Result<Option<Gate>> {
+pub fn fit_gate(policy: PolicyName, traces: &Traces, seed: u64) -> Result<Option<Gate>> {
     let start = match policy {
         PolicyName::Act => act::START_LOGIT,
         PolicyName::Correctness => correctness::START_LOGIT,
@@ -95,7 +95,7 @@ impl TokenLoss {
     fn new(policy: PolicyName, traces: &Traces) -> Self {
         let first: f32 = (0..traces.tokens()).map(|token| traces.token_kl(token)[0]).sum();
         let gamma = (GAMMA_SHARE * first / traces.tokens().max(1) as f32).max(1e-6);
-        Self { policy, gamma, prior: geometric(PRIOR, traces.repetitions) }
+        Self { policy, gamma, prior: geometric(PONDER_PRIOR, traces.repetitions) }
     }
 
     /// The loss of `logits`, (N), where `kl` and `agree`, (N), are KL to the teacher and agreement
@@ -133,7 +133,7 @@ impl TokenLoss {
         let (mut stop, mut sum, mut remainder, mut loss) = (logits.len() - 1, 0.0, 1.0, 0.0);
         for (r, &logit) in logits[..logits.len() - 1].iter().enumerate() {
             sum += sigmoid(logit);
-            if sum >= act::SPENT {
+            if sum >= act::ACT_THRESHOLD {
                 stop = r;
                 break;
             }
@@ -256,7 +256,7 @@ mod tests {
     fn a_fitted_gate_stops_easy_tokens_at_once_and_hard_ones_when_they_are_done() {
         let (traces, unseen) = (easy_and_hard(2000, 1), easy_and_hard(300, 2));
         for (policy, threshold) in FITTED.into_iter().zip([0.99, 0.5, 0.5, 0.5]) {
-            let gate = fit(policy, &traces, 0).unwrap().unwrap();
+            let gate = fit_gate(policy, &traces, 0).unwrap().unwrap();
             let rule = policy.with(threshold).unwrap();
             let right = |token: &usize| {
                 let expected = if unseen.token_agreement(*token)[0] { 1 } else { 3 };
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn rules_have_no_gate_and_too_little_text_is_refused() {
-        assert!(fit(PolicyName::Kl, &easy_and_hard(4, 1), 0).unwrap().is_none());
-        assert!(fit(PolicyName::Act, &easy_and_hard(4, 1), 0).is_err());
+        assert!(fit_gate(PolicyName::Kl, &easy_and_hard(4, 1), 0).unwrap().is_none());
+        assert!(fit_gate(PolicyName::Act, &easy_and_hard(4, 1), 0).is_err());
     }
 }

@@ -4,7 +4,7 @@ use super::policy::{HaltingPolicy, Signal};
 
 /// Stops every token after `repetitions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fixed {
+pub(super) struct Fixed {
     /// Number of repetitions, 1 or more.
     pub repetitions: usize,
 }

@@ -4,7 +4,7 @@ use super::policy::{HaltingPolicy, Reads, Signal};
 
 /// Stops when the probability of the top-1 token exceeds that of the second by at least `threshold`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Gap {
+pub(super) struct Gap {
     /// Difference of probabilities, 0 to 1.
     pub threshold: f32,
 }

@@ -49,7 +49,7 @@ pub(super) fn log_change(change: f32) -> f32 {
 
 /// 1 / (1 + e^-x).
 #[must_use]
-pub fn sigmoid(x: f32) -> f32 {
+pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 

@@ -5,7 +5,7 @@ use super::policy::{HaltingPolicy, Reads, Signal};
 
 /// Stops when KL(previous output || current output) is at most `threshold` nats.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Kl {
+pub(super) struct Kl {
     /// KL in nats, 0 or more.
     pub threshold: f32,
 }

@@ -5,12 +5,12 @@ use super::gate::{sigmoid, survival};
 use super::policy::{HaltingPolicy, Reads, Signal, StopDistribution};
 
 /// Default parameter of the geometric prior.
-pub const PRIOR: f32 = 0.4;
+pub(crate) const PONDER_PRIOR: f32 = 0.4;
 
 /// PonderNet. The paper samples the repetition; here a token stops at the first one at which
 /// P(stopped) >= `threshold`, so that decoding is deterministic.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ponder {
+pub(super) struct Ponder {
     /// Probability of having stopped at which a token stops, 0 to 1.
     pub threshold: f32,
     /// Parameter of the geometric prior, one over its mean, 0 to 1.

@@ -5,7 +5,7 @@ use super::policy::{HaltingPolicy, Signal};
 
 /// Stops when two consecutive second differences are at most `threshold`, relative to the state.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SecondDifference {
+pub(super) struct SecondDifference {
     /// Relative second difference, 0 or more.
     pub threshold: f32,
 }

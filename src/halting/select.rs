@@ -9,7 +9,7 @@ use super::gap::Gap;
 use super::kl::Kl;
 use super::name::{PolicyName, Range};
 use super::policy::{HaltingPolicy, Mix, Reads};
-use super::ponder::{PRIOR, Ponder};
+use super::ponder::{PONDER_PRIOR, Ponder};
 use super::second_difference::SecondDifference;
 use super::stable::Stable;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ impl PolicyName {
         Ok(match self {
             Self::Fixed => Box::new(Fixed { repetitions: count }),
             Self::Act => Box::new(Act { threshold }),
-            Self::Ponder => Box::new(Ponder { threshold, prior: PRIOR }),
+            Self::Ponder => Box::new(Ponder { threshold, prior: PONDER_PRIOR }),
             Self::ExitGate => Box::new(ExitGate { threshold }),
             Self::Correctness => Box::new(Correctness { threshold }),
             Self::Kl => Box::new(Kl { threshold }),

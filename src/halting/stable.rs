@@ -4,7 +4,7 @@ use super::policy::{HaltingPolicy, Reads, Signal};
 
 /// Stops when the top-1 token did not change over the last `repetitions` repetitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stable {
+pub(super) struct Stable {
     /// Repetitions without a change, 1 or more.
     pub repetitions: usize,
 }

@@ -6,8 +6,7 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
-use crate::halting::gate::STATE_EPS;
-use crate::halting::{Gate, JointPolicy};
+use crate::halting::{Gate, JointPolicy, STATE_EPS};
 use crate::nn::halting_logit;
 
 const WEIGHT: &str = "halt.weight";

@@ -1,8 +1,8 @@
 //! Pretraining: language models and task models trained from scratch.
 
-pub mod config;
-pub mod init;
-pub mod objective;
+mod config;
+mod init;
+mod objective;
 
 pub use config::{ModelConfig, Supervision, TokenizerConfig};
 pub use init::{initial_looped_tensors, initial_tensors};

@@ -10,9 +10,8 @@ use candle_core::Tensor;
 use super::sections::{Recipe, SamplesConfig, TeacherConfig};
 use crate::context::Context;
 use crate::data::DataConfig;
-use crate::distill::init::split;
 use crate::distill::{
-    DepthConfig, DistillConfig, Layers, Recompute, StudentConfig, activation_bytes,
+    DepthConfig, DistillConfig, Layers, Recompute, StudentConfig, activation_bytes, find_split,
 };
 use crate::error::{Error, Result};
 use crate::eval::EvalConfig;
@@ -156,7 +155,7 @@ impl DistillPlan {
         let open = [student.prelude_layers, student.coda_layers];
         let open = open.iter().any(|layers| matches!(layers, Layers::Auto(_)));
         let batches = if open { calibration()? } else { Vec::new() };
-        let mut factorization = split::find(teacher, &student, &batches, context)?;
+        let mut factorization = find_split(teacher, &student, &batches, context)?;
         factorization.gate = distillation.loss.halting.map(|halting| halting.policy);
         factorization.validate().map_err(|error| error.at("[student] of the recipe"))?;
         student.prelude_layers = Layers::Count(factorization.prelude_layers);

@@ -12,8 +12,7 @@ use super::text;
 use crate::autograd::Params;
 use crate::context::Context;
 use crate::data::{Corpus, Split, Tokenizer};
-use crate::distill::init::params::{Frozen, params};
-use crate::distill::{MAP, student_params};
+use crate::distill::{Frozen, MAP, initial_params, student_params};
 use crate::error::Result;
 use crate::eval::{EvalConfig, Evaluation, evaluate};
 use crate::hub::{Card, StoredType, export_student};
@@ -78,7 +77,7 @@ impl Student {
 
     /// The parameters.
     #[must_use]
-    pub fn params(&self) -> &Params {
+    pub fn initial_params(&self) -> &Params {
         &self.params
     }
 
@@ -143,7 +142,7 @@ fn placeholders(
         };
         tensors.insert(name, values);
     }
-    let mut params = params(&tensors, config, &plan.student, device)?;
+    let mut params = initial_params(&tensors, config, &plan.student, device)?;
     if wide != width {
         params.insert(MAP, &Tensor::zeros((wide, width), DType::F32, device)?, true)?;
     }

@@ -1,21 +1,21 @@
 //! Training: objectives, optimizer, learning-rate schedule, checkpoints and metrics.
 
-pub mod checkpoint;
-pub mod config;
-pub mod ema;
-pub mod gradients;
+mod checkpoint;
+mod config;
+mod ema;
+mod gradients;
 mod kernels;
-pub mod metrics;
-pub mod objective;
-pub mod optimizer;
+mod metrics;
+mod objective;
+mod optimizer;
 mod resume;
 mod run;
-pub mod schedule;
-pub mod shards;
+mod schedule;
+mod shards;
 mod state;
 mod store;
-pub mod tensorboard;
-pub mod trainer;
+mod tensorboard;
+mod trainer;
 
 pub use checkpoint::{Checkpoints, Weights, restore_parameters};
 pub use config::TrainConfig;
@@ -27,4 +27,5 @@ pub use optimizer::{GroupConfig, Optimizer, OptimizerConfig};
 pub use resume::Resume;
 pub use schedule::{Schedule, ScheduleKind};
 pub use shards::in_shards;
+pub use tensorboard::read_records;
 pub use trainer::{Summary, Trainer, Validate};

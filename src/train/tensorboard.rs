@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 
 /// An event file that is appended to during a run.
 #[derive(Debug)]
-pub struct EventFile {
+pub(super) struct EventFile {
     file: File,
     path: PathBuf,
 }
@@ -23,7 +23,7 @@ impl EventFile {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn create(folder: &Path, step: u64) -> Result<Self> {
+    pub(super) fn create(folder: &Path, step: u64) -> Result<Self> {
         std::fs::create_dir_all(folder)
             .map_err(|error| Error::io("making the TensorBoard folder", folder, &error))?;
         let stamp = seconds_now() as u64;
@@ -51,7 +51,7 @@ impl EventFile {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn scalars<'a>(
+    pub(super) fn scalars<'a>(
         &mut self,
         step: u64,
         values: impl Iterator<Item = (&'a str, f64)>,

@@ -11,7 +11,6 @@ use candle_core::{Device, Tensor};
 use factorexe::autograd::{Params, Tape};
 use factorexe::context::Context;
 use factorexe::data::{Batch, IGNORED};
-use factorexe::distill::init::split;
 use factorexe::distill::*;
 use factorexe::halting::JointPolicy;
 use factorexe::model::*;
@@ -172,7 +171,7 @@ impl Student {
     /// How `teacher` is factored.
     pub fn looped(&self, teacher: &Teacher) -> LoopedConfig {
         let seen = calibration();
-        let mut looped = split::find(&teacher.model, &self.config, &seen, &Context::cpu()).unwrap();
+        let mut looped = find_split(&teacher.model, &self.config, &seen, &Context::cpu()).unwrap();
         looped.gate = self.gate;
         looped
     }

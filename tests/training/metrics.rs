@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use factorexe::context::Context;
-use factorexe::train::tensorboard::read_records;
-use factorexe::train::{Resume, TrainConfig, Trainer, read_steps};
+use factorexe::train::{Resume, TrainConfig, Trainer, read_records, read_steps};
 
 use super::{Counting, Net, config};
 

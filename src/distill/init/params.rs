@@ -31,7 +31,7 @@ pub fn student_params(
         student_tensors(teacher, tensors, config, student, calibration, seed, context)
     };
     if config.base.width == teacher.base().width {
-        return params(&initial(teacher, tensors)?, config, student, device);
+        return initial_params(&initial(teacher, tensors)?, config, student, device);
     }
     let projected = project_width(teacher, tensors, &config.base, calibration, context)?;
     let move_to_device =
@@ -39,7 +39,7 @@ pub fn student_params(
     let tensors: BTreeMap<String, Tensor> =
         projected.tensors.iter().map(move_to_device).collect::<Result<_>>()?;
     let initial = initial(&Transformer::new(&config.base, &tensors)?, &tensors)?;
-    let mut params = params(&initial, config, student, device)?;
+    let mut params = initial_params(&initial, config, student, device)?;
     params.insert(MAP, &projected.map.to_device(device)?, true)?;
     Ok(params)
 }
@@ -49,7 +49,7 @@ pub fn student_params(
 ///
 /// # Errors
 /// A tensor is missing, or a pattern is malformed.
-pub fn params(
+pub fn initial_params(
     tensors: &BTreeMap<String, Tensor>,
     config: &LoopedConfig,
     student: &StudentConfig,

@@ -79,7 +79,7 @@ pub fn knees(distances: &[f64]) -> (usize, usize) {
 ///
 /// # Errors
 /// It does not fit the teacher, there is no calibration text, or the user stopped it.
-pub fn find(
+pub fn find_split(
     teacher: &Transformer,
     student: &StudentConfig,
     calibration: &[Tensor],

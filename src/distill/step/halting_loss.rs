@@ -7,9 +7,7 @@ use super::output_loss::OutputLoss;
 use crate::autograd::{Tape, Value};
 use crate::distill::halting::{HaltingConfig, Trains};
 use crate::error::{Error, Result};
-use crate::halting::gate::survival;
-use crate::halting::joint::expected;
-use crate::halting::{JointPolicy, act};
+use crate::halting::{ACT_THRESHOLD, JointPolicy, act_stop, expected, survival};
 use crate::nn::{gather, weighted_mean};
 
 /// The halting loss of a step.
@@ -128,7 +126,7 @@ impl<'a> HaltingLoss<'a> {
         let output = self.outputs.last(tape, &states[states.len() - 1])?;
         let gates = self.gates(tape, states, None)?;
         let stops: Vec<usize> =
-            gates.logits.iter().map(|logits| act::stop(logits, act::SPENT)).collect();
+            gates.logits.iter().map(|logits| act_stop(logits, ACT_THRESHOLD)).collect();
         let (mean, remainder) = weighted_mean(tape, states, &gates.values, &stops)?;
         let target = inputs.teacher_outputs.output()?;
         let terms = self.outputs.compare(tape, &mean, target, weights.scaled(self.weight), None)?;

@@ -9,12 +9,10 @@ use super::teacher;
 use crate::autograd::Params;
 use crate::data::Batches;
 use crate::data::tasks::{Task, TaskBatches, TaskSplit};
-use crate::distill::init::params::params;
-use crate::distill::init::split;
 use crate::distill::{
     Compared, DepthConfig, DistillConfig, Distillation, EarlyExitConfig, EarlyExitTarget,
     Granularity, HiddenConfig, Layers, LossConfig, PhaseConfig, Recompute, StudentConfig,
-    WeightSchedule, student_params,
+    WeightSchedule, find_split, initial_params, student_params,
 };
 use crate::error::Result;
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer, Parameters, Transformer};
@@ -33,7 +31,7 @@ pub(crate) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
     let task = job.teacher.task.build()?;
     let (deep, tensors) = teacher::load(&job.teacher, work.study)?;
     let student = student_config(job, deep.base().width);
-    let mut config = split::find(&deep, &student, &[], work.context())?;
+    let mut config = find_split(&deep, &student, &[], work.context())?;
     if job.start == Start::Nothing {
         // What is projected needs a head of its own; what starts from nothing has its teacher's kind.
         config.base.tied_head = deep.base().tied_head;
@@ -67,7 +65,7 @@ fn start(
     work: &Work,
 ) -> Result<Params> {
     match job.start {
-        Start::Nothing => params(
+        Start::Nothing => initial_params(
             &initial_looped_tensors(config, job.seed)?,
             config,
             student,
