@@ -1,13 +1,14 @@
-//! The interface and the parts that teacher and student share: embedding, head, KV cache.
+//! The interface of teacher and student, and their forward pass.
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 
-use super::config::{RopeScaling, TransformerConfig};
+use super::config::TransformerConfig;
+use super::embedding_and_head::EmbeddingAndHead;
 use super::looped_config::LoopedConfig;
 use super::repetition_input::RepetitionInput;
-use crate::autograd::{Tape, Value, Weight, Weights};
+use crate::autograd::{Tape, Value, Weights};
 use crate::error::Result;
-use crate::nn::{Block, BlockShape, LayerCache, Linear, RopeTable, rms_norm};
+use crate::nn::{Block, BlockShape, LayerCache, RopeTable};
 
 /// The KV cache: keys and values of the tokens read so far, by application of a layer.
 #[derive(Debug, Clone)]
@@ -17,11 +18,6 @@ pub struct KvCache {
 }
 
 impl KvCache {
-    /// An empty cache for `applications` of a layer.
-    pub(crate) fn new(applications: usize) -> Self {
-        Self { layers: vec![None; applications], tokens: 0 }
-    }
-
     /// Tokens read so far.
     #[must_use]
     pub fn tokens(&self) -> usize {
@@ -29,83 +25,10 @@ impl KvCache {
     }
 
     /// Positions of the next `tokens` and the caches to fill, in order of application.
-    pub(crate) fn advance(&mut self, tokens: usize) -> (usize, &mut [LayerCache]) {
+    fn advance(&mut self, tokens: usize) -> (usize, &mut [LayerCache]) {
         let start = self.tokens;
         self.tokens += tokens;
         (start, &mut self.layers)
-    }
-}
-
-/// The parts around the layers: embedding, final norm, head, and the frequencies of RoPE.
-#[derive(Debug, Clone)]
-pub struct EmbeddingAndHead {
-    pub(crate) embed: Weight,
-    pub(crate) norm: Weight,
-    head: Weight,
-    norm_eps: f64,
-    pub(crate) inverse_frequencies: Vec<f32>,
-}
-
-impl EmbeddingAndHead {
-    /// Takes `embed.weight`, `norm.weight` and, unless it is tied, `head.weight`.
-    ///
-    /// # Errors
-    /// A weight is missing.
-    pub fn new(config: &TransformerConfig, weights: &dyn Weights) -> Result<Self> {
-        let embed = weights.weight("embed.weight")?;
-        let head = if config.tied_head { embed.clone() } else { weights.weight("head.weight")? };
-        Ok(Self {
-            embed,
-            norm: weights.weight("norm.weight")?,
-            head,
-            norm_eps: config.norm_eps,
-            inverse_frequencies: inverse_frequencies(config),
-        })
-    }
-
-    /// Embeds ids: (B, T) u32 to (B, T, D).
-    ///
-    /// # Errors
-    /// An id is past the vocabulary.
-    pub fn embed(&self, tape: &Tape, ids: &Tensor) -> Result<Value> {
-        crate::nn::embedding(tape, &self.embed, ids)
-    }
-
-    /// The rotations of `tokens` positions from `start`.
-    #[must_use]
-    pub fn rope(&self, start: usize, tokens: usize) -> RopeTable {
-        RopeTable::new(&self.inverse_frequencies, start, tokens)
-    }
-
-    /// The final norm: (B, T, D) to (B, T, D).
-    ///
-    /// # Errors
-    /// The width differs.
-    pub fn normed(&self, tape: &Tape, state: &Value) -> Result<Value> {
-        rms_norm(tape, state, &self.norm, self.norm_eps)
-    }
-
-    /// The head, (V, D).
-    #[must_use]
-    pub fn head(&self) -> &Weight {
-        &self.head
-    }
-
-    /// Logits, (B, T, V), of a state before the final norm, (B, T, D).
-    ///
-    /// # Errors
-    /// The width differs.
-    pub fn logits(&self, state: &Tensor) -> Result<Tensor> {
-        let tape = Tape::off();
-        let normed = self.normed(&tape, &Value::constant(state.clone()))?;
-        let head = Linear { weight: self.head.clone(), bias: None, low_rank: None };
-        Ok(head.forward(&tape, &normed)?.tensor().clone())
-    }
-
-    /// Device of the weights.
-    #[must_use]
-    pub fn device(&self) -> &Device {
-        self.embed.tensor().device()
     }
 }
 
@@ -145,38 +68,118 @@ pub trait CausalLm {
         None
     }
 
+    /// The forward pass: embedding, prelude, `repetitions` of the core, coda. Calls `visit` with the
+    /// residual stream after the embedding and after every application of a layer, and returns the
+    /// last one, (B, T, D) each. With a `cache`, the tokens `ids`, (B, T), follow those in it. An
+    /// unshared stack ignores `repetitions`.
+    ///
+    /// # Errors
+    /// An id is past the vocabulary, or the device fails.
+    fn forward(
+        &self,
+        tape: &Tape,
+        ids: &Tensor,
+        repetitions: usize,
+        cache: Option<&mut KvCache>,
+        visit: &mut dyn FnMut(&Value),
+    ) -> Result<Value> {
+        let LayerStacks { prelude, core, coda } = self.layer_stacks();
+        let tokens = ids.dim(1)?;
+        let (start, caches) = cache.map_or((0, &mut [][..]), |cache| cache.advance(tokens));
+        let mut caches = caches.iter_mut();
+        let table = self.embedding_and_head().rope(start, tokens);
+        let embedded = self.embedding_and_head().embed(tape, ids)?;
+        visit(&embedded);
+        let mut apply =
+            |blocks, state| apply_blocks(tape, blocks, state, &table, &mut caches, visit);
+        let prelude_state = apply(prelude, embedded)?;
+        let mut state = prelude_state.clone();
+        if !core.is_empty() {
+            for repetition in 0..repetitions {
+                if let Some(input) = self.repetition_input() {
+                    state = input.forward(tape, &state, &prelude_state, repetition)?;
+                }
+                state = apply(core[repetition.min(core.len() - 1)], state)?;
+            }
+        }
+        apply(coda, state)
+    }
+
     /// The coda applied to a state of the core, (B, T, D); the state itself without a coda.
     ///
     /// # Errors
     /// The width differs.
-    fn after_core(&self, _tape: &Tape, state: &Value) -> Result<Value> {
-        Ok(state.clone())
+    fn after_core(&self, tape: &Tape, state: &Value) -> Result<Value> {
+        let coda = self.layer_stacks().coda;
+        let table = self.embedding_and_head().rope(0, state.tensor().dim(1)?);
+        Ok(chain(tape, coda, state, &table)?.pop().unwrap_or_else(|| state.clone()))
     }
 
     /// The residual stream after the embedding and after every application of a layer, each
     /// (B, T, D); an unshared stack ignores `repetitions`.
     ///
     /// # Errors
-    /// An id is past the vocabulary, or the device fails.
-    fn states(&self, tape: &Tape, ids: &Tensor, repetitions: usize) -> Result<Vec<Value>>;
+    /// As [`CausalLm::forward`].
+    fn states(&self, tape: &Tape, ids: &Tensor, repetitions: usize) -> Result<Vec<Value>> {
+        let mut states = Vec::new();
+        self.forward(tape, ids, repetitions, None, &mut |state| states.push(state.clone()))?;
+        Ok(states)
+    }
 
     /// An empty cache for decoding at `repetitions`.
-    fn new_cache(&self, repetitions: usize) -> KvCache;
+    fn new_cache(&self, repetitions: usize) -> KvCache {
+        let LayerStacks { prelude, core, coda } = self.layer_stacks();
+        let core = core.first().map_or(0, |layers| layers.len() * repetitions);
+        KvCache { layers: vec![None; prelude.len() + core + coda.len()], tokens: 0 }
+    }
 
     /// The last state, (B, T, D), of new tokens, (B, T), that follow those in `cache`.
     ///
     /// # Errors
-    /// As [`CausalLm::states`].
+    /// As [`CausalLm::forward`].
     fn forward_cached(
         &self,
         ids: &Tensor,
         cache: &mut KvCache,
         repetitions: usize,
-    ) -> Result<Tensor>;
+    ) -> Result<Tensor> {
+        let state = self.forward(&Tape::off(), ids, repetitions, Some(cache), &mut |_| ())?;
+        Ok(state.tensor().clone())
+    }
+}
+
+/// Applies blocks one after the other, each with the next of `caches` if there are any left; calls
+/// `visit` with the state after each.
+fn apply_blocks(
+    tape: &Tape,
+    blocks: &[Block],
+    mut state: Value,
+    table: &RopeTable,
+    caches: &mut std::slice::IterMut<'_, LayerCache>,
+    visit: &mut dyn FnMut(&Value),
+) -> Result<Value> {
+    for block in blocks {
+        state = block.forward(tape, &state, table, caches.next())?;
+        visit(&state);
+    }
+    Ok(state)
+}
+
+/// The states after each block, applied in a chain, (B, T, D) each.
+pub(super) fn chain(
+    tape: &Tape,
+    blocks: &[Block],
+    state: &Value,
+    table: &RopeTable,
+) -> Result<Vec<Value>> {
+    let mut states = Vec::with_capacity(blocks.len());
+    let mut visit = |state: &Value| states.push(state.clone());
+    apply_blocks(tape, blocks, state.clone(), table, &mut [].iter_mut(), &mut visit)?;
+    Ok(states)
 }
 
 /// The block shape of layer `layer` of the unshared stack.
-pub(crate) fn block_shape(config: &TransformerConfig, layer: usize) -> BlockShape {
+fn block_shape(config: &TransformerConfig, layer: usize) -> BlockShape {
     BlockShape {
         head_width: config.head_width,
         norm_eps: config.norm_eps,
@@ -185,7 +188,7 @@ pub(crate) fn block_shape(config: &TransformerConfig, layer: usize) -> BlockShap
 }
 
 /// One block for every pair of a name prefix and a layer of the unshared stack, in order.
-pub(crate) fn blocks(
+pub(super) fn blocks(
     config: &TransformerConfig,
     weights: &dyn Weights,
     prefixes: impl Iterator<Item = (String, usize)>,
@@ -193,39 +196,5 @@ pub(crate) fn blocks(
 ) -> Result<Vec<Block>> {
     prefixes
         .map(|(prefix, layer)| Block::new(weights, &prefix, block_shape(config, layer), repetition))
-        .collect()
-}
-
-/// 1 / theta^(2i / head width), scaled as configured, (head width / 2). Su et al. 2021.
-// f32 throughout, as in the published implementations.
-fn inverse_frequencies(config: &TransformerConfig) -> Vec<f32> {
-    let width = config.head_width;
-    let plain = (0..width / 2)
-        .map(|i| 1.0 / (config.rope_theta as f32).powf((2 * i) as f32 / width as f32));
-    let period = 2.0 * std::f32::consts::PI;
-    plain
-        .map(|frequency| match &config.rope_scaling {
-            RopeScaling::None => frequency,
-            RopeScaling::Linear { factor } => frequency / *factor as f32,
-            // Llama 3.1: interpolate between f / factor and f by the periods in the original context.
-            RopeScaling::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_positions,
-            } => {
-                let (low, high) = (*low_freq_factor as f32, *high_freq_factor as f32);
-                let periods = *original_positions as f32 * frequency / period;
-                let scaled = frequency / *factor as f32;
-                if periods < low {
-                    scaled
-                } else if periods > high {
-                    frequency
-                } else {
-                    let smooth = (periods - low) / (high - low);
-                    (1.0 - smooth) * scaled + smooth * frequency
-                }
-            }
-        })
         .collect()
 }

@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::causal_lm::{CausalLm, EmbeddingAndHead, KvCache, LayerStacks, blocks};
+use super::causal_lm::{CausalLm, LayerStacks, blocks, chain};
 use super::config::TransformerConfig;
+use super::embedding_and_head::EmbeddingAndHead;
 use super::halting_head::Head;
 use super::looped_config::LoopedConfig;
 use super::repetition_input::RepetitionInput;
@@ -141,17 +142,6 @@ impl LoopedTransformer {
     }
 }
 
-/// The states after each block, applied in a chain.
-fn chain(tape: &Tape, blocks: &[Block], state: &Value, table: &RopeTable) -> Result<Vec<Value>> {
-    let mut states: Vec<Value> = Vec::with_capacity(blocks.len());
-    for block in blocks {
-        let before = states.last().unwrap_or(state);
-        let after = block.forward(tape, before, table, None)?;
-        states.push(after);
-    }
-    Ok(states)
-}
-
 impl CausalLm for LoopedTransformer {
     fn base(&self) -> &TransformerConfig {
         &self.config.base
@@ -176,52 +166,5 @@ impl CausalLm for LoopedTransformer {
 
     fn repetition_input(&self) -> Option<&RepetitionInput> {
         self.injects().then_some(&self.input)
-    }
-
-    fn after_core(&self, tape: &Tape, state: &Value) -> Result<Value> {
-        let table = self.embedding_and_head.rope(0, state.tensor().dim(1)?);
-        Ok(self.coda(tape, state, &table)?.pop().unwrap_or_else(|| state.clone()))
-    }
-
-    fn states(&self, tape: &Tape, ids: &Tensor, repetitions: usize) -> Result<Vec<Value>> {
-        let table = self.embedding_and_head.rope(0, ids.dim(1)?);
-        let mut states = self.prelude(tape, ids, &table)?;
-        let first = states[states.len() - 1].clone();
-        for repetition in 0..repetitions {
-            let state = self.inject(tape, &states[states.len() - 1], &first, repetition)?;
-            states.extend(self.repeat(tape, &state, repetition, &table)?);
-        }
-        states.extend(self.coda(tape, &states[states.len() - 1], &table)?);
-        Ok(states)
-    }
-
-    fn new_cache(&self, repetitions: usize) -> KvCache {
-        KvCache::new(self.config.applications(repetitions))
-    }
-
-    fn forward_cached(
-        &self,
-        ids: &Tensor,
-        cache: &mut KvCache,
-        repetitions: usize,
-    ) -> Result<Tensor> {
-        let tape = Tape::off();
-        let tokens = ids.dim(1)?;
-        let (start, caches) = cache.advance(tokens);
-        let table = self.embedding_and_head.rope(start, tokens);
-        let mut caches = caches.iter_mut();
-        let mut apply = |blocks: &[Block], state: Value| {
-            let mut pairs = blocks.iter().zip(caches.by_ref());
-            pairs.try_fold(state, |state, (block, cache)| {
-                block.forward(&tape, &state, &table, Some(cache))
-            })
-        };
-        let first = apply(&self.prelude, self.embedding_and_head.embed(&tape, ids)?)?;
-        let mut state = first.clone();
-        for repetition in 0..repetitions {
-            state = self.inject(&tape, &state, &first, repetition)?;
-            state = apply(self.core_at(repetition), state)?;
-        }
-        Ok(apply(&self.coda, state)?.tensor().clone())
     }
 }

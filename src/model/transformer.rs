@@ -2,9 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::causal_lm::{CausalLm, EmbeddingAndHead, KvCache, LayerStacks, blocks};
+use super::causal_lm::{CausalLm, LayerStacks, blocks, chain};
 use super::config::TransformerConfig;
-use crate::autograd::{Tape, Value, Weights};
+use super::embedding_and_head::EmbeddingAndHead;
+use crate::autograd::{Tape, Weights};
 use crate::error::Result;
 use crate::nn::Block;
 
@@ -37,18 +38,12 @@ impl Transformer {
     /// # Errors
     /// An id is past the vocabulary.
     pub fn states_through(&self, ids: &Tensor, layers: usize) -> Result<Vec<Tensor>> {
-        let states = self.run(&Tape::off(), ids, layers)?;
-        Ok(states.into_iter().map(|state| state.tensor().clone()).collect())
-    }
-
-    fn run(&self, tape: &Tape, ids: &Tensor, layers: usize) -> Result<Vec<Value>> {
+        let tape = Tape::off();
         let table = self.embedding_and_head.rope(0, ids.dim(1)?);
-        let mut states = vec![self.embedding_and_head.embed(tape, ids)?];
-        for layer in &self.layers[..layers.min(self.layers.len())] {
-            let state = layer.forward(tape, &states[states.len() - 1], &table, None)?;
-            states.push(state);
-        }
-        Ok(states)
+        let embedded = self.embedding_and_head.embed(&tape, ids)?;
+        let layers = &self.layers[..layers.min(self.layers.len())];
+        let states = chain(&tape, layers, &embedded, &table)?;
+        Ok(std::iter::once(&embedded).chain(&states).map(|state| state.tensor().clone()).collect())
     }
 
     /// Layer `layer` of the stack, counted from 0.
@@ -73,25 +68,5 @@ impl CausalLm for Transformer {
 
     fn layer_stacks(&self) -> LayerStacks<'_> {
         LayerStacks { prelude: &self.layers, core: Vec::new(), coda: &[] }
-    }
-
-    fn states(&self, tape: &Tape, ids: &Tensor, _repetitions: usize) -> Result<Vec<Value>> {
-        self.run(tape, ids, self.layers.len())
-    }
-
-    fn new_cache(&self, _repetitions: usize) -> KvCache {
-        KvCache::new(self.layers.len())
-    }
-
-    fn forward_cached(&self, ids: &Tensor, cache: &mut KvCache, _: usize) -> Result<Tensor> {
-        let tape = Tape::off();
-        let tokens = ids.dim(1)?;
-        let (start, caches) = cache.advance(tokens);
-        let table = self.embedding_and_head.rope(start, tokens);
-        let mut state = self.embedding_and_head.embed(&tape, ids)?;
-        for (layer, cache) in self.layers.iter().zip(caches) {
-            state = layer.forward(&tape, &state, &table, Some(cache))?;
-        }
-        Ok(state.tensor().clone())
     }
 }
