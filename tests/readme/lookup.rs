@@ -1,4 +1,4 @@
-//! Values of committed data: `student[repetitions=5].perplexity` of a JSON file, or
+//! Values of committed data: `student[repetitions=5].perplexity` of a JSON or TOML file, or
 //! `[run=small].tokens` of a CSV file, whose rows are objects.
 
 use std::path::Path;
@@ -27,6 +27,9 @@ fn read(file: &Path) -> Result<Value, String> {
     let text = text.map_err(|error| format!("{}: {error}", file.display()))?;
     if file.extension().is_some_and(|ending| ending == "json") {
         return serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()));
+    }
+    if file.extension().is_some_and(|ending| ending == "toml") {
+        return toml::from_str(&text).map_err(|error| format!("{}: {error}", file.display()));
     }
     let mut reader = csv::ReaderBuilder::new().comment(Some(b'#')).from_reader(text.as_bytes());
     let heads = reader.headers().map_err(|error| error.to_string())?.clone();
@@ -67,7 +70,7 @@ fn chosen<'a>(items: &'a Value, choice: &str) -> Option<&'a Value> {
 }
 
 #[test]
-fn paths_lead_to_the_numbers_of_json_and_csv() {
+fn paths_lead_to_the_numbers_of_json_toml_and_csv() {
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("a.json");
     std::fs::write(&json, r#"{"a": {"b": [{"n": 1, "c": 2}, {"n": 3, "c": 8}]}}"#).unwrap();
@@ -78,6 +81,9 @@ fn paths_lead_to_the_numbers_of_json_and_csv() {
     for absent in ["a.c", "a.b[n=2].c", "a.b[7].c", "a.b"] {
         assert!(number(&json, absent).is_err(), "{absent}");
     }
+    let toml = folder.path().join("a.toml");
+    std::fs::write(&toml, "[a]\nb = [0.5, 2]\n").unwrap();
+    assert_eq!(number(&toml, "a.b[1]"), Ok(2.0));
     let csv = folder.path().join("a.csv");
     std::fs::write(&csv, "# caption\nname,speed\nslow,1.5\nfast,6\n").unwrap();
     assert_eq!(number(&csv, "[name=fast].speed"), Ok(6.0));

@@ -131,7 +131,10 @@ fn numbers(prose: &str) -> Vec<Found<'_>> {
         }
         let length = length(&bytes[at..]);
         let (text, rest) = (&prose[at..at + length], &prose[at + length..]);
-        let is_share = rest.starts_with(" %") && !rest.starts_with(" % CI");
+        let is_level = ["CI", "confidence", "bootstrap", "interval"]
+            .iter()
+            .any(|word| rest.starts_with(&format!(" % {word}")));
+        let is_share = rest.starts_with(" %") && !is_level;
         let is_millions = rest.starts_with(" M ");
         let scale = if is_share {
             100.0

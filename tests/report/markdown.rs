@@ -28,7 +28,7 @@ fn one_table_is_chosen_by_its_name_and_stands_alone() {
 #[test]
 fn several_tables_stand_under_their_captions() {
     let all = tables(&[("law.json", &law().to_string())], &[]);
-    let captions = ["In brief:", "The law:", "Forms of the law", "Controls:", "Accuracy without"];
+    let captions = ["In brief:", "The law:", "Forms of the law", "Accuracy without", "Controls:"];
     let places: Vec<_> = captions.iter().map(|caption| all.find(caption).unwrap()).collect();
     assert!(places.is_sorted(), "{places:?}");
     assert!(all.contains("| exponent of depth ratio | 1.25 [1.00, 1.50] |"), "{all}");
