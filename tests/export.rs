@@ -205,7 +205,7 @@ fn a_student_carries_its_tokenizer_its_card_and_how_it_is_factored() {
     assert_eq!(written, config);
     // Tensors of another shape than the config's are not exported.
     let error = export(place.path(), &(config, tensors)).unwrap_err();
-    says(&input(&error), &["tensor `embed.weight` is", "the config says [300, "]);
+    says(&input(&error), &["tensor `embed.weight` is", "the config implies [300, "]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn a_family_says_when_it_has_no_key_for_something() {
     let copy = Copy::of("qwen2-tied");
     let config = copy.load().unwrap().config;
     let error = Family::named("llama").unwrap().hf_config(&config).unwrap_err();
-    says(&input(&error), &["a llama cannot say in its config.json", "bias"]);
+    says(&input(&error), &["a llama cannot express in its config.json", "bias"]);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_shape_unequal_to_the_config_names_both() {
     let place = copy.file("config.json");
     let text = copy.refused();
     says(&text, &["tensor `model.layers.0.mlp.gate_proj.weight` is [40, 32]"]);
-    says(&text, &[", the config says [24, 32]\n", place.to_str().unwrap()]);
+    says(&text, &[", the config implies [24, 32]\n", place.to_str().unwrap()]);
 }
 
 #[test]
@@ -156,12 +156,12 @@ fn a_file_that_is_not_whole_is_refused() {
     };
     let (cut, all) = (whole.len() - 100, whole.len());
     let text = refused(&whole[..cut]);
-    says(&text, &[&format!("the file is {cut} bytes, its header says {all}"), "fetch it again"]);
-    says(&refused(&[&whole[..], b"more"].concat()), &["its header says"]);
-    says(&refused(&whole[..200]), &["the header says it is", "the file has 200"]);
+    says(&text, &[&format!("the file is {cut} bytes, its header accounts for {all}"), "fetch it again"]);
+    says(&refused(&[&whole[..], b"more"].concat()), &["its header accounts for"]);
+    says(&refused(&whole[..200]), &["the header claims", "the file has 200"]);
     says(&refused(&whole[..3]), &["3 bytes are too few"]);
     let lie = [&u64::MAX.to_le_bytes(), &whole[8..]].concat();
-    says(&refused(&lie), &["the header says it is 18446744073709551615 bytes"]);
+    says(&refused(&lie), &["the header claims 18446744073709551615 bytes"]);
     says(&refused(&[&whole[..8], &vec![b'{'; all - 8]].concat()), &["the header is not usable"]);
 }
 
@@ -211,7 +211,7 @@ fn an_index_is_not_trusted() {
     copy.edit(index, |index| index["weight_map"]["lm_head.weight"] = json!(shard));
     says(
         &copy.refused(),
-        &["the index says `lm_head.weight` is in `model-00002", "does not hold it"],
+        &["the index places `lm_head.weight` in `model-00002", "does not hold it"],
     );
     let copy = Copy::of("llama-sharded");
     fs::remove_file(copy.file(shard)).unwrap();

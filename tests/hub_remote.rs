@@ -139,7 +139,7 @@ fn control_c_ends_a_download_that_stalls() {
         Context::cpu().cancelled_when(move || start.elapsed() > Duration::from_millis(400));
     let error = fetch(&id("owner/model"), &config, &context).unwrap_err();
     assert_eq!(error.kind(), Kind::Interrupted);
-    says(&error.to_string(), &["stopped during a download", "the same command goes on"]);
+    says(&error.to_string(), &["stopped during a download", "the same command resumes"]);
     assert!(start.elapsed() < Duration::from_secs(10));
     assert!(cached_weights(cache.path()).is_empty());
 }

@@ -368,7 +368,7 @@ fn coefficients_that_mean_nothing_are_refused() {
     let prior = |prior| HaltingConfig { prior: Some(prior), ..ponder };
     assert!(refused(prior(0.0), 0.0).contains("loss.halting.prior is 0"));
     let of_none = HaltingConfig { policy: JointPolicy::ExitGate, ..prior(0.5) };
-    assert!(refused(of_none, 0.0).contains("only `ponder` has one"));
+    assert!(refused(of_none, 0.0).contains("only `ponder` has a prior"));
     let alone = HaltingConfig { trains: Trains::Gate, ..joint(JointPolicy::Act) };
     assert!(refused(alone, 0.0).contains("loss.halting.trains is \"gate\""));
     let negative = HaltingConfig { cost_weight: Some(-1.0), ..ponder };

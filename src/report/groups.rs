@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::header::Fitted;
+use super::fitted::Fitted;
 
 /// Groups in the order of their keys.
 pub(super) fn grouped<'a, T, K: Ord>(

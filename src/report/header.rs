@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::fitted::Fitted;
 use super::page::Item;
 use super::plot::short;
 use super::read::Label;
@@ -27,15 +28,6 @@ pub(super) struct Header {
 struct Failure {
     point: Label,
     error: Label,
-}
-
-/// A number that was estimated, between the ends of its interval.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Fitted {
-    pub(super) estimate: Option<f64>,
-    pub(super) low: Option<f64>,
-    pub(super) high: Option<f64>,
 }
 
 impl Header {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::header::{Fitted, Header};
+use super::fitted::Fitted;
+use super::header::Header;
 use super::read::Label;
 
 /// How many repetitions are needed, by how much deeper the teacher is.

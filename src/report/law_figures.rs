@@ -1,7 +1,7 @@
 //! Figures of a depth law.
 
+use super::fitted::Fitted;
 use super::groups::{grouped, ordered, over_seeds};
-use super::header::Fitted;
 use super::law_data::{Cell, Control, Curve, Law, Needed};
 use super::page::Item;
 use super::plot::{Axis, Figure, Point, Reference, Scale, Series, Shape, Style, short, slug};

@@ -1,7 +1,8 @@
 //! Tables of a depth law.
 
+use super::fitted::Fitted;
 use super::groups::{grouped, ordered, over_seeds};
-use super::header::{Fitted, interval};
+use super::header::interval;
 use super::law_data::{Law, Needed};
 use super::page::Item;
 use super::plot::short;

@@ -1,12 +1,13 @@
 //! Pages, figures and tables of runs and studies.
 //!
 //! `factorize report X` reads the data in folder X and writes one page, `X/report.html`, and its
-//! figures, `X/figures/*.svg` and `*.png`. Nothing is computed again: a figure holds what the data
-//! on disk says.
+//! figures, `X/figures/*.svg` and `*.png`. Nothing is computed again: a figure holds the data
+//! on disk.
 
 mod compare;
 mod csv;
 mod exits;
+mod fitted;
 mod groups;
 mod halting;
 mod header;
@@ -25,6 +26,7 @@ mod run;
 mod run_data;
 mod run_figures;
 mod scaling;
+mod scaling_data;
 mod scaling_points;
 mod table;
 mod training;

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::header::{Fitted, cell, interval, provenance};
+use super::fitted::Fitted;
+use super::header::{cell, interval, provenance};
 use super::page::{Item, Section};
 use super::read::{Found, json, text};
 use super::run_data::{Cost, Ends, Evaluation};

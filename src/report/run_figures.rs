@@ -1,6 +1,6 @@
 //! Figures and tables of a run: quality, motion of the states, and cost.
 
-use super::header::Fitted;
+use super::fitted::Fitted;
 use super::page::Item;
 use super::plot::{Axis, Figure, Point, Reference, Scale, Series, Shape, Style, slug};
 use super::run_data::{Cost, Ends, Evaluation, Score};

@@ -1,60 +1,15 @@
 //! The page of a scaling study.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
-
 use super::groups::grouped;
-use super::header::{Fitted, Header, interval};
+use super::header::interval;
 use super::page::{Item, Section};
 use super::plot::{Axis, Figure, Point, Scale, Series, Style, short, slug};
-use super::read::{Found, Label, json};
+use super::read::{Found, json};
+use super::scaling_data::{Law, Measured, Scaling};
 use super::scaling_points;
 use super::table::{Cell, Column, Table};
-
-/// What `scaling.json` says.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Scaling {
-    #[serde(flatten)]
-    header: Header,
-    laws: Vec<Law>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Law {
-    name: Label,
-    question: Label,
-    pub(super) x_label: Label,
-    pub(super) y_label: Label,
-    parameter: Label,
-    #[serde(flatten)]
-    estimate: Fitted,
-    form: Label,
-    alternatives: Vec<Alternative>,
-    pub(super) points: Vec<Measured>,
-    note: Label,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Alternative {
-    form: Label,
-    aicc: Option<f64>,
-    parameters: BTreeMap<String, f64>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Measured {
-    pub(super) series: Label,
-    pub(super) x: Option<f64>,
-    pub(super) low: Option<f64>,
-    pub(super) high: Option<f64>,
-    pub(super) y: Option<f64>,
-}
 
 /// The part of the page about `scaling.json`, if the folder has one.
 pub(super) fn compose(folder: &Path) -> Option<Section> {

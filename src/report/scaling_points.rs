@@ -3,7 +3,7 @@
 use super::groups::{grouped, ordered, over_seeds};
 use super::page::Item;
 use super::plot::{short, slug};
-use super::scaling::{Law, Measured};
+use super::scaling_data::{Law, Measured};
 use super::table::{Cell, Column, Table};
 
 /// A table has at most as many columns of values.

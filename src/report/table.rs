@@ -3,7 +3,7 @@
 //! Every number of a column has the same decimals, so that columns can be compared at sight. An
 //! estimate with an interval reads `54.2 [50.2, 60.1]`; the head of its column names the interval.
 
-use super::header::Fitted;
+use super::fitted::Fitted;
 use super::plot::{Element, short};
 
 /// A table of results.

@@ -93,7 +93,7 @@ fn budgets_thresholds_and_heads_that_make_no_sense_are_refused() {
     ask("refuses", &["--budget", "0.5"]).misused(&["0.5 repetitions", "1 or more"]);
     ask("refuses", &["--budget", "max=0"]).misused(&["expected 1 or more"]);
     ask("refuses", &["--budget", "cheap"]).misused(&["`cheap` is not a budget", "90%=3"]);
-    ask("refuses", &["--policy", "kll"]).misused(&["no halting policy", "exit-gate"]);
+    ask("refuses", &["--policy", "kll"]).misused(&["not a halting policy", "exit-gate"]);
     ask("refuses", &["--policy", "gap", "--threshold", "1.5"]).refused(&["threshold of `gap`"]);
     ask("refuses", &["--speculate", "3"]).refused(&["fewer repetitions than verify"]);
     ask("refuses", &["--speculate", "1", "--budget", "2"]).refused(&["either"]);

@@ -42,7 +42,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("recipes", ""),
     ("tokenize", "model prompt text field chat"),
     ("fit", ""),
-    ("report", ""),
+    ("report", "markdown table"),
     ("schema", ""),
     ("completions", ""),
     ("man", ""),

@@ -26,7 +26,7 @@ fn a_student_is_distilled_with_its_gate_calibrated_evaluated_and_asked() {
         world.run(&[&["calibrate"], &models[..], &TEXT[..], more].concat()).good().stdout
     };
     let said = calibrate(&[]);
-    assert!(said.contains("the gate of ponder learned together with the student"), "{said}");
+    assert!(said.contains("the gate of ponder was trained with the student"), "{said}");
     let kept = || {
         let text = std::fs::read(world.path("ponders/student/halting.json")).unwrap();
         let found: serde_json::Value = serde_json::from_slice(&text).unwrap();

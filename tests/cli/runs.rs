@@ -143,7 +143,7 @@ fn a_teacher_is_computed_once_for_every_run_and_live_when_asked() {
     assert_eq!(student("warm"), student("live"));
     let resumed = [&kept[..], &["--resume"]].concat();
     world.distill("warm", &resumed).refused(&["`teacher.live` was true, and is false now"]);
-    world.distill("never", &["--cache-limit", "much"]).refused(&["`much` is no size", "8GB"]);
+    world.distill("never", &["--cache-limit", "much"]).misused(&["`much` is no size", "8GB"]);
     let nothing = ["--set", "teacher.cache.top_k=0"];
     world.distill("never", &nothing).refused(&["top_k is 0", "teacher.cache.top_k"]);
 }

@@ -34,7 +34,7 @@ fn press(job: &Job, more: &[&str], begun: &str, later: Duration) -> String {
 
 #[track_caller]
 fn says_how_to_go_on(said: &str, during: &str) {
-    for part in ["hint: go on with the same command and --resume", "--resume\n", during] {
+    for part in ["hint: resume with the same command and --resume", "--resume\n", during] {
         assert!(said.contains(part), "`{part}` is not in:\n{said}");
     }
 }

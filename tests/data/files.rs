@@ -144,7 +144,7 @@ fn nothing_to_read_is_an_error() {
     let folder = folder(&[("empty.txt", ""), ("blank.jsonl", "\n\n"), ("none/a.bin", "")]);
     refuses(folder.path(), "missing.txt", "text", &["no such file", "missing.txt"]);
     refuses(folder.path(), "*.csv", "text", &["matches no file", "*.csv"]);
-    refuses(folder.path(), "a[.txt", "text", &["no glob"]);
+    refuses(folder.path(), "a[.txt", "text", &["not a glob"]);
     refuses(folder.path(), "none", "text", &["holds no file with text", ".jsonl"]);
     refuses(folder.path(), "*.*", "text", &["no text"]);
     let error = open(&config(&["empty.txt", "blank.jsonl"]), folder.path()).unwrap_err();

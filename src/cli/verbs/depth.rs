@@ -106,7 +106,7 @@ pub(super) fn only_for_students(loaded: &Loaded, flags: &[(&str, bool)]) -> Resu
     match given.filter(|_| loaded.checkpoint.looped.is_none()) {
         None => Ok(()),
         Some((flag, _)) => Err(Error::input(format!(
-            "{flag} needs a student, and this is no student: each of its layers is applied once"
+            "{flag} needs a student, and this is not a student: each of its layers is applied once"
         ))
         .at(&loaded.checkpoint.origin)
         .hint("leave the flag out, or give the folder of a student, such as runs/tiny/student")),

@@ -65,7 +65,7 @@ impl FreeRunning {
         let partial = gate_waits || self.starts.len() < inputs.student.config().repetitions;
         // With stored activations the teacher's states are not needed in the backward pass.
         drop(inputs);
-        Ok(Loss { partial, ..losses.finish(tape, &hidden)? })
+        Ok(Loss { partial, ..losses.finish(tape, || hidden.terms())? })
     }
 
     fn forward(&self, inputs: &StepInputs, tape: &Tape) -> Result<(LossSum, Rc<HiddenLoss>)> {

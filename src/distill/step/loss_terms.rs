@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::hidden_loss::HiddenLoss;
 use crate::autograd::{Gradients, Tape};
 use crate::error::Result;
 use crate::train::Loss;
@@ -37,11 +36,15 @@ impl LossSum {
         *self.metrics.entry(name.to_owned()).or_default() += value;
     }
 
-    /// Runs the backward pass, unless the loss is not finite, and adds the hidden-state loss, which
-    /// is complete only then.
-    pub(super) fn finish(mut self, tape: Tape, hidden: &HiddenLoss) -> Result<Loss> {
+    /// Runs the backward pass, unless the loss is not finite, and adds the terms that are complete
+    /// only then.
+    pub(super) fn finish(
+        mut self,
+        tape: Tape,
+        late_terms: impl FnOnce() -> Vec<LossTerm>,
+    ) -> Result<Loss> {
         let gradients = if self.total.is_finite() { tape.backward()? } else { Gradients::new() };
-        for term in hidden.terms() {
+        for term in late_terms() {
             self.add(term);
         }
         Ok(Loss { total: self.total, terms: self.metrics, gradients, partial: false })

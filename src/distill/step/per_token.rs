@@ -41,7 +41,7 @@ impl PerToken {
         let partial = self.deepest() < inputs.student.config().repetitions;
         // With stored activations the teacher's states are not needed in the backward pass.
         drop(inputs);
-        Ok(Loss { partial, ..losses.finish(tape, &hidden)? })
+        Ok(Loss { partial, ..losses.finish(tape, || hidden.terms())? })
     }
 
     fn deepest(&self) -> usize {

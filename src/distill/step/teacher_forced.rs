@@ -26,7 +26,7 @@ impl TeacherForced {
         drop(inputs);
         let mut losses = LossSum::default();
         losses.metric("repetitions", self.repetitions as f64);
-        let loss = losses.finish(tape, &hidden)?;
+        let loss = losses.finish(tape, || hidden.terms())?;
         // Prelude, coda and gates take no part in it.
         Ok(Loss { partial: true, ..loss })
     }
