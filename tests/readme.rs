@@ -10,6 +10,7 @@
 //! `FACTOREXE_README=write cargo test --release --test main readme` writes them anew.
 
 mod blocks;
+mod claims;
 mod index;
 mod lookup;
 mod prose;
