@@ -156,7 +156,10 @@ fn a_file_that_is_not_whole_is_refused() {
     };
     let (cut, all) = (whole.len() - 100, whole.len());
     let text = refused(&whole[..cut]);
-    says(&text, &[&format!("the file is {cut} bytes, its header accounts for {all}"), "fetch it again"]);
+    says(
+        &text,
+        &[&format!("the file is {cut} bytes, its header accounts for {all}"), "fetch it again"],
+    );
     says(&refused(&[&whole[..], b"more"].concat()), &["its header accounts for"]);
     says(&refused(&whole[..200]), &["the header claims", "the file has 200"]);
     says(&refused(&whole[..3]), &["3 bytes are too few"]);

@@ -69,7 +69,9 @@ fn refused(error: &clap::Error) -> Error {
     let hints: Vec<&str> = paragraphs
         .flat_map(str::lines)
         .map(str::trim)
-        .map(|line| line.strip_prefix("tip: ").unwrap_or(line))
+        .map(|line| {
+            ["tip: ", "hint: "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line)
+        })
         .filter(|line| !line.is_empty())
         .collect();
     let message: Vec<&str> = message.lines().map(str::trim).collect();

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// The 2.5 % quantile.
-    #[serde(with = "super::finite")]
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub low: f64,
     /// The 97.5 % quantile.
-    #[serde(with = "super::finite")]
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub high: f64,
 }
 

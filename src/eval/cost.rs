@@ -13,14 +13,26 @@ use crate::model::{CausalLm, LoopedConfig, Parameters, Relaxation, TransformerCo
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelCost {
     /// Parameters stored.
+    #[serde(default)]
     pub parameters: Parameters,
     /// Parameters applied: the size of the unshared stack that computes the same.
+    #[serde(default)]
     pub effective_parameters: Parameters,
     /// Floating point operations of the forward pass per token, by [`flops_per_token`] at the mean
     /// context of the evaluated windows.
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub flops_per_token: f64,
     /// Speed of the forward pass over one window, head included.
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub tokens_per_s: f64,
+}
+
+impl Default for ModelCost {
+    fn default() -> Self {
+        let (parameters, effective_parameters) = Default::default();
+        let (flops_per_token, tokens_per_s) = (f64::NAN, f64::NAN);
+        Self { parameters, effective_parameters, flops_per_token, tokens_per_s }
+    }
 }
 
 impl ModelCost {

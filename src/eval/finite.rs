@@ -8,6 +8,11 @@ pub(super) fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::
     if value.is_finite() { serializer.serialize_f64(*value) } else { serializer.serialize_none() }
 }
 
+/// A number that is not in the file, as one that overflowed.
+pub(super) fn missing() -> f64 {
+    f64::NAN
+}
+
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
     Ok(Option::<f64>::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }

@@ -13,8 +13,10 @@ use crate::error::counted;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     /// The teacher, or the only model that was evaluated.
+    #[serde(default)]
     pub teacher: TeacherScore,
     /// The student, by repetitions; empty when there is none.
+    #[serde(default)]
     pub student: Vec<StudentScore>,
     /// The student under halting policies; none when they were not evaluated.
     #[serde(flatten)]
@@ -23,13 +25,16 @@ pub struct Evaluation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trained_repetitions: Option<usize>,
     /// Number of documents in the text.
+    #[serde(default)]
     pub documents: usize,
     /// Tokens of a full window.
+    #[serde(default)]
     pub window_tokens: usize,
     /// UTF-8 bytes of the predicted text, where a tokenizer could tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text_bytes: Option<u64>,
     /// Costs of the teacher.
+    #[serde(default)]
     pub teacher_cost: ModelCost,
     /// Costs of the student at N repetitions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,15 +50,16 @@ pub struct Evaluation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TeacherScore {
     /// exp of the mean -log p of the next token.
-    #[serde(with = "super::finite")]
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub perplexity: f64,
     /// Mean -log p of the next token, in nats.
-    #[serde(with = "super::finite")]
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub nll_nats: f64,
     /// -log2 p of the predicted text, per UTF-8 byte of it: comparable between tokenizers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits_per_byte: Option<f64>,
     /// Number of predicted tokens.
+    #[serde(default)]
     pub tokens: u64,
     /// 95 % interval of the perplexity, over documents.
     pub perplexity_interval: Option<Interval>,
@@ -63,20 +69,22 @@ pub struct TeacherScore {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StudentScore {
     /// Number of times the core was applied.
+    #[serde(default)]
     pub repetitions: usize,
     /// exp of the mean -log p of the next token.
-    #[serde(with = "super::finite")]
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub perplexity: f64,
     /// Mean -log p of the next token, in nats.
-    #[serde(with = "super::finite")]
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub nll_nats: f64,
     /// -log2 p of the predicted text, per UTF-8 byte of it: comparable between tokenizers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bits_per_byte: Option<f64>,
     /// KL(teacher || student) per token.
-    #[serde(with = "super::finite")]
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub kl_nats: f64,
     /// Share of tokens for which teacher and student have the same top-1 token, 0..1.
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub agreement: f64,
     /// Mean cosine between the state after this repetition and the teacher's state at the aligned
     /// layer; past N, at the end of its middle. None when the teacher's layers or width differ.
@@ -99,6 +107,7 @@ pub struct StudentScore {
     /// 95 % interval of the agreement, over documents.
     pub agreement_interval: Option<Interval>,
     /// Floating point operations of the forward pass per token.
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub flops_per_token: f64,
 }
 
@@ -106,9 +115,23 @@ pub struct StudentScore {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct SizeRatio {
     /// Ratio of the parameters of the layers.
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub blocks: f64,
     /// Ratio of all parameters, embeddings included.
+    #[serde(with = "super::finite", default = "super::finite::missing")]
     pub total: f64,
+}
+
+impl Default for TeacherScore {
+    fn default() -> Self {
+        Self {
+            perplexity: f64::NAN,
+            nll_nats: f64::NAN,
+            bits_per_byte: None,
+            tokens: 0,
+            perplexity_interval: None,
+        }
+    }
 }
 
 impl SizeRatio {

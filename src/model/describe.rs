@@ -9,7 +9,8 @@ use super::state_norm::StateNorm;
 use crate::halting::JointPolicy;
 
 /// Parameter counts of a model. The final norm is in the total alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Parameters {
     /// All parameters.
     pub total: usize,

@@ -4,13 +4,15 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::header::known;
 use super::read::{Found, json};
-use super::run_data::{Cost, Evaluation};
 use super::run_figures::ranged;
 use super::table::{Cell, Column, Table};
 use crate::error::{Error, Result};
+use crate::eval::ModelCost;
 use crate::hub::looped::read_looped;
 use crate::model::LoopedConfig;
+use crate::run::Report;
 
 /// Students at N repetitions beside their teachers, one row for each folder of a run.
 ///
@@ -35,32 +37,33 @@ pub fn compare(folders: &[impl AsRef<Path>]) -> Result<Table> {
 
 fn row(folder: &Path) -> Result<Vec<Cell>> {
     let path = folder.join("eval.json");
-    let found: Evaluation = match json(&path) {
-        Found::Whole(found) => found,
+    let report: Report = match json(&path) {
+        Found::Whole(report) => report,
         Found::Damaged(why) => return Err(Error::input(why).at(folder.display())),
         Found::Absent => {
             return Err(Error::input("there is no eval.json; only finished runs can be compared")
                 .at(folder.display()));
         }
     };
-    let score = found.student.iter().find(|score| score.repetitions == found.trained_repetitions);
+    let evaluation = &report.evaluation;
+    let trained = evaluation.trained_repetitions;
+    let score = evaluation.student.iter().find(|score| Some(score.repetitions) == trained);
     let score = score.ok_or_else(|| {
         Error::input("eval.json has no score at the repetitions trained for").at(folder.display())
     })?;
-    let ratio = |of: fn(&Cost) -> Option<f64>| {
-        let (student, teacher) = (found.student_cost.as_ref()?, found.teacher_cost.as_ref()?);
-        Some(of(student)? / of(teacher)?)
+    let ratio = |cost: fn(&ModelCost) -> f64| {
+        known(cost(evaluation.student_cost.as_ref()?) / cost(&evaluation.teacher_cost))
     };
     let config = config(folder);
     Ok(vec![
-        found.name.to_string().into(),
+        report.name.clone().into(),
         config.as_ref().map(|config| config.base.layers as f64).into(),
-        found.teacher.perplexity.into(),
+        known(evaluation.teacher.perplexity).into(),
         config.as_ref().map_or(Cell::Missing, |config| Cell::Text(layers(config))),
         ranged(score.perplexity, score.perplexity_interval),
-        score.kl_nats.into(),
-        score.agreement.into(),
-        ratio(|cost| cost.parameters.blocks).into(),
+        known(score.kl_nats).into(),
+        known(score.agreement).into(),
+        ratio(|cost| cost.parameters.blocks as f64).into(),
         ratio(|cost| cost.flops_per_token).into(),
     ])
 }

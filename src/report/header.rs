@@ -7,6 +7,7 @@ use super::page::Item;
 use super::plot::short;
 use super::read::Label;
 use super::table::{Column, Table, common_decimals, fixed};
+use crate::eval::Interval;
 use crate::run::Provenance;
 
 /// The fields that every sweep has.
@@ -87,6 +88,18 @@ pub(super) fn interval(found: Fitted) -> String {
             format!("{} [{}, {}]", short(value), end(low), end(high))
         }
     }
+}
+
+/// A number of a file that may lack it: what is not finite was not written.
+pub(super) fn known(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+/// A number of a result with its interval over documents.
+pub(super) fn fitted(value: f64, ends: Option<Interval>) -> Fitted {
+    let (low, high) =
+        (ends.and_then(|ends| known(ends.low)), ends.and_then(|ends| known(ends.high)));
+    Fitted { estimate: known(value), low, high }
 }
 
 /// A number in a cell.

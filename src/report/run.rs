@@ -2,21 +2,21 @@
 
 use std::path::Path;
 
-use super::fitted::Fitted;
-use super::header::{cell, interval, provenance};
+use super::header::{cell, fitted, interval, known, provenance};
 use super::page::{Item, Section};
 use super::read::{Found, json, text};
-use super::run_data::{Cost, Ends, Evaluation};
 use super::run_figures::{costs, motion, quality, scores};
 use super::{halting, policies, training};
+use crate::eval::ModelCost;
+use crate::run::Report;
 
 /// The part of the page about a run, if the folder is one.
 pub(super) fn compose(folder: &Path) -> Option<Section> {
-    let evaluation = json::<Evaluation>(&folder.join("eval.json"));
+    let report = json::<Report>(&folder.join("eval.json"));
     let steps = training::compose(folder);
     let mut title = "Distillation".to_owned();
     let mut items = Vec::new();
-    match evaluation {
+    match report {
         Found::Absent if steps.is_none() => return None,
         Found::Absent => {
             items.push(Item::Note("There is no eval.json yet: this run is not finished.".into()));
@@ -41,41 +41,47 @@ pub(super) fn compose(folder: &Path) -> Option<Section> {
     Some(Section { title, items })
 }
 
-fn evaluated(found: &Evaluation) -> Vec<Item> {
-    let mut items = vec![Item::Numbers(numbers(found))];
-    if found.student.is_empty() {
+fn evaluated(report: &Report) -> Vec<Item> {
+    let evaluation = &report.evaluation;
+    let mut items = vec![Item::Numbers(numbers(report))];
+    if evaluation.student.is_empty() {
         items.push(Item::Note("eval.json says nothing of a student.".into()));
     } else {
-        items.extend(quality(found));
+        items.extend(quality(evaluation));
     }
-    items.push(scores(found));
-    items.extend(motion(found));
-    items.extend(costs(found));
-    let samples = found.samples.iter().enumerate().map(|(at, sample)| {
+    items.push(scores(report));
+    items.extend(motion(evaluation));
+    items.extend(costs(evaluation));
+    let samples = report.samples.iter().enumerate().map(|(at, sample)| {
         let told = format!(
             "{}\n\nteacher:{}\n\nstudent:{}",
-            sample.prompt, sample.teacher, sample.student
+            sample.prompt,
+            sample.teacher,
+            sample.student.as_deref().unwrap_or_default()
         );
         Item::Verbatim(format!("Continuations of the prompt {}", at + 1), told)
     });
     items.extend(samples);
-    items.extend(found.provenance.as_ref().map(provenance));
+    items.extend(report.provenance.as_ref().map(provenance));
     items
 }
 
-fn numbers(found: &Evaluation) -> Vec<(String, String)> {
-    let at_n = found.student.iter().find(|score| score.repetitions == found.trained_repetitions);
-    let perplexity =
-        |value, ends: Ends| interval(Fitted { estimate: value, low: ends.low, high: ends.high });
-    let blocks = |cost: &Option<Cost>| cost.as_ref()?.parameters.blocks;
-    let ratio = blocks(&found.student_cost).zip(blocks(&found.teacher_cost));
+fn numbers(report: &Report) -> Vec<(String, String)> {
+    let evaluation = &report.evaluation;
+    let trained = evaluation.trained_repetitions;
+    let at_n = evaluation.student.iter().find(|score| Some(score.repetitions) == trained);
+    let teacher = &evaluation.teacher;
+    let blocks =
+        |cost: &ModelCost| Some(cost.parameters.blocks as f64).filter(|count| *count > 0.0);
+    let ratio =
+        evaluation.student_cost.as_ref().and_then(blocks).zip(blocks(&evaluation.teacher_cost));
     let mut numbers = vec![
-        ("teacher".to_owned(), found.teacher_source.to_string()),
+        ("teacher".to_owned(), report.teacher_source.clone().unwrap_or_default()),
         (
             "perplexity of the teacher".to_owned(),
-            perplexity(found.teacher.perplexity, found.teacher.perplexity_interval),
+            interval(fitted(teacher.perplexity, teacher.perplexity_interval)),
         ),
-        ("N, repetitions trained for".to_owned(), cell(found.trained_repetitions)),
+        ("N, repetitions trained for".to_owned(), cell(trained.map(|n| n as f64))),
         (
             "blocks, of the teacher's".to_owned(),
             cell(ratio.map(|(student, teacher)| student / teacher)),
@@ -84,17 +90,16 @@ fn numbers(found: &Evaluation) -> Vec<(String, String)> {
     if let Some(score) = at_n {
         numbers.push((
             "perplexity at N".to_owned(),
-            perplexity(score.perplexity, score.perplexity_interval),
+            interval(fitted(score.perplexity, score.perplexity_interval)),
         ));
-        numbers.push(("KL at N, nats per token".to_owned(), cell(score.kl_nats)));
-        numbers.push(("agreement at N".to_owned(), cell(score.agreement)));
+        numbers.push(("KL at N, nats per token".to_owned(), cell(known(score.kl_nats))));
+        numbers.push(("agreement at N".to_owned(), cell(known(score.agreement))));
     }
-    if let Some(training) = &found.training {
-        numbers.push(("steps".to_owned(), cell(training.steps)));
-        numbers.push(("tokens".to_owned(), cell(training.tokens)));
-        numbers.push(("seconds of training".to_owned(), cell(training.seconds.map(f64::round))));
-        numbers.push(("steps skipped".to_owned(), cell(training.skipped)));
-    }
-    numbers.push(("most memory, MiB".to_owned(), cell(found.peak_rss_mib.map(f64::round))));
+    let training = &report.training;
+    numbers.push(("steps".to_owned(), cell(Some(training.steps as f64))));
+    numbers.push(("tokens".to_owned(), cell(Some(training.tokens as f64))));
+    numbers.push(("seconds of training".to_owned(), cell(Some(training.seconds.round()))));
+    numbers.push(("steps skipped".to_owned(), cell(Some(training.skipped as f64))));
+    numbers.push(("most memory, MiB".to_owned(), cell(evaluation.peak_rss_mib.map(f64::round))));
     numbers
 }

@@ -1,13 +1,15 @@
 //! Figures and tables of a run: quality, motion of the states, and cost.
 
 use super::fitted::Fitted;
+use super::header::{fitted, known};
 use super::page::Item;
 use super::plot::{Axis, Figure, Point, Reference, Scale, Series, Shape, Style, slug};
-use super::run_data::{Cost, Ends, Evaluation, Score};
 use super::table::{Cell, Column, Table};
+use crate::eval::{Evaluation, Interval, ModelCost, StudentScore};
+use crate::run::Report;
 
 /// A quality of a student and its interval.
-type Quality = fn(&Score) -> (Option<f64>, Ends);
+type Quality = fn(&StudentScore) -> Fitted;
 
 /// Perplexity, KL and agreement by repetitions.
 pub(super) fn quality(found: &Evaluation) -> Vec<Item> {
@@ -17,17 +19,17 @@ pub(super) fn quality(found: &Evaluation) -> Vec<Item> {
     let qualities: [(&str, Quality, Option<Reference>); 3] = [
         (
             "Perplexity",
-            |score| (score.perplexity, score.perplexity_interval),
-            level(found.teacher.perplexity),
+            |score| fitted(score.perplexity, score.perplexity_interval),
+            level(known(found.teacher.perplexity)),
         ),
         (
             "KL to the teacher (nats per token)",
-            |score| (score.kl_nats, score.kl_interval),
+            |score| fitted(score.kl_nats, score.kl_interval),
             level(Some(0.0)),
         ),
         (
             "Agreement with the teacher",
-            |score| (score.agreement, score.agreement_interval),
+            |score| fitted(score.agreement, score.agreement_interval),
             level(Some(1.0)),
         ),
     ];
@@ -40,10 +42,10 @@ pub(super) fn quality(found: &Evaluation) -> Vec<Item> {
 
 fn quality_figure(found: &Evaluation, name: &str, of: Quality, level: Option<Reference>) -> Figure {
     let points = found.student.iter().map(|score| {
-        let (value, ends) = of(score);
-        Point::new(score.repetitions, value).between(ends.low, ends.high)
+        let value = of(score);
+        Point::new(score.repetitions as f64, value.estimate).between(value.low, value.high)
     });
-    let trained = found.trained_repetitions.map(Shape::Upright);
+    let trained = found.trained_repetitions.map(|n| Shape::Upright(n as f64));
     let trained = trained.map(|shape| Reference { name: "N".to_owned(), shape });
     Figure {
         name: format!("run-{}", slug(name)),
@@ -61,20 +63,20 @@ fn quality_figure(found: &Evaluation, name: &str, of: Quality, level: Option<Ref
 
 /// How far repetitions move the state, and how much a small change of it can grow in one.
 pub(super) fn motion(found: &Evaluation) -> Option<Item> {
-    let told = |score: &Score| score.step_ratio.or(score.jacobian_norm).is_some();
+    let told = |score: &StudentScore| score.step_ratio.or(score.jacobian_norm).is_some();
     if !found.student.iter().any(told) {
         return None;
     }
-    let series = |name: &str, of: fn(&Score) -> Option<f64>| Series {
+    let series = |name: &str, of: fn(&StudentScore) -> Option<f64>| Series {
         name: name.to_owned(),
         style: Style::LineMarkers,
         points: found
             .student
             .iter()
-            .map(|score| Point::new(score.repetitions, of(score)))
+            .map(|score| Point::new(score.repetitions as f64, of(score)))
             .collect(),
     };
-    let trained = found.trained_repetitions.map(Shape::Upright);
+    let trained = found.trained_repetitions.map(|n| Shape::Upright(n as f64));
     let trained = trained.map(|shape| Reference { name: "N".to_owned(), shape });
     let figure = Figure {
         name: "run-motion".into(),
@@ -93,27 +95,31 @@ pub(super) fn motion(found: &Evaluation) -> Option<Item> {
 }
 
 /// Teacher beside student, by repetitions.
-pub(super) fn scores(found: &Evaluation) -> Item {
-    let row = |name: &str, score: &Score| {
+pub(super) fn scores(report: &Report) -> Item {
+    let evaluation = &report.evaluation;
+    let row = |name: &str, score: &StudentScore| {
         vec![
             name.into(),
-            score.repetitions.into(),
+            Cell::Number(score.repetitions as f64),
             ranged(score.perplexity, score.perplexity_interval),
             ranged(score.kl_nats, score.kl_interval),
             ranged(score.agreement, score.agreement_interval),
             score.cosine.into(),
-            score.flops_per_token.map(|flops| flops / 1e6).into(),
+            known(score.flops_per_token / 1e6).into(),
         ]
     };
-    let teacher = Score {
-        perplexity: found.teacher.perplexity,
-        perplexity_interval: found.teacher.perplexity_interval,
-        flops_per_token: found.teacher_cost.as_ref().and_then(|cost| cost.flops_per_token),
-        ..Score::default()
-    };
-    let mut rows = vec![row("teacher", &teacher)];
-    rows.extend(found.untrained.as_ref().map(|score| row("student, untrained", score)));
-    rows.extend(found.student.iter().map(|score| row("student", score)));
+    let teacher = &evaluation.teacher;
+    let mut rows = vec![vec![
+        "teacher".into(),
+        Cell::Missing,
+        ranged(teacher.perplexity, teacher.perplexity_interval),
+        Cell::Missing,
+        Cell::Missing,
+        Cell::Missing,
+        known(evaluation.teacher_cost.flops_per_token / 1e6).into(),
+    ]];
+    rows.extend(report.untrained.as_ref().map(|score| row("student, untrained", score)));
+    rows.extend(evaluation.student.iter().map(|score| row("student", score)));
     let columns = vec![
         Column::new("model"),
         Column::fixed("repetitions", 0),
@@ -128,18 +134,16 @@ pub(super) fn scores(found: &Evaluation) -> Item {
 }
 
 /// A number with its interval.
-pub(super) fn ranged(estimate: Option<f64>, ends: Ends) -> Cell {
-    Fitted { estimate, low: ends.low, high: ends.high }.into()
+pub(super) fn ranged(value: f64, ends: Option<Interval>) -> Cell {
+    fitted(value, ends).into()
 }
 
 /// Parameters of both models, as a picture and as a table.
-pub(super) fn costs(found: &Evaluation) -> Vec<Item> {
-    let models: Vec<(&str, &Cost)> =
-        [("teacher", &found.teacher_cost), ("student", &found.student_cost)]
-            .into_iter()
-            .filter_map(|(name, cost)| Some((name, cost.as_ref()?)))
-            .collect();
-    if models.is_empty() {
+pub(super) fn costs(evaluation: &Evaluation) -> Vec<Item> {
+    let student = evaluation.student_cost.as_ref().map(|cost| ("student", cost));
+    let models: Vec<(&str, &ModelCost)> =
+        std::iter::once(("teacher", &evaluation.teacher_cost)).chain(student).collect();
+    if models.iter().all(|(_, cost)| cost.parameters.total == 0) {
         return vec![Item::Note("eval.json does not say what the models cost.".into())];
     }
     let rows = models.iter().map(|(name, cost)| {
@@ -149,7 +153,7 @@ pub(super) fn costs(found: &Evaluation) -> Vec<Item> {
             million(cost.parameters.embedding),
             million(cost.parameters.blocks),
             million(cost.effective_parameters.blocks),
-            cost.tokens_per_s.into(),
+            known(cost.tokens_per_s).into(),
         ]
     });
     let columns = vec![
@@ -170,7 +174,7 @@ pub(super) fn costs(found: &Evaluation) -> Vec<Item> {
     ]
 }
 
-fn parameters(models: &[(&str, &Cost)]) -> Figure {
+fn parameters(models: &[(&str, &ModelCost)]) -> Figure {
     let names = ["total", "embedding", "blocks"];
     let categories = names.map(|name| [format!("{name}, stored"), format!("{name}, applied")]);
     let series = models.iter().map(|(name, cost)| {
@@ -178,9 +182,7 @@ fn parameters(models: &[(&str, &Cost)]) -> Figure {
             .map(|count| [count.total, count.embedding, count.blocks]);
         let values =
             stored.into_iter().zip(applied).flat_map(|(stored, applied)| [stored, applied]);
-        let point = |(at, value): (usize, Option<f64>)| {
-            Point::new(at as f64, value.map(|value| value / 1e6))
-        };
+        let point = |(place, count): (usize, usize)| Point::new(place as f64, count as f64 / 1e6);
         Series {
             name: (*name).to_owned(),
             style: Style::Bars,
@@ -197,6 +199,6 @@ fn parameters(models: &[(&str, &Cost)]) -> Figure {
     }
 }
 
-fn million(value: Option<f64>) -> Cell {
-    value.map(|value| value / 1e6).into()
+fn million(count: usize) -> Cell {
+    Cell::Number(count as f64 / 1e6)
 }

@@ -16,8 +16,10 @@ use crate::train::Summary;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Report {
     /// Name of the recipe.
+    #[serde(default)]
     pub name: String,
     /// Seed of the recipe.
+    #[serde(default)]
     pub seed: u64,
     /// Source of the teacher; none for a pretraining run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,6 +31,7 @@ pub struct Report {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provenance: Option<Provenance>,
     /// Totals of the training.
+    #[serde(default)]
     pub training: Training,
     /// Scores on the test split; a pretrained model is scored as the teacher.
     #[serde(flatten)]
@@ -37,11 +40,13 @@ pub struct Report {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub untrained: Option<StudentScore>,
     /// Sample continuations.
+    #[serde(default)]
     pub samples: Vec<Sample>,
 }
 
 /// Totals of a training.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Training {
     /// Steps of the optimizer.
     pub steps: u64,
@@ -68,7 +73,8 @@ impl From<&Summary> for Training {
 }
 
 /// A prompt and its greedy continuations.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sample {
     /// The prompt.
     pub prompt: String,
