@@ -53,10 +53,23 @@
 //! | [`report`] | pages of the results on disk |
 //! | [`study`] | sweeps of many runs: the laws of factored computation |
 //!
+//! # Cargo features
+//!
+//! | feature | content |
+//! | --- | --- |
+//! | `cli` | the program `factorize`; needs `lab` |
+//! | `hub` | teachers by name from the Hugging Face Hub |
+//! | `lab` | `bench`, `fit`, `report`, `study`: timings, fits of laws, pages with pictures, sweeps |
+//! | `cuda`, `metal` | computation on a GPU |
+//!
+//! `cli` and `hub` are on by default. `default-features = false` leaves the library alone: no
+//! network, no terminal, no drawing of pictures.
+//!
 //! Tensors have the same names on disk and in memory: `layers.3.attention.q.weight` of a teacher,
 //! `core.0.attention.q.weight` of a student, `core.0.attention.q.lora.2.a` of its third repetition.
 
 pub mod autograd;
+#[cfg(feature = "lab")]
 pub mod bench;
 pub mod context;
 pub mod data;
@@ -65,6 +78,7 @@ pub mod disk;
 pub mod distill;
 pub mod error;
 pub mod eval;
+#[cfg(feature = "lab")]
 pub mod fit;
 pub mod generate;
 pub mod halting;
@@ -76,8 +90,10 @@ pub mod nn;
 pub mod prelude;
 pub mod pretrain;
 pub mod recipe;
+#[cfg(feature = "lab")]
 pub mod report;
 pub mod run;
+#[cfg(feature = "lab")]
 pub mod study;
 pub mod train;
 
