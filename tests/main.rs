@@ -23,6 +23,7 @@ mod hub_remote;
 mod injection;
 mod joint;
 mod narrow;
+mod package;
 mod per_token_depth;
 mod policies;
 mod readme;
