@@ -16,6 +16,7 @@ mod export;
 mod fit;
 mod generate;
 mod gguf;
+mod glossary;
 mod golden;
 mod gradients;
 mod hub;
