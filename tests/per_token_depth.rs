@@ -21,10 +21,10 @@ use crate::support::{difference, log_softmax, random_params, tiny_looped};
 fn students() -> Vec<LoopedTransformer> {
     let plain = LoopedConfig { repetitions: 3, ..tiny_looped(Relaxation::None) };
     let lora = LoopedConfig { relaxation: Relaxation::Lora { rank: 2 }, ..plain.clone() };
-    let heard =
+    let injected =
         LoopedConfig { injection: Injection::Gate, state_norm: StateNorm::Norm, ..lora.clone() };
     let bare = LoopedConfig { coda_layers: 0, ..plain };
-    let made = [lora, heard, bare].map(|config| {
+    let made = [lora, injected, bare].map(|config| {
         LoopedTransformer::new(&config, &random_params(&config.tensors()).tensors()).unwrap()
     });
     made.into_iter().collect()

@@ -187,12 +187,12 @@ fn path_of(tokens: &[TokenTree]) -> (Vec<String>, usize) {
             matches!(token, Some(TokenTree::Punct(punct))
                 if punct.as_char() == ':' && punct.spacing() == spacing)
         };
-        let goes_on = colon(tokens.get(at), Spacing::Joint)
+        let continues = colon(tokens.get(at), Spacing::Joint)
             && tokens.get(at + 1).is_some_and(
                 |token| matches!(token, TokenTree::Punct(punct) if punct.as_char() == ':'),
             )
             && matches!(tokens.get(at + 2), Some(TokenTree::Ident(_)));
-        if !goes_on {
+        if !continues {
             break;
         }
         at += 2;

@@ -25,13 +25,13 @@ fn proxy() -> (u16, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let requests = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&requests);
+    let received = Arc::clone(&requests);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut start = [0; 512];
             let length = stream.and_then(|mut stream| stream.read(&mut start)).unwrap_or(0);
             let line = String::from_utf8_lossy(&start[..length]);
-            heard.lock().unwrap().push(line.lines().next().unwrap_or_default().to_owned());
+            received.lock().unwrap().push(line.lines().next().unwrap_or_default().to_owned());
         }
     });
     (port, requests)

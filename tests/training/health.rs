@@ -79,7 +79,7 @@ fn a_parameter_without_gradient_is_left_alone_and_told_by_name() {
     let mut trainer = Trainer::new(&config, 3, folder.path(), &listener.context());
     let half = Half::new(true);
     trainer.fit(&half, &Counting, Resume::Fresh, None).unwrap();
-    assert!(listener.heard("1 of 2 trainable parameters get no gradient at step 1: `unused`"));
+    assert!(listener.received("1 of 2 trainable parameters get no gradient at step 1: `unused`"));
     let value = |name: &str| half.params.get(name).unwrap().var().to_vec1::<f32>().unwrap()[0];
     assert!(value("used") < 1.0);
     assert_eq!(value("unused").to_bits(), 1.0_f32.to_bits());

@@ -140,7 +140,7 @@ impl Batches for Counting {
 pub struct Listener(Arc<Mutex<Vec<String>>>);
 
 impl Listener {
-    pub fn heard(&self, part: &str) -> bool {
+    pub fn received(&self, part: &str) -> bool {
         self.0.lock().unwrap().iter().any(|warning| warning.contains(part))
     }
 

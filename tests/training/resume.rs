@@ -119,7 +119,7 @@ fn damaged_and_half_written_checkpoints_are_passed_over() {
 
     let listener = Listener::default();
     let (last, average, _) = go_on(folder.path(), &listener).unwrap();
-    assert!(listener.heard("step-00000010"));
+    assert!(listener.received("step-00000010"));
     assert_eq!((last, average), expected);
     assert_every_step_once(folder.path());
     // Two are kept, and nothing else.
@@ -182,5 +182,5 @@ fn other_frozen_weights_are_refused_and_another_configuration_is_told() {
     let error = resume(&Net::with_scale(0.7), &config()).unwrap_err();
     assert!(error.to_string().contains("`scale` is not what"), "{error}");
     resume(&Net::new(), &TrainConfig { steps: 12, ..config() }).unwrap();
-    assert!(listener.heard("train.steps"));
+    assert!(listener.received("train.steps"));
 }

@@ -9,7 +9,7 @@ use crate::cli::args::depth::DepthArgs;
 pub(crate) enum BenchCommand {
     /// A training step of a student on fixed random data
     #[command(after_help = "Example:\n  factorize bench step --width 576 --ffn 1536 --heads 9 \
-        --repetitions 8\n\nA step is the forward pass, the way back and AdamW, under cross entropy \
+        --repetitions 8\n\nA step is the forward pass, the backward pass and AdamW, under cross entropy \
         with random tokens, KL\nwith given logits and, after every repetition, the relative squared \
         error with a given state. Past\nthe eighth repetition the given states repeat, as those of \
         a teacher of few layers: they are data,\nand would hide what the graph takes.")]
@@ -55,7 +55,7 @@ pub(crate) struct StepArgs {
     /// Steps timed, after two that are not
     #[arg(long, default_value_t = 6, value_name = "STEPS")]
     pub(crate) steps: usize,
-    /// Compute repetitions anew on the way back, instead of keeping what they computed
+    /// Recompute activations in the backward pass instead of storing them
     #[arg(long)]
     pub(crate) recompute: bool,
     /// Compute by candle's composed operations, the reference of the kernels

@@ -11,24 +11,24 @@ use crate::pretrain::{ModelConfig, Supervision};
 use crate::study::halting::stops::Exits;
 use crate::study::law::config::{Start, StepsConfig, StudyEvalConfig, TextConfig};
 
-/// A piece of work that needs nothing but itself, and the points it names, to be done. What it is
-/// called is a hash of what it says.
+/// A piece of work that depends on nothing but itself and the jobs it names. Its identifier is a hash
+/// of its content.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Job {
-    /// A deep model learns a task.
+    /// Trains a deep model on a task.
     Teacher(TeacherJob),
-    /// A small block learns from it.
+    /// Distils that model into a small block.
     Student(StudentJob),
-    /// A small block learns from a teacher of text.
+    /// Distils a teacher of text into a small block.
     Text(TextJob),
-    /// A small block learns a task by itself, and is asked for longer chains than it saw.
+    /// Trains a small block on a task without a teacher and evaluates it on longer chains.
     Learner(LearnerJob),
-    /// How many examples does it need?
+    /// Measures how many examples such a block needs.
     Samples(SamplesJob),
-    /// A factored language model learns from text.
+    /// Trains a factored language model on text.
     Language(LanguageJob),
-    /// A small block learns chains of many lengths: when do policies stop it?
+    /// Trains a small block on chains of many lengths and measures when policies stop it.
     Exits(ExitsJob),
 }
 
@@ -41,36 +41,36 @@ pub struct TeacherJob {
     pub model: ModelConfig,
     /// What it is told of the chains.
     pub supervision: Supervision,
-    /// How long and how fast it learns.
+    /// Length and learning rate of the training.
     pub train: StepsConfig,
-    /// Of its start and its examples.
+    /// Seed of its weights and its examples.
     pub seed: u64,
-    /// How answers are counted.
+    /// Settings of the evaluation.
     pub eval: StudyEvalConfig,
 }
 
-/// What a student is there for.
+/// The role of a student in a study.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Trained at the number of repetitions it is measured at.
     AtN,
-    /// Trained at a drawn one, measured at all.
+    /// Trained at sampled numbers, measured at all.
     RandomN,
-    /// Control: as many applications, each with weights of its own.
+    /// Control: the same number of applications with separate weights.
     Untied,
     /// Control: no teacher.
     Scratch,
-    /// Control: low-rank corrections of each repetition.
+    /// Control: a LoRA for each repetition.
     Lora,
 }
 
 /// See [`Job::Student`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StudentJob {
-    /// The teacher's own point.
+    /// The job of the teacher.
     pub teacher: TeacherJob,
-    /// What it is there for.
+    /// Its role.
     pub role: Role,
     /// K.
     pub core_layers: usize,
@@ -78,31 +78,31 @@ pub struct StudentJob {
     pub width: usize,
     /// N.
     pub repetitions: usize,
-    /// How many a step takes.
+    /// Repetitions of a training step.
     pub depth: RepetitionSampling,
     /// The numbers of repetitions it is measured at.
     pub read_at: Vec<usize>,
-    /// What differs between repetitions.
+    /// Parameters of each repetition.
     pub relaxation: Relaxation,
-    /// What every repetition hears of the first state.
+    /// Injection of the first state into every repetition.
     pub injection: Injection,
-    /// What is done to the state between two repetitions; what it is called does not change when
-    /// that is nothing.
+    /// Normalisation of the state between repetitions; left out of the identifier when there is
+    /// none.
     #[serde(default, skip_serializing_if = "StateNorm::is_none", alias = "between")]
     pub state_norm: StateNorm,
-    /// Where the whole student starts.
+    /// Initialisation of the student.
     pub start: Start,
-    /// What the core starts as, when it starts from its teacher.
+    /// Initialisation of the core, when it starts from its teacher.
     pub init: Init,
-    /// Weight of matching the teacher's states.
+    /// Weight of the hidden-state loss.
     pub hidden_weight: f64,
-    /// Weight of saying what the teacher's head reads out of its layers.
+    /// Weight of the early-exit loss against the logits of the teacher's layers.
     pub layers_weight: f64,
     /// Weight of KL(teacher || student).
     pub kl_weight: f64,
-    /// How long and how fast it learns.
+    /// Length and learning rate of the training.
     pub train: StepsConfig,
-    /// Of its examples.
+    /// Seed of its examples.
     pub seed: u64,
 }
 
@@ -115,7 +115,7 @@ pub struct TextJob {
     pub teacher_layers: usize,
     /// Width of the teacher.
     pub teacher_width: usize,
-    /// Trained at N, or at a drawn one.
+    /// Its role: trained at N, or at sampled numbers.
     pub role: Role,
     /// K.
     pub core_layers: usize,
@@ -127,30 +127,30 @@ pub struct TextJob {
     pub read_at: Vec<usize>,
     /// Steps of its training.
     pub steps: u64,
-    /// Of the run.
+    /// Seed of the run.
     pub seed: u64,
 }
 
 /// See [`Job::Learner`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LearnerJob {
-    /// The task; chains are as long as it says.
+    /// The task; its length is that of the chains.
     pub task: TaskConfig,
     /// The block; `layers` of it are K.
     pub model: ModelConfig,
     /// N, repetitions for the longest chain.
     pub repetitions: usize,
-    /// What every repetition hears of the first state.
+    /// Injection of the first state into every repetition.
     pub injection: Injection,
     /// What it is told of the chains.
     pub supervision: Supervision,
-    /// How long and how fast it learns.
+    /// Length and learning rate of the training.
     pub train: StepsConfig,
-    /// Of its start and its examples.
+    /// Seed of its weights and its examples.
     pub seed: u64,
-    /// Lengths of the chains it is asked for, each after as many steps as were trained for one.
+    /// Lengths of the chains it is evaluated on, with the repetitions per step of the training.
     pub lengths: Vec<usize>,
-    /// How answers are counted.
+    /// Settings of the evaluation.
     pub eval: StudyEvalConfig,
 }
 
@@ -159,11 +159,11 @@ pub struct LearnerJob {
 pub struct SamplesJob {
     /// The learner; every trial starts it anew.
     pub learner: LearnerJob,
-    /// Shortest chain among its examples; the task says the longest.
+    /// Shortest chain among its examples; the task has the longest.
     pub shortest: usize,
     /// Numbers of examples to try, rising.
     pub examples: Vec<u64>,
-    /// Accuracy that is enough.
+    /// Target accuracy.
     pub accuracy: f64,
 }
 
@@ -172,9 +172,9 @@ pub struct SamplesJob {
 pub struct LanguageJob {
     /// A model whose tokenizer is used.
     pub tokenizer: String,
-    /// Files of text to learn from.
+    /// Text files to train on.
     pub files: Vec<String>,
-    /// Files of text to be measured on.
+    /// Text files to evaluate on.
     pub test: Vec<String>,
     /// The layers that have weights: those around the core, and K.
     pub model: ModelConfig,
@@ -184,11 +184,11 @@ pub struct LanguageJob {
     pub repetitions: usize,
     /// Tokens of a window.
     pub window_tokens: usize,
-    /// How long and how fast it learns.
+    /// Length and learning rate of the training.
     pub train: StepsConfig,
-    /// Of its start and of the order of its text.
+    /// Seed of its weights and of the order of its text.
     pub seed: u64,
-    /// Tokens it is measured on.
+    /// Tokens of the evaluation.
     pub test_tokens: usize,
 }
 
@@ -202,30 +202,30 @@ pub struct ExitsJob {
     pub told: TaskSupervision,
     /// S, steps in which something is asked, evenly spread over N.
     pub steps: usize,
-    /// What thresholds keep.
+    /// Risk that the thresholds keep.
     pub risk: Risk,
 }
 
-/// What a job gave.
+/// The result of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Outcome {
-    /// How good answers are, at every number of repetitions.
+    /// Accuracy of answers at every number of repetitions.
     Measured(Measured),
-    /// How many examples were enough.
+    /// Sample complexity.
     Enough(Enough),
-    /// How surprising text is.
+    /// Language-model scores.
     LanguageModelScore(LanguageModelScore),
     /// When policies stop.
     Exits(Exits),
 }
 
-/// How good answers are, at every number of repetitions; lists are in the order of `repetitions`.
+/// Accuracy of answers at every number of repetitions; lists are in the order of `repetitions`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
     /// Repetitions, or lengths of chains.
     pub repetitions: Vec<usize>,
-    /// Share of examples answered right in every place.
+    /// Share of examples with every token right.
     pub accuracy: Vec<f64>,
     /// -log p of the right answer, nats a place.
     pub nll_nats: Vec<f64>,
@@ -237,13 +237,13 @@ pub struct Measured {
     pub agreement: Vec<f64>,
     /// KL(teacher || student), nats a place.
     pub kl_nats: Vec<f64>,
-    /// The upper 95 % bound of how far the accuracy is below the teacher's.
+    /// Upper 95 % bound of the accuracy gap to the teacher.
     pub behind_high: Vec<f64>,
     /// The lower 95 % bound of the agreement.
     pub agreement_low: Vec<f64>,
     /// The upper 95 % bound of the KL.
     pub kl_high: Vec<f64>,
-    /// Numbers in the blocks.
+    /// Parameters in the blocks.
     pub block_parameters: usize,
     /// Applications of a layer at the first of `repetitions`.
     pub applications: usize,
@@ -251,27 +251,27 @@ pub struct Measured {
     pub loss: f64,
 }
 
-/// How many examples were enough.
+/// The fewest examples that reach the target accuracy, as a bracket.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Enough {
-    /// The most that were not enough; 0: the fewest tried were.
+    /// The most examples that miss the target; 0 if the fewest tried reach it.
     pub low: u64,
-    /// The fewest that were; none: none of those tried.
+    /// The fewest examples that reach it; `None` if none of those tried do.
     pub high: Option<u64>,
-    /// What was tried, and the accuracy on test examples.
+    /// Numbers of examples tried, with the test accuracy of each.
     pub tried: Vec<(u64, f64)>,
 }
 
-/// How surprising text is to a factored model.
+/// Scores of a factored language model on held-out text.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LanguageModelScore {
-    /// Numbers in layers that are applied once.
+    /// Parameters of the layers that are applied once.
     pub n_once: f64,
-    /// Numbers in the core.
+    /// Parameters of the core.
     pub n_rec: f64,
     /// N.
     pub repetitions: f64,
-    /// Tokens learned from.
+    /// Training tokens.
     pub tokens: f64,
     /// -log p of the next token, nats.
     pub loss: f64,
@@ -280,7 +280,7 @@ pub struct LanguageModelScore {
 }
 
 impl Job {
-    /// A hash of all it says: 16 hexadecimal digits.
+    /// The identifier: a hash of the content, 16 hexadecimal digits.
     ///
     /// # Errors
     /// A number in it cannot be written.
@@ -302,7 +302,7 @@ impl Job {
     }
 
     /// Multiply-adds of the training, roughly: tokens times applications of a layer times its
-    /// numbers, three times for the way back.
+    /// parameters, three times with the backward pass.
     #[must_use]
     pub fn cost(&self) -> f64 {
         let layer = |width: usize| 12.0 * (width * width) as f64;
