@@ -358,3 +358,20 @@ impl DistillConfig {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_probability_of_the_teachers_state_falls_from_one_to_zero() {
+        let (teacher_forced, scheduled_until) = (0.25, 0.75);
+        let phases = PhaseConfig { teacher_forced, scheduled_until, force: Granularity::Layer };
+        for (progress, expected) in [(0.25, 1.0), (0.5, 0.5), (0.75, 0.0)] {
+            let probability = phases.teacher_probability(progress);
+            assert!((probability - expected).abs() < 1e-12, "{progress}: {probability}");
+        }
+        let free = PhaseConfig { teacher_forced: 0.0, scheduled_until: 0.0, ..phases };
+        assert!(free.teacher_probability(0.0) <= 0.0);
+    }
+}

@@ -183,6 +183,15 @@ mod tests {
     }
 
     #[test]
+    fn every_layer_before_the_last_is_an_exit_with_an_equal_share() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let config = EarlyExitConfig { every: Granularity::Layer, ..EarlyExitConfig::default() };
+        let exits = config.exits(3, 2, &mut rng);
+        let expected = (1..6).map(|applications| EarlyExit { applications, share: 0.2 });
+        assert_eq!(exits, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn as_many_draws_as_repetitions_read_each_once_and_one_repetition_has_none_before_it() {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let config = EarlyExitConfig { draws: 3, ..EarlyExitConfig::default() };

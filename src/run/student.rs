@@ -44,9 +44,9 @@ impl Student {
         let tokens = plan.student.calibration_tokens;
         let calibration = text::calibration(corpus, tokens, seed, context)?;
         let tensors = on(&teacher.checkpoint().tensors, context.device())?;
-        let of_teacher = (teacher.model(), &tensors);
+        let model = teacher.model();
         let params =
-            student_params(of_teacher, config, &plan.student, &calibration, seed, context)?;
+            student_params(model, &tensors, config, &plan.student, &calibration, seed, context)?;
         Self::new(teacher, config, params)
     }
 

@@ -214,7 +214,8 @@ impl Optimizer {
         gradients: &GradientSum,
         norm: f64,
         lr: f64,
-        (ema, step): (&mut Ema, u64),
+        ema: &mut Ema,
+        step: u64,
     ) -> Result<()> {
         let mut ema_update = ema.begin_update(step);
         self.step_with_update(params, gradients, norm, lr, Some(&mut ema_update))?;

@@ -27,7 +27,8 @@ pub(super) fn fingerprint(config: &TrainConfig) -> Result<(Value, String)> {
 
 /// Restores parameters and optimizer moments from a checkpoint.
 pub(super) fn restore(
-    (config, seed): (&TrainConfig, u64),
+    config: &TrainConfig,
+    seed: u64,
     params: &Params,
     restored: &Restored,
     frozen: &BTreeMap<String, FrozenFingerprint>,

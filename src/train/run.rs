@@ -74,7 +74,7 @@ impl<'a> Run<'a> {
         let frozen = FrozenFingerprint::all(params)?;
         let mut progress = Progress::default();
         if let Some(restored) = &restored {
-            restore((config, inputs.seed), params, restored, &frozen, &mut optimizer, context)
+            restore(config, inputs.seed, params, restored, &frozen, &mut optimizer, context)
                 .map_err(|error| error.at(restored.path.display()))?;
             progress = restored.manifest.progress.clone();
             context.note(&resumed(progress.step, config.steps));
@@ -153,7 +153,7 @@ impl<'a> Run<'a> {
         match &mut self.ema {
             None => self.optimizer.step(params, gradients, norm, lr)?,
             Some(ema) => {
-                self.optimizer.step_with_ema(params, gradients, norm, lr, (ema, step))?;
+                self.optimizer.step_with_ema(params, gradients, norm, lr, ema, step)?;
             }
         }
         self.progress.bad_run = 0;

@@ -179,9 +179,10 @@ impl Student {
     /// As it starts from `teacher`.
     pub fn params(&self, teacher: &Teacher) -> (LoopedConfig, Params) {
         let looped = self.looped(teacher);
-        let (deep, seen) = ((&teacher.model, &teacher.tensors), calibration());
+        let (model, tensors, context) = (&teacher.model, &teacher.tensors, Context::cpu());
+        let seen = calibration();
         let params =
-            student_params(deep, &looped, &self.config, &seen, 7, &Context::cpu()).unwrap();
+            student_params(model, tensors, &looped, &self.config, &seen, 7, &context).unwrap();
         for (name, values) in &self.replaced {
             params.set(name, values).unwrap();
         }

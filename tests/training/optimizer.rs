@@ -133,7 +133,7 @@ fn an_average_that_follows_in_the_same_pass_is_that_of_a_pass_of_its_own() {
         for (step, phase) in [(0, 0.0), (1, 0.9), (2, 2.0)] {
             let gradients = gradients(&params, &wave(40_003, phase));
             if together {
-                optimizer.step_with_ema(&params, &gradients, 1.0, 0.1, (&mut ema, step)).unwrap();
+                optimizer.step_with_ema(&params, &gradients, 1.0, 0.1, &mut ema, step).unwrap();
             } else {
                 optimizer.step(&params, &gradients, 1.0, 0.1).unwrap();
                 ema.update(&params, step).unwrap();

@@ -134,7 +134,7 @@ impl<'a> TeacherCache<'a> {
                 *(if items.is_empty() { &mut cache.hits } else { &mut cache.misses }) += 1;
             }
             if !items.is_empty() {
-                let computed = format.compute(teacher, tokens, (row, items), &mut sheet)?;
+                let computed = format.compute(teacher, tokens, row, items, &mut sheet)?;
                 lock().store(key, tokens.len(), &computed);
             }
         }
@@ -243,7 +243,8 @@ impl Format {
         &self,
         teacher: &Transformer,
         tokens: &[u32],
-        (row, items): (usize, Vec<Item>),
+        row: usize,
+        items: Vec<Item>,
         sheet: &mut Sheet,
     ) -> Result<Vec<(Item, Pieces)>> {
         let ids =

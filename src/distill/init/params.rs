@@ -12,14 +12,15 @@ use crate::distill::config::StudentConfig;
 use crate::error::{Error, Result};
 use crate::model::{CausalLm, LoopedConfig, Transformer};
 
-/// Parameters of a student of `teacher`, whose tensors are `tensors`, on `device`. Initializations
-/// that need text use the `calibration` tokens, each (B, T). The parameters of a student of reduced
+/// Parameters of a student of `teacher`, whose tensors are `tensors`, on the device of
+/// `context`, where `tensors` are too. Initializations that need text use the `calibration` tokens, each (B, T). The parameters of a student of reduced
 /// width include [`MAP`].
 ///
 /// # Errors
 /// The factorization does not fit the teacher, a decomposition fails, or the user stopped it.
 pub fn student_params(
-    (teacher, tensors): (&Transformer, &BTreeMap<String, Tensor>),
+    teacher: &Transformer,
+    tensors: &BTreeMap<String, Tensor>,
     config: &LoopedConfig,
     student: &StudentConfig,
     calibration: &[Tensor],

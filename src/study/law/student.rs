@@ -40,7 +40,7 @@ pub(crate) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
     let (model, summary) = if job.role == Role::Scratch {
         from_nothing(job, &config, &batches, work)?
     } else {
-        let params = start(job, &task, (&deep, &tensors), &config, &student, work)?;
+        let params = start(job, &task, &deep, &tensors, &config, &student, work)?;
         let learner = LoopedTransformer::new(&config, &params)?;
         let objective = Distillation::new(deep.clone(), learner, params, distillation(job))?;
         let summary = work.fit(&objective, &batches, &job.train.train(), job.seed, None)?;
@@ -59,7 +59,8 @@ pub(crate) fn learn(job: &StudentJob, work: &Work) -> Result<Measured> {
 fn start(
     job: &StudentJob,
     task: &Task,
-    teacher: (&Transformer, &BTreeMap<String, Tensor>),
+    teacher: &Transformer,
+    tensors: &BTreeMap<String, Tensor>,
     config: &LoopedConfig,
     student: &StudentConfig,
     work: &Work,
@@ -73,7 +74,7 @@ fn start(
         ),
         Start::Teacher => {
             let seen = calibration(task, job)?;
-            student_params(teacher, config, student, &seen, job.seed, work.context())
+            student_params(teacher, tensors, config, student, &seen, job.seed, work.context())
         }
     }
 }
