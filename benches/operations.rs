@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use candle_core::{Device, Tensor};
 use factorexe::autograd::{Gradients, Params, Tape, Value, Weight, Weights};
-use factorexe::losses::hidden::compare_states;
-use factorexe::losses::output::compare;
-use factorexe::losses::terms::{HeadWeights, StateComparison, StateScale, TeacherOutput};
+use factorexe::losses::{
+    HeadWeights, StateComparison, StateScale, TeacherOutput, compare, compare_states,
+};
 use factorexe::nn::{
     AttentionShape, GeluForm, Linear, RopeTable, attention, gated_gelu, gelu, layer_norm, rms_norm,
     rope, swiglu,

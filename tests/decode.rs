@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use factorexe::autograd::{Tape, Value};
 use factorexe::decode::{CacheSharing, Decoder, Read, ReadDepth};
 use factorexe::halting::{Gate, HaltingPolicy, PolicyName};
-use factorexe::kernels::quantized::WeightType;
+use factorexe::kernels::WeightType;
 use factorexe::model::{
     CausalLm, Injection, LoopedConfig, LoopedTransformer, Relaxation, StateNorm, Transformer,
 };

@@ -244,10 +244,10 @@ fn the_cheapest_pairing_that_never_goes_back_is_found() {
         vec![0.0, 9.0, 9.0, 9.0, 2.0],
     ];
     let depths: Vec<usize> =
-        factorexe::model::alignment::monotone(&config, &costs).iter().map(|d| d.lower).collect();
+        factorexe::model::monotone(&config, &costs).iter().map(|d| d.lower).collect();
     assert_eq!(depths, [3, 4, 5]);
     config.core_layers = 2;
-    let depths = factorexe::model::alignment::equal_steps(&config, 3, Alignment::Interpolated);
+    let depths = factorexe::model::equal_steps(&config, 3, Alignment::Interpolated);
     let places: Vec<f64> = depths.iter().map(|d| d.lower as f64 + d.fraction).collect();
     for (place, expected) in places.iter().zip([1.0 + 4.0 / 3.0, 1.0 + 8.0 / 3.0, 5.0]) {
         assert!((place - expected).abs() < 1e-6);

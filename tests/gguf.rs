@@ -12,7 +12,7 @@ use candle_core::{DType, Device, Tensor};
 use factorexe::context::Context;
 use factorexe::hub::Checkpoint;
 use factorexe::hub::gguf::{BlockType, load_gguf};
-use factorexe::model::config::RopeScaling;
+use factorexe::model::RopeScaling;
 use serde_json::Value;
 
 fn fixture(name: &str) -> PathBuf {

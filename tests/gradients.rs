@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use factorexe::autograd::{Params, Tape, Value};
-use factorexe::losses::hidden::compare_states;
-use factorexe::losses::output::compare;
-use factorexe::losses::terms::{
-    HeadWeights, StateComparison, StateScale, TeacherHead, TeacherOutput, TopTokens, mean,
+use factorexe::losses::{
+    HeadWeights, StateComparison, StateScale, TeacherHead, TeacherOutput, TopTokens, compare,
+    compare_states, mean,
 };
 use factorexe::model::{CausalLm, LoopedTransformer, Relaxation, Transformer};
 use factorexe::nn::{

@@ -9,7 +9,7 @@ use factorexe::distill::*;
 use factorexe::eval::{CalibrateConfig, OwnGate, calibrate};
 use factorexe::halting::{Gate, GateTraining, JointPolicy, PolicyName, geometric, survival};
 use factorexe::hub::{Card, Source, StoredType, export_student};
-use factorexe::kernels::quantized::WeightType;
+use factorexe::kernels::WeightType;
 use factorexe::model::*;
 use factorexe::train::Loss;
 
@@ -395,8 +395,7 @@ fn a_gate_does_not_learn_under_teacher_forcing() {
 #[test]
 fn tokens_with_weights_of_their_own_agree_with_the_composed_comparison_and_sum() {
     use factorexe::autograd::Weights;
-    use factorexe::losses::output::compare_weighted;
-    use factorexe::losses::terms::{HeadWeights, TeacherHead, TeacherOutput};
+    use factorexe::losses::{HeadWeights, TeacherHead, TeacherOutput, compare_weighted};
     let params = random_params(&[("head".to_owned(), vec![37, 12])]);
     let head = params.weight("head").unwrap();
     let state = (random(2, &[2, 9, 12]) * 3.0).unwrap();

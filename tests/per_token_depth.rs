@@ -7,7 +7,7 @@ use factorexe::data::Batch;
 use factorexe::decode::{CacheSharing, Decoder, ReadDepth};
 use factorexe::distill::*;
 use factorexe::halting::JointPolicy;
-use factorexe::kernels::quantized::WeightType;
+use factorexe::kernels::WeightType;
 use factorexe::model::*;
 use factorexe::train::{Loss, in_shards};
 

@@ -5,7 +5,7 @@ use factorexe::data::EvaluationWindow;
 use factorexe::decode::{CacheSharing, Decoder};
 use factorexe::eval::{CalibrateConfig, PolicyScore, calibrate, evaluate_policies};
 use factorexe::halting::{Halting, PolicyName};
-use factorexe::kernels::quantized::WeightType;
+use factorexe::kernels::WeightType;
 use factorexe::model::{LoopedConfig, LoopedTransformer, Relaxation};
 
 use crate::support::students::Teacher;

@@ -1,9 +1,10 @@
 //! Reverse-mode differentiation: the tape, the backward pass, checkpointing, and the parameters.
 
 pub(crate) mod backward;
-pub mod checkpoint;
-pub mod params;
-pub mod tape;
+mod checkpoint;
+mod params;
+mod tape;
 
+pub use checkpoint::{Link, MAX_STORED_LINKS, recompute_chain};
 pub use params::{Gradients, Param, Params, Weight, Weights};
 pub use tape::{Tape, Value};

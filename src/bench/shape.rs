@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::autograd::checkpoint::MAX_STORED_LINKS;
+use crate::autograd::MAX_STORED_LINKS;
 use crate::error::{Error, Result};
 use crate::eval::cost::flops_per_token;
 use crate::model::{

@@ -12,15 +12,14 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::{self, Rounds};
 use super::shape::{StepGraph, StepShape, at_least_one};
-use crate::autograd::checkpoint::{Link, recompute_chain};
-use crate::autograd::{Params, Tape, Value};
+use crate::autograd::{Link, Params, Tape, Value, recompute_chain};
 use crate::context::Context;
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use crate::eval::cost::peak_rss_mib;
-use crate::losses::hidden::compare_states;
-use crate::losses::output::compare;
-use crate::losses::terms::{HeadWeights, StateComparison, StateScale, TeacherOutput, mean};
+use crate::losses::{
+    HeadWeights, StateComparison, StateScale, TeacherOutput, compare, compare_states, mean,
+};
 use crate::model::{CausalLm, LoopedConfig, LoopedTransformer};
 use crate::nn::RopeTable;
 use crate::train::{

@@ -13,7 +13,7 @@ use super::token_states::{TokenStates, rows};
 use crate::autograd::{Tape, Value};
 use crate::error::{Error, Result};
 use crate::kernels::host;
-use crate::kernels::quantized::{QuantizedMatrix, WeightType};
+use crate::kernels::{QuantizedMatrix, WeightType};
 use crate::model::{CausalLm, LayerStacks, RepetitionInput, TransformerConfig};
 use crate::nn::{Block, MatrixStore, rms_norm_rows};
 

@@ -9,7 +9,7 @@ use super::granularity::Granularity;
 use super::halting::HaltingConfig;
 use super::weight_schedule::WeightSchedule;
 use crate::error::{Error, Result};
-use crate::losses::terms::StateScale;
+use crate::losses::StateScale;
 use crate::model::{Alignment, Injection, Relaxation, StateNorm};
 
 /// A number of layers, or the word `auto`.

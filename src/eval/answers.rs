@@ -5,7 +5,7 @@ use crate::context::Context;
 use crate::data::{Batch, SupervisedTokens};
 use crate::error::{Error, Result};
 use crate::halting::{Gate, Traces};
-use crate::losses::terms::TeacherHead;
+use crate::losses::TeacherHead;
 use crate::model::{CausalLm, LoopedTransformer};
 use crate::nn::gather_tensor;
 

@@ -16,8 +16,7 @@ use crate::autograd::Tape;
 use crate::context::Context;
 use crate::data::EvaluationWindow;
 use crate::error::{Error, Result};
-use crate::losses::batched::compare_students;
-use crate::losses::terms::{HeadTerms, TeacherHead};
+use crate::losses::{HeadTerms, TeacherHead, compare_students};
 use crate::model::{CausalLm, LoopedTransformer};
 
 /// Tokens at which Jacobians are estimated, and rounds of power iteration. Each estimate costs as

@@ -12,8 +12,7 @@ use crate::data::EvaluationWindow;
 use crate::decode::{CacheSharing, Decoder, ReadDepth};
 use crate::error::Result;
 use crate::halting::{Calibration, Curve, CurvePoint, Gate, Halting, PolicyName, oracle_area};
-use crate::losses::batched::compare_students;
-use crate::losses::terms::{TeacherHead, mean};
+use crate::losses::{TeacherHead, compare_students, mean};
 use crate::model::{CausalLm, LoopedTransformer};
 
 /// Tokens that are decoded one by one to measure the decoding speed.

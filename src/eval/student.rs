@@ -6,10 +6,8 @@ use super::telemetry::Motion;
 use crate::autograd::{Tape, Value};
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::losses::hidden::compare_states;
-use crate::losses::terms::{StateComparison, StateScale};
-use crate::model::alignment::{Alignment, TeacherLayer, equal_steps};
-use crate::model::{CausalLm, LoopedTransformer};
+use crate::losses::{StateComparison, StateScale, compare_states};
+use crate::model::{Alignment, CausalLm, LoopedTransformer, TeacherLayer, equal_steps};
 
 /// Cosines between a state after a repetition and the teacher's state at the aligned layer.
 #[derive(Debug, Clone, Copy, Default)]

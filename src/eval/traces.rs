@@ -10,8 +10,7 @@ use crate::data::EvaluationWindow;
 use crate::decode::output_signal;
 use crate::error::{Error, Result};
 use crate::halting::{ActMean, Gate, STATE_EPS, Traces};
-use crate::losses::batched::compare_students_with;
-use crate::losses::terms::TeacherHead;
+use crate::losses::{TeacherHead, compare_students_with};
 use crate::model::{CausalLm, LoopedTransformer};
 
 /// Runs teacher and student over `windows`, every token to `repetitions`, and records what stopping

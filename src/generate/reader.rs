@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::decode::{CacheSharing, DecodeCache, Decoder, Read, ReadDepth};
 use crate::error::{Error, Result};
 use crate::halting::{Budget, Calibration, Gate, HaltingPolicy};
-use crate::kernels::quantized::WeightType;
+use crate::kernels::WeightType;
 use crate::model::{CausalLm, KvCache};
 
 /// The halting policy that decides when a token stops.

@@ -134,7 +134,7 @@ pub fn export_unrolled(
         counted(unrolled.layers, "layer"),
         config.base.family
     );
-    let unshared = unroll::unroll(config, &tensors, repetitions)?;
+    let unshared = unroll(config, &tensors, repetitions)?;
     stack(&unrolled, &unshared, origin, tokenizer, card, &summary, stored)?.write(folder)
 }
 

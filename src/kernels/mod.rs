@@ -7,4 +7,7 @@ mod few_rows;
 pub(crate) mod gemm;
 pub(crate) mod host;
 pub(crate) mod loops;
-pub mod quantized;
+mod quantized;
+
+pub(crate) use quantized::QuantizedMatrix;
+pub use quantized::WeightType;

@@ -60,7 +60,7 @@ enum Storage {
 
 /// A matrix W, (out, in), in a storage type, multiplied with rows of activations on the CPU.
 #[derive(Debug)]
-pub struct QuantizedMatrix {
+pub(crate) struct QuantizedMatrix {
     storage: Storage,
     out: usize,
     inner: usize,
@@ -71,7 +71,7 @@ impl QuantizedMatrix {
     ///
     /// # Errors
     /// The tensor is not a contiguous f32 matrix on the CPU.
-    pub fn new(tensor: &Tensor, weight_type: WeightType) -> Result<Self> {
+    pub(crate) fn new(tensor: &Tensor, weight_type: WeightType) -> Result<Self> {
         let (out, inner) = tensor.dims2()?;
         let values = Host::new(tensor)?;
         let storage = match weight_type {
@@ -94,20 +94,17 @@ impl QuantizedMatrix {
     }
 
     /// Output width, the rows of W.
-    #[must_use]
-    pub fn out(&self) -> usize {
+    pub(crate) fn out(&self) -> usize {
         self.out
     }
 
     /// Input width, the columns of W.
-    #[must_use]
-    pub fn inner(&self) -> usize {
+    pub(crate) fn inner(&self) -> usize {
         self.inner
     }
 
     /// Bytes that a product reads.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let count = self.out * self.inner;
         match &self.storage {
             Storage::F32(_) => 4 * count,
@@ -123,7 +120,7 @@ impl QuantizedMatrix {
     ///
     /// # Panics
     /// There is no such row, or `values` has another width.
-    pub fn row(&self, row: usize, values: &mut [f32]) -> Result<()> {
+    pub(crate) fn row(&self, row: usize, values: &mut [f32]) -> Result<()> {
         let span = row * self.inner..(row + 1) * self.inner;
         match &self.storage {
             Storage::F32(tensor) => values.copy_from_slice(&Host::new(tensor)?[span]),
@@ -147,7 +144,7 @@ impl QuantizedMatrix {
     ///
     /// # Errors
     /// The sizes of `x` and `y` do not match the matrix.
-    pub fn product(&self, x: &[f32], y: &mut [f32]) -> Result<()> {
+    pub(crate) fn product(&self, x: &[f32], y: &mut [f32]) -> Result<()> {
         let rows = x.len() / self.inner.max(1);
         if rows * self.inner != x.len() || rows * self.out != y.len() {
             return Err(Error::internal(format!(

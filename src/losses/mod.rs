@@ -1,8 +1,16 @@
 //! Losses of a student: cross entropy, KL from the teacher's outputs or top-k tokens, hidden states.
 
-pub mod batched;
+mod batched;
 mod composed;
-pub mod hidden;
-pub mod output;
-pub mod terms;
+mod hidden;
+mod output;
+mod terms;
 mod top_k;
+
+pub use batched::{compare_students, compare_students_with};
+pub use hidden::compare_states;
+pub use output::{compare, compare_weighted};
+pub use terms::{
+    HeadTerms, HeadWeights, StateComparison, StateScale, StateTerms, TeacherHead, TeacherOutput,
+    TopTokens, mean,
+};

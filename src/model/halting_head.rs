@@ -29,7 +29,7 @@ pub(super) fn tensors(
 ///
 /// # Errors
 /// A tensor cannot be allocated.
-pub fn start(
+pub fn initial_halting_head(
     policy: Option<JointPolicy>,
     width: usize,
     repetitions: usize,

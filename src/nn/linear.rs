@@ -10,7 +10,7 @@ use crate::autograd::{Tape, Value, Weight, Weights};
 use crate::error::Result;
 use crate::kernels::gemm::{Into, Matrix, Threads, new_product, product};
 use crate::kernels::host::{self, Host};
-use crate::kernels::quantized::{QuantizedMatrix, WeightType};
+use crate::kernels::{QuantizedMatrix, WeightType};
 
 /// A low-rank correction of a matrix: W + B A. Hu et al. 2021.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
 use crate::error::{Error, Result};
-use crate::model::{LoopedConfig, TransformerConfig, halting_head};
+use crate::model::{LoopedConfig, TransformerConfig, initial_halting_head};
 
 /// Every tensor of `config`, on the CPU: norms are 1, biases 0, matrices normal with variance
 /// 2 / (5 D); the standard deviation of those that write to the residual stream is divided by
@@ -32,7 +32,7 @@ pub fn initial_looped_tensors(
     let layers = config.applications(config.repetitions);
     let mut tensors = initial(config.tensors(), config.base.width, layers, seed)?;
     tensors.extend(config.injection.start(config.base.width)?);
-    tensors.extend(halting_head::start(config.gate, config.base.width, config.repetitions)?);
+    tensors.extend(initial_halting_head(config.gate, config.base.width, config.repetitions)?);
     Ok(tensors)
 }
 

@@ -1,7 +1,7 @@
 //! A small language for objectives: `free_running().exits(0.7, 2).recompute(Recompute::Always)`.
 
 use factorexe::distill::*;
-use factorexe::losses::terms::StateScale;
+use factorexe::losses::StateScale;
 use factorexe::model::Alignment;
 
 /// What is made smaller, when, and how deep.

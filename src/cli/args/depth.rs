@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use crate::decode::CacheSharing;
 use crate::error::Error;
 use crate::halting::{Budget, PolicyName};
-use crate::kernels::quantized::WeightType;
+use crate::kernels::WeightType;
 
 /// How many repetitions each token takes.
 #[derive(Debug, Args)]

@@ -14,7 +14,7 @@ use crate::eval::{
     evaluate_policies,
 };
 use crate::halting::PolicyName;
-use crate::kernels::quantized::WeightType;
+use crate::kernels::WeightType;
 use crate::run::{Loaded, Windows, check_windows, read_halting, text_bytes};
 
 pub(crate) fn evaluate(args: &EvaluateArgs, session: &Session) -> Result<()> {

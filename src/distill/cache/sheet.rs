@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::format::{Format, Item};
 use crate::error::Result;
-use crate::losses::terms::TopTokens;
+use crate::losses::TopTokens;
 
 /// Hidden states and outputs of the teacher for a batch.
 pub(in crate::distill) struct CachedOutputs {

@@ -15,7 +15,7 @@ use super::sheet::{CachedOutputs, Sheet};
 use crate::context::Context;
 use crate::data::Batch;
 use crate::error::{Error, Result};
-use crate::losses::terms::TopTokens;
+use crate::losses::TopTokens;
 use crate::model::{CausalLm, Transformer, TransformerConfig};
 
 /// Approximate size of a file.

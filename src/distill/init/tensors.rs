@@ -14,9 +14,8 @@ use super::svd::{self, LowRank, times, times_inverse};
 use crate::context::Context;
 use crate::distill::config::{Init, LoraInit, StudentConfig};
 use crate::error::{Error, Result};
-use crate::kernels::gemm::Matrix;
-use crate::kernels::host::Host;
-use crate::model::{LoopedConfig, Relaxation, Transformer, halting_head};
+use crate::kernels::{gemm::Matrix, host::Host};
+use crate::model::{LoopedConfig, Relaxation, Transformer, initial_halting_head};
 
 /// Ridge coefficient of least squares towards the plain mean of the matrices, relative to the mean
 /// square of the inputs.
@@ -85,7 +84,7 @@ pub fn student_tensors(
     context.end();
     initial.extend(cores?.into_iter().flatten());
     initial.extend(config.injection.start(config.base.width)?);
-    initial.extend(halting_head::start(config.gate, config.base.width, config.repetitions)?);
+    initial.extend(initial_halting_head(config.gate, config.base.width, config.repetitions)?);
     if !config.state_norm.is_none() {
         let rms = state_rms(teacher, config.middle(), calibration, context)?;
         initial.extend(config.state_norm.start(config.base.width, rms)?);

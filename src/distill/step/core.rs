@@ -6,8 +6,7 @@ use super::inputs::StepInputs;
 use super::teacher_outputs::TeacherOutputs;
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
-use crate::model::LoopedTransformer;
-use crate::model::alignment::TeacherLayer;
+use crate::model::{LoopedTransformer, TeacherLayer};
 use crate::nn::RopeTable;
 
 /// The state that a repetition starts from.

@@ -12,12 +12,11 @@ use super::inputs::StepInputs;
 use super::loss_terms::LossSum;
 use super::output_loss::OutputLoss;
 use super::state_distances::{is_monotone, state_distances};
-use crate::autograd::checkpoint::{Link, recompute_chain};
-use crate::autograd::{Tape, Value};
+use crate::autograd::{Link, Tape, Value, recompute_chain};
 use crate::distill::depth::{self, Recompute};
 use crate::distill::early_exit::EarlyExit;
 use crate::error::Result;
-use crate::model::alignment::monotone;
+use crate::model::monotone;
 use crate::train::Loss;
 
 /// A step in which every repetition starts from the state before it, or from the teacher's with the

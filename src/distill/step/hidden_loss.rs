@@ -14,9 +14,8 @@ use crate::data::SupervisedTokens;
 use crate::distill::config::{Compared, HiddenConfig};
 use crate::distill::granularity::Granularity;
 use crate::error::Result;
-use crate::losses::hidden::compare_states;
-use crate::losses::terms::{StateComparison, StateTerms};
-use crate::model::alignment::TeacherLayer;
+use crate::losses::{StateComparison, StateTerms, compare_states};
+use crate::model::TeacherLayer;
 use crate::nn::{Linear, gather, gather_tensor};
 
 /// The hidden-state loss of a step.

@@ -9,8 +9,9 @@ use crate::autograd::{Tape, Value};
 use crate::data::Batch;
 use crate::distill::config::DistillConfig;
 use crate::error::Result;
-use crate::model::alignment::{TeacherLayer, equal_steps};
-use crate::model::{Alignment, CausalLm, LoopedTransformer, Transformer};
+use crate::model::{
+    Alignment, CausalLm, LoopedTransformer, TeacherLayer, Transformer, equal_steps,
+};
 use crate::nn::{Linear, RopeTable};
 
 /// The models, the batch with the teacher's outputs for it, and the progress of the run.

@@ -8,10 +8,8 @@ use crate::data::SupervisedTokens;
 use crate::distill::config::LossConfig;
 use crate::distill::early_exit::{EarlyExit, EarlyExitTarget};
 use crate::error::Result;
-use crate::losses::output::compare_weighted;
-use crate::losses::terms::{HeadTerms, HeadWeights, TeacherOutput, mean};
-use crate::model::CausalLm;
-use crate::model::alignment::TeacherLayer;
+use crate::losses::{HeadTerms, HeadWeights, TeacherOutput, compare_weighted, mean};
+use crate::model::{CausalLm, TeacherLayer};
 use crate::nn::{RopeTable, gather};
 
 /// Weights of the two parts of an output loss in one step.

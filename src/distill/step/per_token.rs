@@ -10,12 +10,10 @@ use super::inputs::StepInputs;
 use super::loss_terms::LossSum;
 use super::output_loss::OutputLoss;
 use super::teacher_outputs::TeacherOutputs;
-use crate::autograd::checkpoint::{Link, recompute_chain};
-use crate::autograd::{Tape, Value};
+use crate::autograd::{Link, Tape, Value, recompute_chain};
 use crate::distill::depth::{self, Recompute};
 use crate::error::Result;
-use crate::model::per_token_depth::active_tokens;
-use crate::model::{LoopedTransformer, PerTokenStates};
+use crate::model::{LoopedTransformer, PerTokenStates, active_tokens};
 use crate::nn::{RopeTable, scatter};
 use crate::train::Loss;
 

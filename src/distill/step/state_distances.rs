@@ -4,7 +4,7 @@ use super::hidden_loss::state_comparison;
 use super::inputs::StepInputs;
 use crate::autograd::{Tape, Value};
 use crate::error::Result;
-use crate::losses::hidden::compare_states;
+use crate::losses::compare_states;
 use crate::model::Alignment;
 
 /// Whether the alignment of this step is computed from its states.

@@ -7,7 +7,7 @@ use super::loss_terms::LossSum;
 use crate::autograd::{Tape, Value};
 use crate::distill::granularity::Granularity;
 use crate::error::Result;
-use crate::model::alignment::TeacherLayer;
+use crate::model::TeacherLayer;
 use crate::nn::RopeTable;
 use crate::train::Loss;
 

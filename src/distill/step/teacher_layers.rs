@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use crate::distill::config::DistillConfig;
 use crate::distill::depth::RepetitionSampling;
 use crate::distill::granularity::Granularity;
-use crate::model::alignment::{TeacherLayer, equal_steps};
-use crate::model::{Alignment, LoopedConfig};
+use crate::model::{Alignment, LoopedConfig, TeacherLayer, equal_steps};
 
 /// Indices of the teacher's states, 0 for the embedding.
 #[derive(Debug, Clone, PartialEq, Eq)]

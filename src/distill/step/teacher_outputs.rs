@@ -9,9 +9,8 @@ use crate::autograd::{Tape, Value};
 use crate::data::Batch;
 use crate::distill::cache::{Item, TeacherCache};
 use crate::error::{Error, Result};
-use crate::losses::terms::{TeacherHead, TeacherOutput};
-use crate::model::alignment::TeacherLayer;
-use crate::model::{CausalLm, Transformer};
+use crate::losses::{TeacherHead, TeacherOutput};
+use crate::model::{CausalLm, TeacherLayer, Transformer};
 
 /// The teacher, with or without a cache of its outputs.
 #[derive(Debug)]

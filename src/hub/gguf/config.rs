@@ -6,7 +6,7 @@ use super::header::Header;
 use super::value::Metadata;
 use crate::error::{Error, Result};
 use crate::hub::adapter::Family;
-use crate::model::config::{RopeScaling, TransformerConfig};
+use crate::model::{RopeScaling, TransformerConfig};
 
 /// Per-frequency divisors of Llama 3.1 and later.
 pub(super) const ROPE_FREQUENCIES: &str = "rope_freqs.weight";

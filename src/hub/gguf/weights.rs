@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::hub::adapter::Family;
 use crate::hub::checkpoint::Loaded;
-use crate::model::config::TransformerConfig;
+use crate::model::TransformerConfig;
 
 /// All weights by our names, f32 on the CPU, with query and key rows in the usual order, and the
 /// hashes of their stored bytes.
