@@ -196,7 +196,7 @@ fn what_has_no_meaning_for_single_tokens_is_refused() {
     assert!(tokens().0.validate().is_ok());
     let mut fixed = tokens();
     fixed.0.depth.sampling = RepetitionSampling::Fixed;
-    refused(fixed, "depth.sampling draws nothing");
+    refused(fixed, "depth.sampling is \"fixed\"");
     refused(tokens().truncated(2), "depth.sampled_per");
     refused(tokens().settle(0.1), "depth.sampled_per");
     refused(tokens().exits(0.1, 1), "depth.sampled_per");

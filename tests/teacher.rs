@@ -115,7 +115,7 @@ fn a_student_is_loaded_as_it_was_saved() {
         student.tensors.iter().all(|(name, loaded)| max_distance(loaded, &tensors[name]) == 0.0)
     );
     write(json!({"model_type": "factorexe-looped", "factorexe": {"base": 3}}));
-    says(&input(&read().unwrap_err()), &["does not say how this student is factored"]);
+    says(&input(&read().unwrap_err()), &["does not describe the factorization of this student"]);
 }
 
 /// candle-transformers returns the logits of the last token alone.

@@ -115,7 +115,7 @@ fn budgets_thresholds_and_heads_that_make_no_sense_are_refused() {
     generate(world, "refuses", &["--prompt", &long]).refused(&["this model reads 1 to"]);
     let models = ["calibrate", "--teacher", "runs/teacher", "--student", "refuses"];
     let of = |more: &[&str]| world.run(&[&models[..], more].concat());
-    of(&[&TEXT[..], &["--risk", "kl=-1"]].concat()).misused(&["no risk"]);
+    of(&[&TEXT[..], &["--risk", "kl=-1"]].concat()).misused(&["not a risk"]);
     of(&["--text", "held-out.txt", "--max-tokens", "8"]).refused(&["too few"]);
     of(&[&TEXT[..], &["--repetitions", "1"]].concat()).refused(&["nothing to choose"]);
 }
